@@ -268,6 +268,14 @@ def test_agent_update_takes_back_what_get_shows_but_no_older_version(qoder: Qode
     assert len(service.sent) == 1
 
 
+def test_agent_update_is_sent_again_without_a_look_for_its_version_protects_it(qoder: Qoder, service: Things) -> None:
+    service.never = [httpx.Response(429, headers={"retry-after": "20"})]
+    assert qoder(*UPDATE, "--description", "New").code == 0
+    first = service.asked.index("POST /agents/agent_1")
+    assert service.asked[first - 1 : first + 2] == ["GET /agents/agent_1", *["POST /agents/agent_1"] * 2]
+    assert service.asked.count("GET /agents/agent_1") == 1
+
+
 def test_agent_update_shows_what_a_colleague_changed_and_exits_6(qoder: Qoder, service: Things) -> None:
     service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be funny.", "tools": [TOOLSET]})]
     ran = qoder(*UPDATE, "--tools", "none", "--system", "Be long.", "--json")
@@ -285,6 +293,12 @@ def test_agent_update_proposes_no_command_whose_text_came_from_stdin(qoder: Qode
     qoder.stdin = "Be long."
     ran = qoder(*UPDATE, "--system", "-", "--json")
     assert (ran.code, ran.error["next"], len(service.sent)) == (6, None, 1)
+
+
+def test_agent_update_accepts_the_same_change_by_another(qoder: Qoder, service: Things) -> None:
+    service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be long."})]
+    ran = qoder(*UPDATE, "--system", "Be long.", "--json")
+    assert (ran.code, ran.json["version"]) == (0, 4)
 
 
 def test_agent_update_does_not_mind_defaults_of_the_server(qoder: Qoder, service: Things) -> None:
@@ -326,6 +340,17 @@ def test_agent_update_tells_a_conflict_of_another_kind_as_it_is(qoder: Qoder, se
     assert "The name is taken." in ran.error["message"]
 
 
+@pytest.mark.parametrize("before", [None, "?"])
+def test_agent_update_shows_no_secret_within_a_list_that_comes_whole(
+    qoder: Qoder, service: Things, before: Any
+) -> None:
+    helper(service)["mcp_servers"] = before
+    qoder.stdin = json.dumps({"mcp_servers": [DOCS | {"headers": {"X-Key": "hunter2"}, "authorization_token": "abc"}]})
+    ran = qoder(*UPDATE, "-f", "-", "--dry-run")
+    assert (ran.code, "hunter2" in ran.err, '"abc"' in ran.err) == (0, False, False)
+    assert f'"url":"{DOCS["url"]}","headers":"[hidden]","authorization_token":"[hidden]"' in ran.err
+
+
 LISTED = {"id": "agent_1", "type": "agent", "name": "helper"}
 SILENT = [
     ("list", {"data": []}, "does not say whether it is complete"),
@@ -358,6 +383,17 @@ def test_agent_create_asks_of_a_name_who_has_it_now(qoder: Qoder, service: Thing
     assert (qoder(*spaced).code, service.writes) == (6, [])  # the list shows it
     service.lies["GET /agents/agent_1"] = lambda raw: {**raw, "archived_at": "2026-01-01T00:00:00Z"}
     assert (qoder(*spaced).code, service.writes) == (0, ["POST /agents"])
+
+
+def test_agent_create_remembers_a_name_that_no_list_has_yet_however_it_is_spelled(
+    qoder: Qoder, service: Things
+) -> None:
+    service.lies["GET /agents"] = lambda page: {**page, "data": []}
+    words = ("agent", "create", "--name", "two\u2028lines", "--model", "auto")
+    assert [qoder(*words).code, qoder(*words).code] == [0, 6]
+    service.instead[f"GET /agents/{service.made}"] = [GONE]
+    assert [qoder(*words).code, qoder(*NEW).code] == [0, 0]
+    assert service.asked[-2:] == ["GET /agents", "POST /agents"]  # nothing of another name is asked for
 
 
 @pytest.mark.parametrize(("rows_without_names", "code"), [(0, 7), (10, 6), (11, 7)])

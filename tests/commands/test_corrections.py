@@ -5,12 +5,15 @@ import re
 import shlex
 import string
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from qoder_cli.app import App
 from qoder_cli.cli.main import command_tree, main
@@ -18,7 +21,7 @@ from qoder_cli.help import ALIKE, suggestions
 from qoder_cli.help.suggestions import DESTRUCTIVE, meant
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.screen import Screen, format_typed
-from tests.conftest import Qoder
+from tests.conftest import Qoder, examples
 from tests.contract.lines import COMMANDS
 from tests.support.cells import ALL_CELLS
 from tests.support.wire import page
@@ -356,12 +359,37 @@ def test_corrections_never_repeat_a_typed_token(qoder: Qoder, option: str, line:
     assert ("qoder auth login" if "login" in line else "QODER_PAT") in ran.error["hint"]
 
 
+WORDS = st.sampled_from(
+    [word for line in (*HINTS, *SLIPS) for word in shlex.split(line) if word not in ("--", "-V", "version")]
+    + ["auth", "config", "api", "doctor", "dep_1", "drun_1", "-", "-o", "json", "--json", "--profile", "-n", "3"]
+)
+LINES = st.lists(WORDS | st.text(max_size=8), max_size=7)
+
+
 @pytest.fixture(scope="module")
 def anywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qoder]:
     """Return what runs a command line where no request is expected."""
     runner = Qoder(Path(tmp_path_factory.mktemp("anywhere")) / "config.toml")
     yield runner
     runner.wire.check()
+
+
+@examples(Fraction(2, 3))
+@example(["-o"], "--token", 1, False)
+@example(["run", "--profile"], "--token", 2, False)
+@example(["-o", "--pat", "logs"], "--token", 1, False)
+@given(LINES, st.sampled_from(TOKEN_OPTIONS), st.integers(0, 7), st.booleans())
+def test_corrections_run_no_line_with_a_foreign_option(
+    anywhere: Qoder, words: list[str], option: str, place: int, attached: bool
+) -> None:
+    words = [word for word in words if word not in ("--", "-h", "--help")]
+    words[place:place] = [f"{option}={TOKEN}"] if attached else [option, TOKEN]
+    if parses(words):
+        return  # the option is the value of another, and the token a name
+    ran = anywhere(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert TOKEN not in ran.err
+    assert not anywhere.wire.requests
 
 
 @pytest.mark.parametrize(

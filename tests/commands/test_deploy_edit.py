@@ -153,6 +153,12 @@ def test_deploy_create_takes_a_name_that_is_free(desk: Desk, name: str) -> None:
     assert create(desk, "--name", name).code == 6
 
 
+def test_deploy_create_exits_6_where_a_stranger_is_faster(desk: Desk) -> None:
+    desk.goes_wrong("create:stranger")
+    assert create(desk).code == 6
+    assert (len(desk.named("weekly")), len(desk.writes), sum(desk.qoder.clock.slept)) == (1, 1, 0)
+
+
 def test_deploy_create_and_update_show_the_next_fires(qoder: Qoder) -> None:
     schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
     made = {"id": "dep_1", "type": "deployment", **BODY, "agent": {"id": AGENT, "type": "agent", "version": 1}}
@@ -229,6 +235,14 @@ def test_deploy_update_pins_no_version_of_another_agent(qoder: Qoder) -> None:
     qoder("deploy", "update", "dep_1", "--agent", "agent_1")
     [sent] = [json.loads(each.content) for each in qoder.wire.requests if each.method == "POST"]
     assert sent == {"agent": "agent_1"}  # the server knows the latest
+
+
+def test_deploy_update_looks_a_name_up_once(desk: Desk) -> None:
+    assert update(desk, "nightly-report", "--description", "New").code == 0
+    assert desk.asked == [
+        *("GET /deployments?limit=100", "GET /deployments/dep_scheduled", "GET /deployments/dep_scheduled"),
+        *("POST /deployments/dep_scheduled", "GET /deployments/dep_scheduled"),
+    ]
 
 
 @pytest.mark.parametrize("unique_names", [True, False])
@@ -375,6 +389,17 @@ def test_deploy_create_and_update_wait_for_the_answer_at_a_signal(desk: Desk, ve
         assert (ran.out, ran.error["type"]) == ("", "outcome_unknown")
         assert f"stopped by a signal; unknown whether {what} succeeded" in ran.error["message"]
         assert ran.error["next"][:3] == ["qoder", "deploy", "list" if verb == "create" else "get"]
+
+
+def test_deploy_create_says_at_a_signal_that_nothing_was_attempted(desk: Desk) -> None:
+    def interrupt() -> None:
+        raise Signalled(signal.SIGINT)
+
+    desk.goes_wrong("create:429")
+    desk.qoder.clock.at_sleep = interrupt
+    ran = create(desk, "--json")
+    assert (ran.code, ran.out, ran.error["type"]) == (130, "", "interrupted")
+    assert ran.error["message"] == "stopped by a signal; weekly was not attempted"
 
 
 @pytest.mark.parametrize("printed", [True, False])

@@ -67,6 +67,15 @@ def test_deploy_pause_unpause_archive_send_one_request_and_say_where(qoder: Qode
     assert ran.err == f"{doing} {PLAIN[verb]}\n"
 
 
+def test_deploy_pause_shows_it_as_deploy_get_does(qoder: Qoder, world: World) -> None:
+    ran = change(qoder, "pause", "nightly-report")
+    table = dict(line.split("\t") for line in ran.out.splitlines())
+    assert (table["id"], table["state"], table["paused_because"]) == ("dep_scheduled", "paused", "manual")
+    assert table["schedule_words"] == "at 09:00 every day (UTC)"
+    assert "pausing nightly-report (dep_scheduled)" in ran.err
+    assert asked(world) == ["/deployments/dep_scheduled/pause"]
+
+
 @EACH
 def test_deploy_pause_unpause_archive_answer_a_terminal_with_one_line(qoder: Qoder, world: World, verb: str) -> None:
     qoder.terminal = True
@@ -96,12 +105,40 @@ def test_deploy_pause_and_unpause_refuse_what_is_archived(qoder: Qoder, world: W
     assert "cannot be undone" in ran.error["hint"]
 
 
+def test_deploy_pause_exits_6_at_a_409_that_nothing_explains(qoder: Qoder, world: World) -> None:
+    goes_wrong(qoder, world, "pause:409")
+    ran = change(qoder, "pause", "dep_demo", "--json")
+    assert (ran.code, ran.error["message"]) == (6, "HTTP 409 from api.qoder.com: Refused by a fault of the sandbox.")
+
+
+@EACH
+@pytest.mark.parametrize("fault", ["drop-before", "503"])
+@pytest.mark.few(2)
+def test_deploy_pause_and_others_send_again_what_shows_not(qoder: Qoder, world: World, verb: str, fault: str) -> None:
+    goes_wrong(qoder, world, f"{verb}:{fault}*2")
+    assert change(qoder, verb, PLAIN[verb]).code == 0
+    assert (len(asked(world)), len(asked(world, "GET"))) == (3, 14)
+    assert len({seen.key for seen in world.requests if seen.method == "POST"}) == 1
+    world.requests.clear()
+    made = world.add_deployment(name="job", status={"unpause": "paused"}.get(verb, "active"), at=world.now() - 3600)
+    goes_wrong(qoder, world, f"{verb}:{fault}*inf")
+    ran = change(qoder, verb, made.id, "--json")
+    assert (ran.code, ran.out, len(asked(world))) == (7 if fault in ("503", "500") else 9, "", 3)
+    assert ran.code == 7 or ran.error["next"] == ["qoder", "deploy", "get", made.id, "-o", "json"]
+
+
 @pytest.mark.parametrize(("fault", "looks"), [("503*inf", 7), ("401*inf", 1)])  # a token is not accepted later either
 def test_deploy_pause_is_unknown_if_it_cannot_be_read_back(qoder: Qoder, world: World, fault: str, looks: int) -> None:
     goes_wrong(qoder, world, "pause:drop-after", f"deployment:{fault}")
     ran = change(qoder, "pause", "dep_demo", "--json")
     assert (ran.code, len(asked(world)), len(asked(world, "GET"))) == (9, 1, looks)
     assert "it could not be read back" in ran.error["message"]
+
+
+def test_deploy_pause_reads_a_lagging_replica_again(qoder: Qoder, world: World) -> None:
+    goes_wrong(qoder, world, "pause:drop-after", "any:lagging=1.5")
+    assert change(qoder, "pause", "dep_demo").code == 0
+    assert (sum(qoder.clock.slept), len(asked(world))) == (2.0, 1)
 
 
 @EACH
@@ -172,6 +209,12 @@ def test_deploy_pause_is_sent_again_where_the_server_never_told_its_time(qoder: 
     qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), PAUSED)
     qoder.wire.on(*GET_1, *[{**ACTIVE, "updated_at": "2026-06-14T08:54:06Z"}] * 7)
     assert change(qoder, "pause", "dep_1").code == 0
+
+
+def test_deploy_pause_names_of_several_losses_the_first(qoder: Qoder) -> None:
+    qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), (502, ""), (502, "")).on(*GET_1, *[ACTIVE] * 21)
+    error = change(qoder, "pause", "dep_1", "--json").error
+    assert ("reset" in error["message"], error["http_status"]) == (True, None), error["message"]
 
 
 @EACH

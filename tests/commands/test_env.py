@@ -85,6 +85,14 @@ def test_env_create_always_sends_and_says_the_network(
     assert ("network:" in ran.err) is bool(said)
 
 
+def test_env_create_sends_the_plain_fields(qoder: Qoder, service: Things) -> None:
+    words = ("--description", "For reports", "--metadata", "team=core")
+    assert qoder(*NEW, *words).code == 0
+    [body] = service.sent
+    assert body.pop("metadata")["team"] == "core"
+    assert body == {"name": "new", "description": "For reports", "config": OPEN}
+
+
 def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     file, setup = tmp_path / "env.yaml", tmp_path / "setup.sh"
     file.write_text("name: new\nconfig:\n  networking: {type: limited}\n  packages: {pip: [pandas]}\n")
@@ -179,9 +187,31 @@ def test_env_update_replaces_config_by_that_of_a_file(qoder: Qoder, service: Thi
     assert sent(service) == {"type": "cloud", "networking": LIMITED, "packages": {"apt": ["git"]}}
 
 
+def test_env_update_of_plain_fields_leaves_config_alone(qoder: Qoder, service: Things) -> None:
+    assert qoder(*UPDATE, "--description", "", "--remove-metadata", "team").code == 0
+    [body] = service.sent
+    assert body == {"description": "", "metadata": {"team": None}}
+
+
 def test_env_update_gives_a_self_hosted_one_nothing_of_the_cloud(qoder: Qoder, service: Things) -> None:
     assert qoder(*UPDATE, "--self-hosted").code == 0
     assert sent(service) == {"type": "self_hosted"}
     ran = qoder(*UPDATE, "--pip", "pandas", "--json")
     assert ran.code == 2
     assert "a self-hosted environment does not take --pip" in ran.error["message"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--pip", "pandas"),
+        ("--allow-host", "example.com"),
+        ("--network", "limited"),
+        ("--setup", "echo hi"),
+        ("--metadata", "team=core"),
+    ],
+)
+def test_env_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
+    ran = qoder(*UPDATE, *words, "--json")
+    assert (ran.code, ran.json, service.sent) == (0, DATA, [])
+    assert "env_1 is already up to date" in ran.err

@@ -73,6 +73,11 @@ def test_file_upload_refuses_what_is_no_text_before_anything_is_sent(
     assert service.asked == []
 
 
+def test_file_upload_takes_just_the_size_that_is_allowed(qoder: Qoder, service: Things, notes: Path) -> None:
+    notes.write_bytes(b"x" * 5_000_000)
+    assert qoder("file", "upload", str(notes)).code == 0
+
+
 @pytest.mark.parametrize(
     "words",
     [

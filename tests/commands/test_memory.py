@@ -81,6 +81,11 @@ def test_memory_write_takes_stdin_or_a_file(qoder: Qoder, service: Things, tmp_p
     assert [memory(service, path)["content"] for path in ("a.md", "b.md")] == ["piped\n", "in a file"]
 
 
+def test_memory_write_shows_also_without_progress_what_a_colleague_wrote(qoder: Qoder, service: Things) -> None:
+    service.meanwhile = [written(service, "x" * 2001)]
+    assert f"\n  {'x' * 2000}\n" in qoder(*WRITE, "conventions.md", "-m", "mine", "--no-progress").err
+
+
 @pytest.mark.parametrize("path", ["conventions.md", "new.md"])
 def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, service: Things, path: str) -> None:
     theirs = "theirs\x1b[2J"
@@ -234,11 +239,25 @@ def test_memory_remove_keeps_a_digest_one_value_of_the_query(qoder: Qoder, servi
     assert asked.url.params.multi_items() == [("expected_content_sha256", digest)]
 
 
+def test_memory_remove_removes_none_where_one_is_not_there(qoder: Qoder, service: Things) -> None:
+    assert qoder("memory", "remove", "project", "conventions.md", "b.md", "--yes").code == 5
+    assert service.writes == []
+
+
 def test_memory_redact_takes_the_content_for_good(qoder: Qoder, service: Things) -> None:
     assert (qoder("memory", "redact", "project", "memver_1").code, service.asked) == (2, [])
     ran = qoder("memory", "redact", "project", "memver_1", "--yes", "--json")
     assert (ran.code, bool(ran.json["redacted_at"])) == (0, True)
     assert qoder("memory", "history", "project", "--version", "memver_1", "--json").json.get("content") is None
+
+
+def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) -> None:
+    words = ("memory", "update", "project", "--description", "new", "--metadata", "team=core", "--metadata", "a=b")
+    assert (qoder(*words, "--dry-run").code, service.writes) == (0, [])
+    assert qoder(*words).code == 0
+    assert service.sent == [{"description": "new", "metadata": {"team": "core", "a": "b"}}]
+    assert (qoder(*words).code, len(service.writes)) == (0, 1)
+    assert qoder("memory", "update", "project").code == 2
 
 
 def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Things) -> None:

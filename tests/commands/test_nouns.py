@@ -170,6 +170,12 @@ def test_get_suggests_names_that_something_else_has(qoder: Qoder, service: Thing
     assert (ran.code, "did you mean 'demo'" in ran.err) == (5, False)
 
 
+def test_agent_get_by_name_needs_no_whole_list_and_no_name_in_the_answer(qoder: Qoder, service: Things) -> None:
+    service.lies["GET /agents"] = lambda page: {"data": page["data"]}
+    service.lies["GET /agents/agent_writer"] = lambda raw: {**raw, "name": None}
+    assert qoder("agent", "get", "writer", "-q").out == "agent_writer\n"
+
+
 @pytest.mark.parametrize(
     ("line", "asks"),
     [("agent get writer", "true"), ("session list --agent writer", None), ("skill get release-notes", None)],
@@ -179,6 +185,12 @@ def test_noun_commands_ask_for_archived_things_where_they_may_be_meant(
 ) -> None:
     assert qoder(*line.split()).code == 0
     assert service.requests[0].url.params.get("include_archived") == asks
+
+
+def test_agent_create_goes_by_the_name_that_a_thing_has_now(qoder: Qoder, service: Things) -> None:
+    old = {"id": "agent_old", "type": "agent", "name": "poet", "archived_at": "2026-12-24T18:00:00Z"}
+    service.lies["GET /agents"] = lambda page: {**page, "data": [{**page["data"][0], "name": "poet"}, old]}
+    assert (qoder(*POET).code, "GET /agents/agent_old" in service.asked) == (0, False)
 
 
 @pytest.mark.parametrize(("status", "code", "about"), [(403, 4, ""), (404, 5, "agent agent_writer: ")])

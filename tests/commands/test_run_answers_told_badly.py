@@ -5,6 +5,7 @@ import json
 import re
 import signal
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -84,7 +85,11 @@ HEARD: dict[str, Callable[[], httpx.Response] | None] = {
     "ids are numbers": lambda: data({"id": 9}),
     "more than was sent": lambda: data({"id": "evt_9"}, {"id": "evt_8"}),
     "404": lambda: refusal(404, "not_found_error", "No."),
+    "429": lambda: refusal(429, "rate_limit_error", "Slow down."),
+    **{f"{n} in the envelope": partial(refusal, n, "api_error", "No.") for n in (500, 502, 504)},
+    "html 404": lambda: httpx.Response(404, text="<html>not found</html>"),
     "html 400": lambda: httpx.Response(400, text="<html>result</html>"),
+    "204": lambda: httpx.Response(204),
     "hostile": lambda: refusal(500, "api\x1b_error", "Oops\x1b[2J\r\nerror: allow? [y]es\u202e"),
 }
 
@@ -102,7 +107,12 @@ def hears(server: Asking, heard: str, *, is_done: bool = True) -> None:
 def test_session_answers_never_deny_what_was_done(qoder: Qoder, server: Asking, command: str, heard: str) -> None:
     asks(server, command)
     hears(server, heard)
-    assert run(qoder, server, COMMANDS[command]).code in (0, 9)
+    if heard != "429":
+        assert run(qoder, server, COMMANDS[command]).code in (0, 9)
+    elif command != "send":  # which may be sent again
+        ran = qoder("session", *COMMANDS[command].split(), "--json")
+        assert server.ours["evt_1"] == 1
+        assert "nothing was sent" not in ran.error["message"]
 
 
 @pytest.mark.parametrize(("command", "heard"), commands_with(HEARD, but="202"))
@@ -111,7 +121,7 @@ def test_session_answers_never_claim_what_was_not_done(qoder: Qoder, server: Ask
     asks(server, command)
     hears(server, heard, is_done=False)
     assert run(qoder, server, COMMANDS[command]).code != 0
-    assert len(server.sent) == 1
+    assert len(server.sent) == 1 or heard == "429"
 
 
 # What waits, told badly.
@@ -238,6 +248,79 @@ def test_session_approve_reads_no_pages_without_end(qoder: Qoder, server: Asking
     assert run(qoder, server, "approve sess_1 evt_1 --yes").code == 0
 
 
+Told = Callable[[dict[str, Any]], httpx.Response]
+
+
+def page_with(**changes: Any) -> Told:
+    return lambda page: httpx.Response(200, json={**page, **changes})
+
+
+def events_with(**changes: Callable[[int, Event], Any]) -> Told:
+    """Return what answers with events of which these fields are others, by their number and what they were."""
+    return lambda page: httpx.Response(
+        200,
+        json={
+            **page,
+            "data": [
+                {**event, **{name: change(n, event) for name, change in changes.items()}}
+                for n, event in enumerate(page["data"])
+            ],
+        },
+    )
+
+
+def text_with(old: str, new: str) -> Told:
+    return lambda page: httpx.Response(
+        200, text=json.dumps(page).replace(old, new), headers={"content-type": "application/json"}
+    )
+
+
+ECHO, INPUT = '"echo 1"', '{"command": "echo 1"}'
+LISTS: dict[str, Told] = {
+    "null": page_with(data=None),
+    "no events": page_with(data=[1, None, "x", []]),
+    "cut": lambda page: httpx.Response(200, text=json.dumps(page)[:-40]),
+    "a list": lambda page: httpx.Response(200, json=page["data"]),
+    "has more without a cursor": page_with(data=[], has_more=True),
+    "the same cursor": page_with(has_more=True, next_page="same"),
+    "no ids": events_with(id=lambda n, event: None),
+    "ids are numbers": events_with(id=lambda n, event: n),
+    "types are numbers": events_with(type=lambda n, event: n),
+    "types are lists": events_with(type=lambda n, event: [event["type"]]),
+    "types are objects": events_with(type=lambda n, event: {"a": 1}),
+    "times are numbers": events_with(processed_at=lambda n, event: 5),
+    "lone surrogates": text_with("echo 1", "\\ud800 echo"),
+    "deep": text_with(ECHO, "[" * 5000 + "]" * 5000),
+    "90 deep": text_with(ECHO, "[" * 90 + "]" * 90),
+    "a key twice": text_with('"command": "echo 1"', '"command": "rm -rf /", "command": "echo 1"'),
+    "input is text": text_with(INPUT, '"echo\\r1"'),
+    "no input": text_with(INPUT, "null"),
+    "name is a list": text_with('"Bash"', '["Bash"]'),
+    "thread is a number": text_with('"Bash"', '"Bash", "session_thread_id": 5'),
+    "huge numbers": text_with(ECHO, '1e999999, "n": ' + "9" * 5000),
+    "404": lambda page: refusal(404, "not_found_error", "No."),
+    "html": lambda page: httpx.Response(200, text="<html>"),
+    "503": lambda page: refusal(503, "api_error", "Busy"),
+}
+
+
+@pytest.mark.parametrize(("command", "told"), commands_with(LISTS))
+@pytest.mark.few(7)
+def test_session_answers_keep_their_promises_on_a_list_that_is_told_badly(
+    qoder: Qoder, server: Asking, told: str, command: str
+) -> None:
+    asks(server, command)
+
+    def badly(request: httpx.Request, handle: Handle) -> httpx.Response:
+        first = again(request, url=request.url.copy_remove_param("page"))
+        return LISTS[told](json.loads(handle(first).read()))
+
+    server.bends("GET", badly)
+    run(qoder, server, COMMANDS[command])
+    assert qoder("session", "pending", "sess_1", "--json").code != 70
+    assert len(server.sent) <= 1
+
+
 # A call whose JSON names a field twice: readers differ about which one counts.
 
 MARK = '"command":"echo 1"'
@@ -313,6 +396,15 @@ def answered_after(qoder: Qoder, server: Asking, result: str, *, id: str = "evt_
     server.bends("POST", part)
 
 
+@pytest.mark.parametrize(("command", "theirs"), [("approve", "deny"), ("deny", "allow")])
+def test_session_answers_see_their_own_though_somebody_else_answered_after_it(
+    qoder: Qoder, server: Asking, command: str, theirs: str
+) -> None:
+    server.asks("sess_1", call(1))
+    answered_after(qoder, server, theirs)
+    assert run(qoder, server, COMMANDS[command]).code in (0, 9)
+
+
 @pytest.mark.parametrize(("heard", "code"), [("", 9), ("400", 6), ("500", 9)])
 def test_session_approve_does_not_deny_a_request_that_is_done_in_part(
     qoder: Qoder, server: Asking, heard: str, code: int
@@ -364,3 +456,6 @@ def test_session_answers_say_after_a_signal_what_was_delivered(
         assert "not sent" not in ran.error["message"]
     if ran.code and "was delivered" in ran.error["message"] and "unknown" not in ran.error["message"]:
         assert sum(server.ours.values()), ran.err
+
+
+# What is typed.

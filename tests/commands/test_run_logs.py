@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.conftest import Qoder
+from tests.support.completions import offered
 from tests.support.logs import GONE, lines_of, says, text
 from tests.support.one_run import CURRENT, EVENTS, LEGACY, RUN, WORK, idle
 from tests.support.wire import page
@@ -166,6 +167,12 @@ def test_run_logs_leaves_events_as_they_are_in_json(qoder: Qoder) -> None:
     assert qoder("run", "logs", "drun_1", "-o", "jsonl").out == raw + "\n"
 
 
+def test_run_logs_reads_an_old_server_page_by_page(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY).on(*EVENTS, page(says("a", 1), more=True), page(says("b", 2)))
+    assert qoder("run", "logs", "drun_1", "-q").out == "evt_1\nevt_2\n"
+    assert qoder.wire.requests[-1].url.params["after_id"] == "evt_1"
+
+
 @pytest.mark.parametrize(
     ("tail", "limits", "shown"),
     [(3, ["10"], 3), (100, ["100"], 100), (150, ["75", "75"], 150), (500, ["100"] * 3, 250)],
@@ -270,7 +277,19 @@ def test_run_logs_waits_for_the_session_of_a_young_run(qoder: Qoder) -> None:
     assert qoder("run", "logs", "drun_1", "-q").out == "evt_1\n"
 
 
+def test_run_logs_remembers_the_run_for_completion(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(says("Hello.")))
+    assert qoder("run", "logs", "drun_1", "-q").code == 0
+    assert offered("qoder run get drun_", qoder.env)["drun_1"].startswith("dep_1 2026-06-14 ")
+
+
 # Answers that are not as they should be.
+
+
+def test_run_logs_shows_no_other_run(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, {**CURRENT, "id": "drun_2"})
+    ran = qoder("run", "logs", "drun_1")
+    assert (ran.code, ran.out, "not run drun_1" in ran.err) == (7, "", True)
 
 
 FIRST = {**page(says("a"), more=True), "next_page": "p2"}

@@ -2,7 +2,8 @@
 
 import json
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,13 @@ def test_run_logs_follow_may_show_less_than_everything(qoder: Qoder, generation:
         assert shown == after[before - (2 if "2" in option else 0) :]
 
 
+def test_run_logs_follow_of_a_run_that_is_over_shows_it_and_ends(qoder: Qoder) -> None:
+    place = Place(qoder)
+    qoder.clock.sleep(100)
+    assert place.follow("--json").json == place.listed()
+    assert place.asked("/stream") == 0
+
+
 # A stream, connection by connection.
 
 ENDED = {"id": "evt_end", "type": "session.status_terminated"}
@@ -240,6 +248,23 @@ def test_run_logs_follow_reopens_a_stream(qoder: Qoder, connections: list[Any], 
     assert streams.pauses == pauses
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 501])
+@pytest.mark.few(3)
+def test_run_logs_follow_opens_no_stream_again_that_is_refused_or_missing(qoder: Qoder, status: int) -> None:
+    asked: list[float] = []
+
+    def refuse(request: httpx.Request) -> Any:
+        asked.append(qoder.clock.time)
+        return api_error(status, "some_error", "No.")
+
+    began = qoder.clock.time
+    qoder.clock.patience = 0.01
+    qoder.wire.on(*RUN, lambda _: DONE if qoder.clock.time - began > 30 else LEGACY, repeat=True)
+    qoder.wire.on(*EVENTS, page(*WORK), repeat=True).on("GET", EVENTS[1] + "/stream", refuse, repeat=True)
+    assert qoder(*FOLLOW).code == 0
+    assert len(asked) == 1
+
+
 FAILURES: dict[str, Any] = {
     "500": api_error(500, "api_error", "Broken."),
     "refused": httpx.ConnectError("refused"),
@@ -321,6 +346,22 @@ def test_run_logs_follow_reads_what_a_stream_says(qoder: Qoder, name: str) -> No
 # Endings, and what cannot be read.
 
 
+def test_run_logs_follow_does_not_rely_on_a_stream_that_is_silent(qoder: Qoder) -> None:
+    place, over = Place(qoder), threading.Event()
+
+    def silent(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        if not request.url.path.endswith("/stream"):
+            return answer()
+        content = (b"" for _ in [0] if not over.wait(10))
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
+
+    qoder.transport, qoder.clock.patience = WorldTransport(place.world, sleep=qoder.clock.sleep, lie=silent), 0.01
+    ran = place.follow("-o", "jsonl")
+    over.set()
+    assert lines_of(ran) == place.listed()
+    assert max(qoder.clock.slept) == 5.0
+
+
 def lists(qoder: Qoder, *, judged: list[Any], shown: list[Any]) -> None:
     """Answer in turn what asks for the events that tell how a run goes, and what asks for all of them."""
 
@@ -368,6 +409,14 @@ def test_run_logs_follow_says_how_to_go_on_after_ctrl_c(qoder: Qoder) -> None:
     assert (ran.code, ran.error["run_state"], ran.error["session_id"]) == (130, "going", "sess_1")
     assert ran.error["next"] == ["qoder", *FOLLOW]
     assert lines_of(ran)[-1] == says("Hello.", 8)
+
+
+def test_run_logs_follow_prints_no_run_where_it_shows_no_event(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, CURRENT)
+    lists(qoder, judged=[page(*WORK)], shown=[(503, {})])
+    leave(qoder, 1)
+    ran = qoder(*FOLLOW)
+    assert (ran.code, ran.out) == (130, "")
 
 
 # What the list is answered with after its first pages; exit code, state of the run, and seconds that were slept.

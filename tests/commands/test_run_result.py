@@ -75,6 +75,11 @@ def test_run_result_in_json_is_the_run_with_its_result(qoder: Qoder, messages: l
     assert qoder(*RESULT).err == ("" if result else "run drun_1 left no final message\n")
 
 
+def test_run_result_reads_no_more_of_a_session_than_it_needs(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, says("All done."), more=True))
+    assert qoder(*RESULT).out == "All done.\n"
+
+
 GONE = api_error(404, "not_found_error", "No such session.")
 FAILED = {**DONE, "status": "failed"}
 # How the run is told, and its events; exit code, standard output, and fields of the JSON.
@@ -173,6 +178,12 @@ def test_run_result_refuses_a_folder_that_is_a_file_before_any_request(qoder: Qo
 
 
 # With waiting.
+
+
+def test_run_wait_result_is_the_run_while_it_goes_on(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, LEGACY, repeat=True)
+    ran = qoder("run", "wait", "drun_1", "--result", "--timeout", "0", "--json")
+    assert (ran.code, ran.json) == (124, LEGACY)
 
 
 A, MET = {"outcome_id": "a"}, {"result": "satisfied"}

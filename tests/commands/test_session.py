@@ -169,6 +169,11 @@ def test_session_new_starts_a_session_and_awaits_its_first_turn(qoder: Qoder, se
     assert told.json["turn"]["requires_action"]
 
 
+def test_session_new_names_no_token_where_there_is_none(qoder: Qoder, service: Things) -> None:
+    qoder("session", "new", "--agent", "writer", "--env", "default", "--repo", "https://github.com/org/repo")
+    assert body_of(service)["resources"] == [{"type": "github_repository", "url": "https://github.com/org/repo"}]
+
+
 def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30

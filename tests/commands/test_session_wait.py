@@ -194,6 +194,15 @@ def test_session_send_waits_for_work_that_begins_late(
     assert (ran.code, ran.out) == (0, "New.\n"), ran.err
 
 
+def test_session_send_does_not_take_what_the_session_did_before_for_the_outcome(qoder: Qoder, server: Asking) -> None:
+    session = server.asks("sess_1", run=False)
+    server.tell(session, session.moments[-1].at + 1, RUNNING, idle("budget_reached"))
+    assert qoder("session", "wait", "sess_1").code == 1
+    server.lag = 3.0
+    ran = qoder(*SEND, "--wait", "--json")
+    assert (ran.code, ran.json["turn"]["status"]) == (0, "completed")
+
+
 # A session as a run is waited for, read and cancelled.
 
 
@@ -281,6 +290,12 @@ def test_run_wait_exits_11_for_a_call_that_is_named_again(qoder: Qoder, server: 
     server.tell(session, qoder.clock.time - 0.5, idle("requires_action", event_ids=["evt_1"]))
     assert qoder("run", "get", "drun_2", "--json").json["requires_action"] == {"event_ids": ["evt_1"]}
     assert qoder("run", "wait", "drun_2").code == 11
+
+
+def test_run_wait_gives_each_stop_of_an_agent_its_own_time(qoder: Qoder, server: Asking) -> None:
+    session, began = server.asks("sess_2", call(1)), qoder.clock.time
+    server.tell(session, began + 10, REPLY, RUNNING, call(2), idle("requires_action", event_ids=["evt_2"]))
+    assert (qoder("run", "wait", "drun_2").code, qoder.clock.time - began >= 25) == (11, True)
 
 
 # A session that is archived.

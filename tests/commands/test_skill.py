@@ -15,7 +15,7 @@ import pytest
 from qoder_cli.nouns import skills
 from tests.conftest import Qoder
 from tests.support.completions import offered
-from tests.support.things import Things, each_row, refusal
+from tests.support.things import FAILED, Things, each_row, refusal
 
 SERVED_BY = ("current",)
 MAIN = b"---\nname: release-notes\ndescription: Writes them.\n---\n# How\n"
@@ -92,6 +92,14 @@ def test_skill_upload_takes_a_zip_with_a_folder_or_not(qoder: Qoder, service: Th
     assert "release-notes has version 3" in ran.err
 
 
+def test_skill_upload_tells_the_version_whatever_comes_afterwards(qoder: Qoder, service: Things, folder: Path) -> None:
+    path = f"GET /skills/{NOTES}"
+    service.late = [lambda: service.instead.update({path: [FAILED] * 9})]
+    ran = qoder("skill", "upload", str(folder), "--json")
+    assert (ran.code, service.writes) == (0, [f"POST {VERSIONS}"]), ran.err
+    assert (ran.json["id"], ran.json["latest_version"]) == (NOTES, "3")
+
+
 def test_skill_upload_goes_by_the_name_and_not_by_the_title(qoder: Qoder, service: Things, folder: Path) -> None:
     service.thing(NOTES)["display_title"] = "weekly"
     theirs = {**service.thing(NOTES), "id": "skill_q", "source": "qoder", "display_title": "release-notes"}
@@ -99,6 +107,14 @@ def test_skill_upload_goes_by_the_name_and_not_by_the_title(qoder: Qoder, servic
     assert qoder("skill", "upload", str(folder), "-q").out == f"{NOTES}\n"
     assert qoder("skill", "upload", str(named(folder, "weekly"))).code == 0
     assert service.writes == [f"POST {VERSIONS}", "POST /skills"]
+
+
+@pytest.mark.parametrize("lists_names", [True, False])
+def test_skill_upload_reads_names_not_in_lists(qoder: Qoder, service: Things, folder: Path, lists_names: bool) -> None:
+    more = {"name": "release-notes"} if lists_names else {}
+    service.lies["GET /skills"] = each_row(lambda row: {**row, "display_title": "monthly", **more})
+    assert qoder("skill", "upload", str(named(folder, "monthly"))).code == 0
+    assert service.writes == ["POST /skills"]
 
 
 @pytest.mark.parametrize("silent", ["list", "row and version"])

@@ -10,7 +10,7 @@ import pytest
 
 from qoder_cli.app import App
 from tests.conftest import Qoder, Ran
-from tests.support.things import Raw, Things, each_row, ok, refusal
+from tests.support.things import LOSSES, Raw, Things, each_row, ok, refusal
 
 SERVED_BY = ("current",)
 LIST = "/vaults/vault_team/credentials"
@@ -151,6 +151,11 @@ def test_vault_put_replaces_nothing_that_does_not_show_what_it_is_for(qoder: Qod
     )
 
 
+def test_vault_put_minds_no_other_one_that_does_not_show_what_it_is_for(qoder: Qoder, service: Things) -> None:
+    del variable(service, "OTHER")["auth"]["secret_name"]
+    assert (put(qoder, "GITHUB_TOKEN", "--variable").code, service.writes) == (0, [f"POST {LIST}"])
+
+
 def test_vault_put_by_id_keeps_what_the_credential_is_for(qoder: Qoder, service: Things) -> None:
     variable(service)["auth"]["networking"] = {"type": "limited"}
     ran = put(qoder, "vcred_old", "--variable", "--allow-host", "example.com", "--json")
@@ -258,6 +263,13 @@ def test_vault_put_is_safe_to_repeat_where_no_answer_comes(qoder: Qoder, service
     assert "unknown whether updating vcred_old succeeded" in ran.error["message"]
 
 
+def test_vault_put_is_unknown_where_nothing_shows_our_mark(qoder: Qoder, service: Things) -> None:
+    variable(service)
+    service.after = [LOSSES["503"]] * 9
+    service.lies[f"GET {OLD}"] = lambda raw: {**raw, "metadata": {}}
+    assert put(qoder, "GITHUB_TOKEN", "--variable").code == 9
+
+
 @pytest.mark.parametrize(("status", "code"), [(405, 6), (404, 5), (400, 6), (401, 4), (403, 4)])
 def test_vault_put_says_where_the_api_does_not_replace(qoder: Qoder, service: Things, status: int, code: int) -> None:
     variable(service)
@@ -330,6 +342,11 @@ def test_vault_put_refuses_what_is_no_secret(qoder: Qoder, service: Things, text
     ran = put(qoder, "GITHUB_TOKEN", "--variable")
     assert (ran.code, service.writes) == (2, [])
     assert ("is binary or longer than 64 KiB" in ran.err) is bool(text and (len(text) > 9 or "\0" in text))
+
+
+def test_vault_put_takes_a_secret_of_64_kib(qoder: Qoder, service: Things) -> None:
+    qoder.stdin = "x" * 64 * 1024
+    assert put(qoder, "GITHUB_TOKEN", "--variable").code == 0
 
 
 def test_vault_put_mcp_takes_a_token_of_one_word(qoder: Qoder, service: Things) -> None:

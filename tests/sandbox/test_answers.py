@@ -113,6 +113,32 @@ def test_sandbox_asks_again_and_again_also_after_a_message(desk: Desk) -> None:
     assert len(talk.waiting()) == 1
 
 
+def test_sandbox_takes_the_result_of_a_custom_tool(desk: Desk) -> None:
+    talk = Talk(desk, "custom")
+    [call] = talk.waiting()
+    assert talk.events("agent.custom_tool_use")[0]["id"] == call
+    result = {"custom_tool_use_id": call, "content": [{"type": "text", "text": "2.0"}], "is_error": False}
+    assert talk.refused(talk.confirmation(call))[0] == 400
+    [sent] = talk.send({"type": "user.custom_tool_result", **result}).json()["data"]
+    assert {key: sent[key] for key in result} == result
+    desk.clock.sleep(2)
+    assert talk.message() == "Which version is next? 2.0"
+
+
+def test_sandbox_refuses_an_answer_to_a_call_that_does_not_wait(desk: Desk) -> None:
+    talk, other = Talk(desk, "ask"), Talk(desk, "ask")
+    [call], [others] = talk.waiting(), other.waiting()
+    for wrong in ("evt_none", others, talk.events("agent.thinking")[0]["id"]):
+        assert talk.refused(talk.confirmation(wrong)) == (400, "invalid_request_error", "events.0.tool_use_id")
+    assert talk.refused(talk.confirmation(call), talk.confirmation(call))[2] == "events.1.tool_use_id"
+    result = {"type": "user.custom_tool_result", "custom_tool_use_id": call}
+    assert talk.refused(result)[2] == "events.0.custom_tool_use_id"
+    talk.allow(call)
+    assert talk.refused(talk.confirmation(call))[0] == 400  # the turn has not even begun again
+    desk.clock.sleep(2)
+    assert talk.refused(talk.confirmation(call))[0] == 400
+
+
 OTHER_WORDS = {"legacy": {"result": "allow"}, "current": {"decision": "approve"}}  # of the other generation
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -12,13 +13,15 @@ from tests.sandbox.desk import AUTH, Desk
 from tests.support.cells import MORE
 
 STORE = "/memory_stores/memstore_project"
-
-
+OVERTAKEN = (409, "invalid_request_error", None)  # api.md#memory
 MEMORIES = f"{STORE}/memories"
-
-
+VERSIONS = f"{STORE}/memory_versions"
 SKILL = "/skills/skill_release_notes"
 HEAD = b"---\nname: notes\ndescription: 'Notes.'\nmetadata:\n  name: inner\n---\nWrite.\n"
+
+
+def digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def form(desk: Desk, path: str, *files: tuple[str, bytes], field: str = "file", **texts: str) -> httpx.Response:
@@ -27,6 +30,23 @@ def form(desk: Desk, path: str, *files: tuple[str, bytes], field: str = "file", 
 
 def told(answer: httpx.Response) -> tuple[int, str | None]:
     return answer.status_code, answer.json()["error"].get("param")
+
+
+def test_sandbox_keeps_a_file_with_what_is_told_of_it(desk: Desk) -> None:
+    metadata = json.dumps({"team": "core"})
+    file = form(desk, "/files", ("a.md", b"Text."), metadata=metadata, expires_in_seconds="60").json()
+    expected = {
+        **{"filename": "a.md", "size_bytes": 5, "mime_type": "text/markdown", "metadata": {"team": "core"}},
+        **{"scope": None, "downloadable": False, "created_at": "2026-06-14T08:54:06Z"},
+        "expires_at": "2026-06-14T08:55:06Z",
+    }
+    assert {name: file[name] for name in expected} == expected
+    assert "_content" not in file
+    assert desk.get(f"/files/{file['id']}") == file
+    assert form(desk, "/files", ("a.md", b""), name="other.md").json()["filename"] == "other.md"
+    assert desk.ids("/files", name="a.md") == [file["id"]]
+    assert desk.ids("/files", "filename", scope_id="sess_demo") == ["report.md"]
+    assert desk.ids("/files", "filename", **{"ids[]": [file["id"], "file_notes"]}) == ["a.md", "notes.md"]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +101,22 @@ def zipped(**files: bytes) -> bytes:
     return target.getvalue()
 
 
+def test_sandbox_makes_a_skill_of_files_or_of_a_zip(desk: Desk) -> None:
+    files = [("notes/SKILL.md", HEAD), ("notes/parts/a.txt", b"A.")]
+    first = form(desk, "/skills", *files, field="files[]", metadata='{"team": "core"}').json()
+    expected = {"display_title": "notes", "latest_version": "1", "source": "custom", "metadata": {"team": "core"}}
+    assert {name: first[name] for name in expected} == expected
+    assert desk.get(f"/skills/{first['id']}") == first
+    second = form(desk, "/skills", ("a.zip", zipped(SKILL_md=HEAD)), display_title="Second").json()
+    assert second["display_title"] == "Second"
+    assert desk.ids("/skills", name="notes") == [second["id"], first["id"]]
+    assert desk.ids("/skills", display_title="Second") == [second["id"]]
+    assert desk.ids("/skills", source="qoder") == []
+    content = desk.http.get(f"/skills/{first['id']}/versions/1/content")
+    with zipfile.ZipFile(io.BytesIO(content.content)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {"SKILL.md": HEAD, "parts/a.txt": b"A."}
+
+
 def test_sandbox_numbers_the_versions_of_a_skill(desk: Desk) -> None:
     assert desk.ids(SKILL + "/versions", "version") == ["2", "1"]
     third = form(desk, SKILL + "/versions", ("SKILL.md", HEAD), field="files").json()
@@ -118,6 +154,28 @@ def write(desk: Desk, path: str, content: str = "A.", **query: str) -> Any:
     return answer.json()
 
 
+def test_sandbox_keeps_one_memory_of_a_path(desk: Desk) -> None:
+    memory = write(desk, "a.md", "Äh.", view="full")
+    expected = {"content": "Äh.", "content_size_bytes": 4, "content_sha256": digest("Äh.")}
+    assert {name: memory[name] for name in expected} == expected
+    assert desk.get(f"{MEMORIES}/{memory['id']}") == memory
+    assert "content" not in desk.get(f"{MEMORIES}/{memory['id']}", view="basic")
+    assert desk.refused("POST", MEMORIES, json={"path": "a.md", "content": "A."}) == OVERTAKEN
+    assert desk.refused("POST", f"{MEMORIES}/mem_1", json={"path": "a.md"}) == OVERTAKEN
+    store = {"entry_count": 3, "total_size": sum(desk.ids(MEMORIES, "content_size_bytes")), "status": "active"}
+    assert store.items() <= desk.get(STORE).items()
+
+
+def test_sandbox_changes_the_memory_that_a_digest_names(desk: Desk) -> None:
+    path, before = f"{MEMORIES}/mem_1", desk.get(f"{MEMORIES}/mem_1")
+    assert desk.refused("POST", path, json={"content": "B.", "content_sha256": "0" * 64}) == OVERTAKEN
+    assert desk.done(path, content="B.", content_sha256=before["content_sha256"])["content_sha256"] == digest("B.")
+    assert desk.refused("DELETE", path, params={"expected_content_sha256": before["content_sha256"]})[0] == 409
+    gone = desk.http.delete(path, params={"expected_content_sha256": digest("B.")})
+    assert gone.json() == {"id": "mem_1", "type": "memory_deleted"}
+    write(desk, before["path"])  # its path is free
+
+
 def test_sandbox_lists_memories_by_folder(desk: Desk) -> None:
     for path in ("people/a.md", "people/team/b.md"):
         write(desk, path)
@@ -126,3 +184,27 @@ def test_sandbox_lists_memories_by_folder(desk: Desk) -> None:
     top = sorted((row["type"], row["path"]) for row in desk.get(MEMORIES, depth=1)["data"])
     assert top == [("memory", "conventions.md"), ("memory_prefix", "people/")]
     assert "people/team/" in desk.ids(MEMORIES, "path", path_prefix="people/", depth=1)
+
+
+def test_sandbox_makes_every_change_of_a_memory_a_version(desk: Desk) -> None:
+    id = write(desk, "a.md")["id"]
+    desk.done(f"{MEMORIES}/{id}", content="B.")
+    desk.http.delete(f"{MEMORIES}/{id}")
+    rows = desk.get(VERSIONS, memory_id=id, view="full")["data"]
+    assert [(row["operation"], row["content"]) for row in rows] == [
+        ("deleted", None), ("modified", "B."), ("created", "A."),
+    ]  # fmt: skip
+    assert rows[0]["created_by"]["type"] == "api_actor"
+    assert desk.ids(VERSIONS, "path", operation="created", memory_id=id) == ["a.md"]
+    assert desk.ids(VERSIONS, session_id="sess_x") == []
+    redacted = desk.done(f"{VERSIONS}/{rows[2]['id']}/redact")
+    expected = {"content": None, "content_sha256": None, "redacted_at": "2026-06-14T08:54:06Z"}
+    assert {name: redacted[name] for name in expected} == expected
+    assert desk.get(f"{VERSIONS}/{rows[2]['id']}") == redacted
+
+
+def test_sandbox_writes_nothing_to_an_archived_store(desk: Desk) -> None:
+    assert desk.done(STORE + "/archive")["status"] == "archived"
+    assert desk.refused("POST", MEMORIES, json={"path": "a.md", "content": "A."})[::2] == (409, None)
+    assert desk.refused("POST", f"{MEMORIES}/mem_1", json={"content": "B."})[0] == 409
+    assert desk.refused("DELETE", f"{MEMORIES}/mem_1")[0] == 409

@@ -1,12 +1,13 @@
 """Deployments of `qoder sandbox`: created, changed, paused, archived, and what their schedules do."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.sandbox.desk import BODY, Desk
+from tests.sandbox.desk import AGENT, BODY, Desk
 
 CONFLICT = (409, "conflict_error", None)
 KEYS = [
@@ -27,6 +28,19 @@ def test_sandbox_shows_a_deployment_as_documented(current: Desk, legacy: Desk) -
     assert older["metadata"]["cas_config"]["stats"]["next_trigger_at"] == "2026-06-14T09:00:00Z"
 
 
+def test_sandbox_runs_a_deployment_that_was_created(desk: Desk) -> None:
+    budget = {"type": "limit", "max_credit_cost": "2.50"}
+    made = desk.made("/deployments", budget=budget)
+    assert re.fullmatch("dep_[0-9a-z]{20}", made["id"])
+    assert made["agent"] == {"id": AGENT, "type": "agent", "version": 1}
+    assert made["budget"] == budget
+    run = desk.run(made["id"])
+    desk.clock.sleep(4)
+    assert desk.events(run, types="user.message")[0]["content"] == [{"type": "text", "text": "Report."}]
+    assert desk.get(f"/sessions/{run['session_id']}")["budget"] == budget
+    assert desk.get(f"/sessions/{desk.run('dep_budget')['session_id']}")["budget"]["max_credit_cost"] == "0.30"
+
+
 def test_sandbox_changes_only_what_an_update_names(current: Desk) -> None:
     before = current.made("/deployments", metadata={"a": "1", "b": "2"})
     path = f"/deployments/{before['id']}"
@@ -41,6 +55,29 @@ def test_sandbox_changes_only_what_an_update_names(current: Desk) -> None:
     assert len(current.done(path, metadata={f"key-{n}": "" for n in range(14)})["metadata"]) == 16
 
 
+def test_sandbox_keeps_a_name_for_one_deployment_until_it_is_archived(desk: Desk) -> None:
+    path = f"/deployments/{desk.made('/deployments')['id']}"
+    assert desk.refused("POST", "/deployments", json=BODY) == CONFLICT
+    assert desk.refused("POST", "/deployments/dep_demo", json={"name": BODY["name"]}) == CONFLICT
+    desk.done(path, name=BODY["name"])  # its own
+    desk.done(f"{path}/archive")
+    desk.made("/deployments")
+    careless = Desk(desk.generation, unique_names=False)
+    assert len({careless.made("/deployments")["id"] for _ in range(2)}) == 2
+    careless.done("/deployments/dep_demo", name=BODY["name"])
+
+
+def test_sandbox_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
+    path = f"/deployments/{desk.made('/deployments')['id']}"
+    for version in (1, 2, 3):
+        desk.done(f"/agents/{AGENT}", version=version, system=f"Version {version + 1}.")
+    plain = {"id": AGENT, "type": "agent"}
+    changes: list[Any] = [AGENT, {**plain, "version": 2}, plain]
+    versions = [desk.done(path, description="not about the agent")["agent"]["version"]]
+    versions += [desk.done(path, agent=agent)["agent"]["version"] for agent in changes]
+    assert versions == [1, 4, 2, 4]
+
+
 def test_sandbox_archives_for_good_and_frees_the_name(desk: Desk) -> None:
     path = "/deployments/dep_scheduled"
     archived = desk.done(f"{path}/archive")
@@ -49,6 +86,15 @@ def test_sandbox_archives_for_good_and_frees_the_name(desk: Desk) -> None:
     assert archived["schedule"]["upcoming_runs_at"] == []
     for verb in ("/run", "/pause", "/unpause", "/archive", ""):
         assert desk.refused("POST", path + verb, json={} if verb else {"name": "again"}) == CONFLICT
+
+
+def test_sandbox_hides_secrets_of_resources(desk: Desk) -> None:
+    url = "https://github.com/your-org/your-repo"
+    github = {"type": "github_repository", "url": url, "authorization_token": "hush-hush"}
+    made = desk.made(
+        "/deployments", resources=[github, {"type": "git_repository", "url": url, "password": "hush-hush"}]
+    )
+    assert made["resources"] == [{"type": kind, "url": url} for kind in ("github_repository", "git_repository")]
 
 
 def each_minute(desk: Desk, like: str, **fields: Any) -> str:

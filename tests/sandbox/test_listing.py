@@ -67,6 +67,13 @@ def test_sandbox_shows_each_row_once_on_whatever_pages(
     assert all(len(page) == limit for page in (*on[:-1], *back[:-1]))
 
 
+def test_sandbox_lists_twenty_rows_unless_asked_newest_first(desk: Desk) -> None:
+    made = [run.id for run in seed_runs(desk.world, 30)][::-1]
+    assert desk.ids("/deployment_runs") == made[:20]
+    assert desk.ids("/deployment_runs", limit=100) == made
+    assert desk.ids("/deployments/dep_demo/runs", limit=25) == made[:25]
+
+
 def test_sandbox_on_an_older_generation_ignores_pages(legacy: Desk) -> None:
     seed_runs(legacy.world, 5)
     first = legacy.get("/deployment_runs", limit=2)

@@ -81,6 +81,13 @@ def test_sandbox_skips_a_run(current: Desk, legacy: Desk) -> None:
     assert (rejected["session_id"], rejected["error"]["type"]) == (None, "session_creation_rejected_error")
 
 
+def test_sandbox_on_an_older_generation_has_pending_runs(legacy: Desk) -> None:
+    run = legacy.run("dep_slow")
+    assert (run["status"], "cas_run_extras" in run) == ("pending", False)
+    legacy.clock.sleep(5.01)
+    assert legacy.get(f"/deployment_runs/{run['id']}")["status"] == "running"
+
+
 def test_sandbox_tells_a_turn_in_the_usual_order(desk: Desk) -> None:
     run = desk.run()
     desk.clock.sleep(10)
@@ -94,6 +101,14 @@ def test_sandbox_tells_a_turn_in_the_usual_order(desk: Desk) -> None:
     assert events[8]["model_request_start_id"] == events[3]["id"]
     assert [event["processed_at"] for event in events] == sorted(event["processed_at"] for event in events)
     assert ("turn_id" in events[0]) == (desk.generation == "legacy")
+
+
+def test_sandbox_hands_a_session_what_its_deployment_has(current: Desk) -> None:
+    more = {"environment_variables": "A=1\nB=2", "vault_ids": ["vault_team"]}
+    made = current.made("/deployments", **more, resources=[{"type": "file", "file_id": "file_notes"}])
+    session = current.get(f"/sessions/{current.run(made['id'])['session_id']}")
+    assert (session["environment_variables"], session["vault_ids"]) == ({"A": "1", "B": "2"}, ["vault_team"])
+    assert session["resources"][0]["mount_path"] == "/mnt/session/uploads/file_notes"
 
 
 ALL_OF_IT = {"vault_ids": ["vault_team"], "resources": [{"type": "file", "file_id": "file_notes"}, STORE]}
@@ -189,6 +204,15 @@ def test_sandbox_streams_go_on_after_the_event_that_is_named(desk: Desk) -> None
             assert list(told) == events[n + 1 :]
     path = f"/sessions/{run['session_id']}/events/stream"
     assert desk.refused("GET", path, headers={"Last-Event-ID": "evt_x"}) == (409, "conflict_error", None)
+
+
+def test_sandbox_keeps_the_stream_of_an_idle_session_with_heartbeats(desk: Desk) -> None:
+    run = desk.run()
+    desk.clock.sleep(60)
+    began = desk.clock.now
+    with desk.http.stream("GET", f"/sessions/{run['session_id']}/events/stream") as answer:
+        assert list(itertools.islice(answer.iter_lines(), 6)) == [": heartbeat", ""] * 3
+    assert desk.clock.now == began + 45
 
 
 def test_sandbox_streams_a_message_while_it_is_written(desk: Desk) -> None:

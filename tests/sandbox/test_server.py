@@ -62,6 +62,13 @@ def test_sandbox_really_breaks_connections(
     assert len(server.world.started()) == acts
 
 
+@pytest.mark.parametrize(("what", "met"), [("silent", httpx.ReadTimeout), ("truncated", httpx.RemoteProtocolError)])
+def test_sandbox_really_breaks_streams(server: Server, wire: httpx.Client, what: str, met: type[Exception]) -> None:
+    server.faults.add(f"stream:{what}")
+    with pytest.raises(met), wire.stream("GET", stream_of(wire, "dep_demo"), timeout=patience(met)) as answer:
+        answer.read()
+
+
 def test_sandbox_streams_live_with_heartbeats_until_the_end(server: Server, wire: httpx.Client) -> None:
     path = stream_of(wire, "dep_terminated")
     events = path.removesuffix("/stream")

@@ -23,6 +23,17 @@ def test_sandbox_does_in_a_session_what_it_is_created_for(desk: Desk, agent: str
     assert desk.get(f"/sessions/{session['id']}")["status"] == "idle"
 
 
+def test_sandbox_sessions_are_as_their_agent_and_as_it_is_changed_for_them(desk: Desk) -> None:
+    asks = {"id": "agent_ask", "type": "agent", "version": 1}
+    session = desk.made("/sessions", agent=asks, initial_events=[said("Push it.")])
+    assert asks.items() <= session["agent"].items()
+    desk.clock.sleep(3)
+    assert desk.events(session)[-1]["stop_reason"]["type"] == "requires_action"
+    overrides = {"id": AGENT, "type": "agent_with_overrides", "model": {"id": "auto"}, "system": "Be short."}
+    shown = desk.made("/sessions", agent=overrides)["agent"]
+    assert (overrides | {"type": "agent", "name": "demo-agent"}).items() <= shown.items()
+
+
 @pytest.mark.parametrize("variables", [{"A": "1", "B": "x=y"}, "A=1;B=x=y", "A=1\nB=x=y"])
 def test_sandbox_takes_variables_of_a_session_as_text_and_as_object(desk: Desk, variables: Any) -> None:
     session = desk.made("/sessions", environment_variables=variables)

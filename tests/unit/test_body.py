@@ -38,6 +38,23 @@ def told(text: str | None, verb: str = "create", noun: str = "agent", **options:
     return caught.value.message
 
 
+def test_body_takes_options_over_the_file() -> None:
+    text = AGENT + "metadata: {team: core, at: home}\ntools: [{type: agent_toolset_20260401}]"
+    body = read(text, name="other", metadata={"team": "web"})
+    assert body == {
+        "name": "other",
+        "model": "auto",
+        "metadata": {"team": "web", "at": "home"},
+        "tools": [{"type": "agent_toolset_20260401"}],
+    }
+
+
+def test_body_says_the_same_in_json_and_yaml() -> None:
+    assert read('{"name": "writer", "model": {"id": "auto", "effort": "low"}}') == read(
+        "name: writer\nmodel: {id: auto, effort: low}"
+    )
+
+
 def test_body_fills_variables_in_as_a_deployment_file_does() -> None:
     assert read(AGENT + "system: Help ${WHO}; $${WHO} ${NO:-one}.")["system"] == "Help Ada; ${WHO} one."
     assert "-:3: system: NO is not set" in told(AGENT + "system: ${NO}")
@@ -85,6 +102,13 @@ def test_body_of_a_wrong_file_is_refused_with_its_line(text: str, problem: str) 
     message = told(text)
     assert message.startswith("1 problem in the file; nothing was sent\n")
     assert problem in message
+
+
+def test_body_of_an_update_clears_by_null() -> None:
+    text = "description: null\nmetadata: {team: null}\ntools: null"
+    assert read(text, "update") == {"description": None, "metadata": {"team": None}, "tools": None}
+    assert "name: must be text, not null" in told("name: null", "update")
+    assert "version: must be" in told("version: null", "update")
 
 
 @pytest.mark.parametrize(
@@ -186,6 +210,13 @@ def test_fields_are_read_as_a_file_or_a_server_reads_them(field: str, value: Any
     assert ("must be an amount in credits, or null" in str(found["file"])) == (field == "budget" and value == 5)
     assert ("needs a type: cloud or house" in str(found["file"])) == (field == "event" and value == {})
     assert "needs a type" not in str(found["server"])
+
+
+@pytest.mark.parametrize(("reader", "is_kept"), [("file", True), ("server", False)])
+def test_fields_that_are_secret_are_kept_by_a_file_alone(reader: Where, is_kept: bool) -> None:
+    repository = {"type": "git_repository", "url": "https://x", "password": "hunter2"}
+    body, problems = check(Plan, {"expression": "a", "resources": [repository]}, Reader(reader))
+    assert (problems, "password" in body["resources"][0]) == ([], is_kept)
 
 
 _VALUES = st.recursive(

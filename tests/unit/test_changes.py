@@ -33,7 +33,7 @@ from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import examples
 from tests.support.answers import Server
-from tests.support.deployments import PLAIN
+from tests.support.deployments import DEPLOYMENTS, PLAIN
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
 OUTCOME = {"type": "user.define_outcome", "description": "Done.", "rubric": {"type": "text", "content": "All of it."}}
@@ -70,6 +70,62 @@ def merged(server: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     if isinstance(body.get("agent"), str):
         new["agent"] = {"id": body["agent"], "type": "agent", "version": 7}
     return new
+
+
+NEW_SCHEDULE = {"type": "cron", "expression": "0 9 * * *", "timezone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "body"),  # where that is another than what is wanted
+    [
+        ({"description": "New"}, [("description", "Old words", "New")], None),
+        (
+            {"environment_variables": {"A": "1", "C": ""}},
+            [("environment_variables.B", "2", ABSENT), ("environment_variables.C", ABSENT, "")],
+            {"environment_variables": "A=1\nC="},
+        ),
+        (
+            {"environment_variables": None},
+            [("environment_variables.A", "1", ABSENT), ("environment_variables.B", "2", ABSENT)],
+            {"environment_variables": ""},
+        ),
+        ({"schedule": NEW_SCHEDULE}, [("schedule.timezone", "UTC", "Europe/Berlin")], None),  # it is sent whole
+        (
+            {"message": "Report!"},
+            [("initial_events[0].content[0].text", "Report.", "Report!")],
+            {"initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Report!"}]}]},
+        ),
+        ({"resources": [{**FILE, "mount_path": "/data"}]}, [("resources[0].mount_path", ABSENT, "/data")], None),
+        (
+            {"metadata": {"team": "web", "tier": ""}},
+            [("metadata.team", "core", "web"), ("metadata.tier", ABSENT, "")],
+            None,
+        ),
+        (
+            {"budget": Number("7.5")},
+            [("budget.max_credit_cost", "5.00", "7.50")],
+            {"budget": {"type": "limit", "max_credit_cost": "7.50"}},
+        ),
+        ({"agent": {"id": "agent_1", "type": "agent", "version": 4}}, [("agent.version", 3, 4)], None),
+        ({}, [], None),
+    ],
+)
+def test_difference_sends_only_what_differs(wanted: Any, changes: Any, body: Any) -> None:
+    found = changed(wanted)
+    assert found.body == (wanted if body is None else body)
+    assert [change[:3] for change in found.changes] == changes
+    assert not changed(wanted, server=merged(SERVER, found.body)).changes
+
+
+@pytest.mark.parametrize("variant", DEPLOYMENTS)
+def test_difference_of_a_deployment_and_itself_is_none_in_any_order_of_keys(variant: str) -> None:
+    def turned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        return [turned(item) for item in value] if isinstance(value, list) else value
+
+    known = settable(Deployment(DEPLOYMENTS[variant]))
+    assert difference(FORM, turned(known), known) == ({}, [])
 
 
 def of_a_file(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -169,6 +225,24 @@ def test_difference_shows_of_a_list_what_goes_and_what_comes(before: Any, after:
     named = {"FILE": json.dumps(FILE, separators=(",", ":")), "GIT": json.dumps(GIT, separators=(",", ":"))}
     wanted = [line.replace("{FILE}", named["FILE"]).replace("{GIT}", named["GIT"]) for line in lines]
     assert sorted(line for line in shown if ".type" not in line or ".type" in str(wanted)) == sorted(wanted)
+
+
+@examples(Fraction(1, 3))
+@given(
+    st.lists(st.integers(0, 40), unique=True, max_size=12), st.sets(st.integers(0, 40)), st.sets(st.integers(41, 60))
+)
+def test_difference_shows_no_item_of_a_list_that_stays(before: list[int], gone: set[int], new: set[int]) -> None:
+    after = [item for item in before if item not in gone] + sorted(new)
+    changes = difference(FORM, {LIST: after}, {LIST: before}).changes
+    assert [change.before for change in changes if change.after is ABSENT] == [item for item in before if item in gone]
+    assert [change.after for change in changes if change.before is ABSENT] == sorted(new)
+
+
+def test_difference_sends_what_the_server_never_tells_and_shows_it_not() -> None:
+    found = changed({"resources": [{"type": "git_repository", "url": "https://x", "password": "hunter2"}]})
+    assert found.body["resources"][0]["password"] == "hunter2"
+    assert "hunter2" not in str(found.changes)
+    assert [change.path for change in found.changes if "password" in change.path] == []
 
 
 NAMES = st.sampled_from(["a", "b", "c", ""])
@@ -363,6 +437,18 @@ def test_fields_are_compared_without_what_a_server_fills_in(name: str, value: An
     assert form_with((name,)).normal({name: value}).get(name) == normal
 
 
+@pytest.mark.parametrize(
+    ("noun", "fields"),
+    [
+        ("session", {"agent", "budget", "environment_variables", "metadata", "title", "vault_ids"}),
+        ("dream", {"inputs", "instructions", "model", "output_behavior"}),  # which cannot be updated
+        ("file", set()),
+    ],
+)
+def test_things_are_compared_by_what_an_update_can_set(noun: str, fields: set[str]) -> None:
+    assert set(form_of(NOUNS[noun]).settable({})) == fields
+
+
 X, Y = ({"id": id, "n": 1} for id in "xy")
 SHOWN: list[tuple[Any, Any, bool]] = [
     *(({"a": 1, "b": 2}, {"a": 1}, True), ({"a": 1}, {"a": 1, "b": 2}, False), ({"a": 2}, {"a": 1}, False)),
@@ -382,6 +468,12 @@ def test_thing_shows_what_was_sent_though_a_server_fills_in_trims_and_sorts(show
     assert any(differing(form, {"x": sent}, {"x": shown})) is (sent != {})
     assert any(missing(form, {"x": sent}, {"x": shown})) is not is_so
     assert any(missing(form._replace(is_exact=True), {"x": sent}, {"x": shown})) is (sent != {})
+
+
+def test_thing_shows_the_metadata_that_was_set_and_not_what_was_removed() -> None:
+    form = form_with(("metadata",))
+    for there, is_so in (({"a": "1", "c": "3"}, True), ({"a": "1", "b": "2"}, False), ({"a": "2"}, False), ({}, False)):
+        assert any(missing(form, {"metadata": {"a": "1", "b": None}}, {"metadata": there})) is not is_so
 
 
 @pytest.mark.parametrize("more", [{}, {"b": 1}])

@@ -20,6 +20,7 @@ from qoder_cli.sessions.showing import Showing
 from qoder_cli.sessions.story import Story
 from qoder_cli.sessions.stream import Feed, News, Streams
 from tests.conftest import TOKEN
+from tests.support.one_run import RUNNING, rests, story
 from tests.support.wire import FakeClock, Wire, api_error
 
 
@@ -85,6 +86,29 @@ class Shown(Showing):
         pass
 
 
+class Unseen(Shown):
+    """Notes how often the list was to be read."""
+
+    def catch_up(self, session_id: str) -> None:
+        self.reads += 1
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_session_is_read_at_once_where_its_stream_says_that_it_rests_or_was_answered(is_shown: bool) -> None:
+    app = app_at(Wire(), FakeClock())
+    streams = Streams(app.client, inbox=queue.SimpleQueue(), showing=Unseen(app.client) if is_shown else None)
+    streams.follow(Log(app.client, "sess_1"), Story(), name=None, is_over=False)
+    asks = {"type": "session.status_idle", "stop_reason": {"type": "requires_action", "event_ids": ["evt_9"]}}
+    says = {"type": "agent.message"}
+    events = story(RUNNING, says, asks, says, RUNNING, says, rests())
+    polled = [streams.receive(News("heard", "sess_1", event))[0] for event in events]
+    assert polled == [None, None, "sess_1", None, "sess_1" if is_shown else None, None, "sess_1"]
+    assert streams.receive(News("heard", "sess_2", events[-1])) == (None, False)
+    changes: list[Any] = ["gap", "down", "down"]
+    answers = [("sess_1", False), ("sess_1", False), (None, False)]
+    assert [streams.receive(News(kind, "sess_1")) for kind in changes] == answers
+
+
 @pytest.fixture
 def silent() -> Iterator[Wire]:
     """Answer each connection with a stream that says nothing until the test is over."""
@@ -109,6 +133,31 @@ def test_run_wait_of_many_opens_eight_streams(silent: Wire) -> None:
         streams.follow(Log(app.client, id), Story(), name=None, is_over=is_over)
     assert streams.receive(News("up", ids[8])) == (ids[8], False)
     streams.close()
+
+
+def test_run_wait_follow_reads_the_list_unless_the_stream_delivers(silent: Wire) -> None:
+    clock = FakeClock()
+    app = app_at(silent, clock)
+    showing = Unseen(app.client)
+    streams, log = Streams(app.client, inbox=queue.SimpleQueue(), showing=showing), Log(app.client, "sess_1")
+
+    def reads(*kinds: Any, after: float = 0.0, is_over: bool = False) -> tuple[bool, bool]:
+        before = showing.reads
+        for kind in kinds:
+            streams.receive(News(kind, "sess_1", {"type": "agent.message"}))
+        clock.time += after
+        streams.follow(log, Story(), name=None, is_over=is_over)
+        return showing.reads > before, streams.is_open("sess_1")
+
+    assert reads() == (True, False)
+    assert reads("up") == (True, True)
+    assert reads("heard", after=59.9) == (False, True)
+    assert reads(after=0.1) == (True, True)
+    assert reads("alive") == (False, True)
+    assert reads("gap") == (True, True)
+    assert reads("alive", is_over=True) == (True, True)
+    assert reads("down") == (True, False)
+    assert reads("up") == (True, True)
 
 
 def test_run_wait_follow_reads_on_from_its_list_and_from_what_a_stream_says_after_it() -> None:
