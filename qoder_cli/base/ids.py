@@ -156,7 +156,7 @@ def _check_text(word: str, what: str, wanted: str) -> None:
 
 
 def _check_kind(word: str, what: str, kind: str, wanted: str) -> None:
-    """Raise UsageError for what is no text of an id, or has the prefix of another kind."""
+    """Raise UsageError if a word cannot be an id, or has the prefix of another kind."""
     _check_text(word, what, wanted)
     typed = _kind(word)
     if typed not in (None, kind):

@@ -114,10 +114,10 @@ def fires_of(
     judge = _Judge(fires, zone, start, end, since, until)
     events = list(judge.events([run for run in runs if run.may_be_scheduled]))
     if doubt := _doubt(deployment, runs, since=since, until=now, whole=whole):
-        told = [event for event in events if event.kind not in ("missed", "counted")]
-        if doubt.why != "undated" or len(told) < len(events):
+        certain_events = [event for event in events if event.kind not in ("missed", "counted")]
+        if doubt.why != "undated" or len(certain_events) < len(events):
             unclear.append(doubt)
-        events = told
+        events = certain_events
     certain = list(map(judge.certain_at, range(len(fires))))
     undecided = sum(fire.due <= until < at for fire, at in zip(fires, certain, strict=True))
     return Fires(events, unclear, sum(after < at <= until for at in certain), undecided)

@@ -77,7 +77,7 @@ class Unusable(NamedTuple):
         """Return type and message of a run that it keeps from starting (api.md#starting-a-run)."""
         state = self.state.replace("_", " ")
         message = f"The deployment's {self.kind.replace('_', ' ')} is {state}."
-        if (self.kind, self.state) == ("memory_store", "not_found"):  # there is no type for that
+        if (self.kind, self.state) == ("memory_store", "not_found"):  # the API has no error type for it
             return "session_resource_not_found_error", message
         return f"{self.kind}_{self.state}_error", message
 

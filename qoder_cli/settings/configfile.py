@@ -84,7 +84,7 @@ def locate(env: Mapping[str, str]) -> Path:
 
 
 def load(path: Path) -> ConfigFile:
-    """Return the content of the file at `path`. Raises UsageError if it cannot be read, or has a value that is no text.
+    """Return the content of the file at `path`. Raises UsageError if it cannot be read, or a value is not a text.
 
     Unknown keys and a file open to others are warnings.
     """

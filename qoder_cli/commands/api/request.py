@@ -70,7 +70,7 @@ class RawRequest:
 
 
 def read_headers(words: Sequence[str]) -> dict[str, str]:
-    """Return headers by lower-case name. Raises UsageError for what is no header of the caller."""
+    """Return headers by lower-case name. Raises UsageError for a header that only qoder may set."""
     headers: dict[str, str] = {}
     for header in words:
         name, sign, value = header.partition(":")

@@ -1,4 +1,4 @@
-"""What `qoder run logs` prints: of one run, also while it goes on or as a trace, and of several."""
+"""What `qoder run logs` prints: the events of one run, as they come or as a trace, and those of several runs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
