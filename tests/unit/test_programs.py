@@ -61,7 +61,7 @@ def test_each_row_of_the_table_says_what_it_is() -> None:
     for row in table().values():
         kinds = [kind for option in row.options.values() for kind in option.kinds if "|" not in kind]
         kinds += [kind.rstrip("*+?") for kind in row.operands if "|" not in kind]
-        named = {option for options in row.down.values() for option in options} - row.options.keys()
+        named = {word for word in row.down.split() if word.startswith("-")} - row.options.keys()
         if not KINDS.issuperset(kinds) or named or row.rule not in ("read", "write", "run"):
             wrong.append((row.name, {*kinds} - KINDS, named, row.rule))
     assert wrong == []
@@ -419,14 +419,13 @@ def _that_run(chain: Chain) -> list[tuple[str, ...]]:
     """Return the commands of a chain that run, by how those before them end: p1 fails."""
     ran: list[tuple[str, ...]] = []
     has_failed, runs = False, True
-    for place, command in enumerate(chain.commands):
-        if command.join != "|":
-            runs = command.join not in ("&&", "||") or has_failed is (command.join == "||")
+    for words, join, joins_next in zip(chain.commands, ("", *chain.joins), (*chain.joins, ""), strict=True):
+        if join != "|":
+            runs = join not in ("&&", "||") or has_failed is (join == "||")
         if runs:
-            ran.append(command.words)
-        is_last = place + 1 == len(chain.commands) or chain.commands[place + 1].join != "|"
-        if runs and is_last:
-            has_failed = command.words[0] == "p1"
+            ran.append(words)
+        if runs and joins_next != "|":
+            has_failed = words[0] == "p1"
     return sorted(ran)
 
 
@@ -438,9 +437,9 @@ def test_the_words_of_a_command_are_those_that_shells_see(tmp_path: Path, shell:
     program = tmp_path / "bin/p0"
     subprocess.run(("cc", "-o", program, tmp_path / "words.c"), check=True)
     os.link(program, tmp_path / "bin/p1")
-    drawer, words = _Drawer(2026), tmp_path / "words"
+    drawer, seen = _Drawer(2026), tmp_path / "words"
     left = 10_000 if ALL_CELLS else 300
-    env = {"PATH": str(tmp_path / "bin"), "WORDS": str(words), "HOME": "/home/x", "LC_ALL": "C.UTF-8"}
+    env = {"PATH": str(tmp_path / "bin"), "WORDS": str(seen), "HOME": "/home/x", "LC_ALL": "C.UTF-8"}
     executable = str(shutil.which(shell))
     while left:
         text = drawer.text()
@@ -448,10 +447,10 @@ def test_the_words_of_a_command_are_those_that_shells_see(tmp_path: Path, shell:
             chain = chain_of(text)
         except Unreadable:
             continue
-        if not all(re.fullmatch("p[01]", command.words[0]) for command in chain.commands):
+        if not all(re.fullmatch("p[01]", words[0]) for words in chain.commands):
             continue
         left -= 1
-        words.write_bytes(b"")
+        seen.write_bytes(b"")
         subprocess.run((executable, "-c", text), cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True)
-        seen = [tuple(each.decode().split("\0")) for each in words.read_bytes().split(b"\0\x01\0")[:-1]]
-        assert sorted(seen) == _that_run(chain), text
+        ran = [tuple(each.decode().split("\0")) for each in seen.read_bytes().split(b"\0\x01\0")[:-1]]
+        assert sorted(ran) == _that_run(chain), text

@@ -8,12 +8,10 @@ from qoder_cli.base.errors import NotYet
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import argument, flag
 from qoder_cli.help.completion import values
-from qoder_cli.policy import programs
 from qoder_cli.policy.calls import BASH, Subject
 from qoder_cli.policy.deciding import decide
-from qoder_cli.policy.paths import Place, is_inside, place, spelled
 from qoder_cli.policy.rules import Policy, PolicyRule
-from qoder_cli.policy.shell import unwrapped
+from qoder_cli.policy.spelling import Place, is_inside, place, spelled
 
 FILE = argument("FILE", "The policy: a YAML or JSON file.", values.files)
 
@@ -71,7 +69,7 @@ def _meaning(policy: Policy, rule: PolicyRule) -> tuple[str, list[str]]:
         case "run":
             return "; ".join(_running(policy, rule)), _of_running(policy, rule)
         case "fetch":
-            below = " and of the hosts below it" if rule.site.host.startswith("*.") else ""
+            below = " and of the hosts below it" if rule.site.has_subdomains else ""
             says = f"allows WebFetch of https://{rule.site.written}{below}; a page may lead elsewhere"
             is_wide = below != "" and "." not in rule.site.name
             return says, [f"covers every host in .{rule.site.name}"] * is_wide
@@ -112,10 +110,10 @@ def _of_writing(rule: PolicyRule) -> list[str]:
 
 
 def _running(policy: Policy, rule: PolicyRule) -> list[str]:
-    row = programs.row_of(unwrapped(rule.words)[0])
+    row = rule.command.row
     says = [f"allows exactly this command, in {spelled(policy.work or ())}"]
     if rule.more:
-        says = [f"allows {' '.join(rule.words)}, operands inside `read`, and harmless options"]
+        says = [f"allows {' '.join(rule.command.words)}, operands inside `read`, and harmless options"]
     if row is None:
         says.append("`qoder` does not know what it does")
     elif row.runs:
@@ -131,15 +129,14 @@ def _running(policy: Policy, rule: PolicyRule) -> list[str]:
 
 def _of_running(policy: Policy, rule: PolicyRule) -> list[str]:
     warnings = []
-    words = unwrapped(rule.words)[0]
-    row, work = programs.row_of(words), policy.work or ()
+    row, work = rule.command.row, policy.work or ()
     writing = _writes(policy, work)
-    if "/" in words[0]:
-        writing = _writes(policy, place(words[0], work)) or writing
+    if "/" in (program := rule.command.program[0]):
+        writing = _writes(policy, place(program, work)) or writing
     if writing is not None and (row is None or row.runs):
         warnings.append(f"line {writing.line} covers files in {writing.value}, so the agent can change what this runs")
     if not rule.more:
-        verdict = decide(policy, Subject("tool", BASH, {"command": shlex.join(rule.words)}))
+        verdict = decide(policy, Subject("tool", BASH, {"command": shlex.join(rule.command.words)}))
         if verdict.answer != "allow":
             warnings.append(f"never allows anything: {verdict.why or verdict.data['rule']}")
     elif row is not None and row.rule == "read" and not any(policy.allowing("read")):

@@ -17,9 +17,7 @@ from qoder_cli.output.data import Rows
 from qoder_cli.output.visible import visible
 from qoder_cli.policy.calls import Subject
 from qoder_cli.policy.deciding import Verdict, decide
-from qoder_cli.policy.programs import row_of
 from qoder_cli.policy.rules import Policy
-from qoder_cli.policy.shell import unwrapped
 from qoder_cli.policy.verdict import VerdictData
 from qoder_cli.sessions.asks import CALL_KINDS
 
@@ -182,9 +180,8 @@ def _group_of(subject: Subject) -> str:
         return f"{subject.server}/{subject.name}" if subject.server else subject.name
     if not subject.commands:
         return "a command that cannot be read"
-    words = unwrapped(subject.commands[0])[0]
-    row = row_of(words)
-    return row.name if row is not None else words[0]
+    command = subject.commands[0]
+    return command.program[0] if command.row is None else command.row.name
 
 
 def _in_a_line(subject: Subject) -> str:
