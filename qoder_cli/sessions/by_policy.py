@@ -22,7 +22,7 @@ from qoder_cli.policy.calls import BASH, Subject, called
 from qoder_cli.policy.deciding import Verdict, decide, may_move
 from qoder_cli.policy.rules import Policy
 from qoder_cli.sessions.answers import Answers, confirmation, is_denial
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, PendingCall, look, main_thread
+from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, look, main_thread
 from qoder_cli.sessions.guard import guard_of, guarded, loaded, subject_of, with_ids
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.question import hides_secret, named
@@ -35,6 +35,7 @@ MOST_REFUSALS = 2  # of answers to one call, by one command
 _LONGEST_INPUT = 200  # characters of an input that are kept
 NO_RULE = "no rule fits"
 _SAYS_WHERE = ("agent.tool_use", "user.tool_confirmation")
+UNREAD = Verdict("ask", why="it cannot be read in full")
 _HIDES = "it holds a secret of yours, or what stands for one"
 
 
@@ -128,18 +129,6 @@ def _moves(policy: Policy, session_id: str, event: dict[str, Any]) -> bool:
     if not call.is_readable and called(call.name) == BASH:
         return True
     return may_move(policy, subject_of(call, {}, is_main=True))
-
-
-def with_verdicts(app: App, policy: Policy, waiting: Sequence[PendingCall]) -> list[PendingCall]:
-    """Return the calls that wait in a session with what a policy says of each."""
-    calls = tuple(waiting_call.call for waiting_call in waiting if waiting_call.call is not None)
-    verdicts: dict[str, Verdict] = {}
-    if calls:
-        asked = Asked(calls[0].session_id, calls)
-        judgements = judged(app, policy, asked, waiting[0].session)
-        verdicts = {judgement.call.id: judgement.verdict for judgement in judgements}
-    unread = Verdict("ask", (), "it cannot be read in full")
-    return [replace(waiting_call, verdict=verdicts.get(waiting_call.id, unread)) for waiting_call in waiting]
 
 
 def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") -> list[str]:

@@ -525,7 +525,7 @@ def test_run_wait_prompts_about_what_a_policy_leaves(
 ) -> None:
     questions()
     answers = iter("y")
-    monkeypatch.setattr("qoder_cli.sessions.deciding.ask", lambda *_, **__: next(answers))
+    monkeypatch.setattr("qoder_cli.sessions.question.ask", lambda *_, **__: next(answers))
     server.asks("sess_1", call(1), call(3))
     assert qoder(*WAIT, "--on-ask", "prompt", "--policy", str(policy)).code == 0
     assert server.sent == [{"events": [reply(1, "allow")]}, {"events": [reply(3, "allow")]}]
@@ -695,7 +695,7 @@ def test_run_wait_prompts_again_where_the_policy_of_the_profile_refuses(
 ) -> None:
     questions()
     answers = iter("yn")
-    monkeypatch.setattr("qoder_cli.sessions.deciding.ask", lambda *_, **__: next(answers))
+    monkeypatch.setattr("qoder_cli.sessions.question.ask", lambda *_, **__: next(answers))
     server.asks("sess_1", call(2))
     ran = qoder(*WAIT, "--on-ask", "prompt")
     assert (ran.code, server.sent) == (0, [{"events": [reply(2, "deny")]}])

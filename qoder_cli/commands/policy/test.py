@@ -253,7 +253,7 @@ def _parsed(call: str) -> Any:
 def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> None:
     from qoder_cli.history import past
     from qoder_cli.nouns.lookup import ids_of_all
-    from qoder_cli.sessions.by_policy import judged
+    from qoder_cli.sessions.by_policy import UNREAD, judged
     from qoder_cli.sessions.guard import with_ids
 
     policy = with_ids(app, policy)
@@ -270,7 +270,7 @@ def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> 
             for judgement in judged(app, policy, run.asked, run.session, is_past=True):
                 tally.add(run.run_id, judgement.subject, judgement.verdict)
             for _ in run.asked.unreadable:
-                tally.add(run.run_id, None, Verdict("ask", (), "it cannot be read in full"))
+                tally.add(run.run_id, None, UNREAD)
     with Rows[TallyData](app.output, fields=_tallied, data=dict, first=_FIRST_OF_TEST, may_go=("runs", "why")) as rows:
         rows.show(list(tally.rows()))
     app.progress.note(f"looked at {counted(looked, 'run')} with {counted(tally.calls, 'call')}; nothing was sent")
