@@ -453,7 +453,11 @@ class PendingCall:
 
     def row(self, now: float, *, most: int | None = None) -> Fields:
         """Return the row, with the whole input or its first `most` characters: a call is never cut in a pipe."""
-        data, call = self.as_json(), self.call
+        data = self.as_json()
+        name = given = None
+        if self.call is not None:
+            name, given = self.call.name, in_a_line(self.call.input)
+            given = given if most is None else shortened(given, most)
         asked, since = data["asked_at"], unix(data["asked_at"])
         row: Fields = {
             "run": self.run_id and Id(self.run_id),
@@ -461,8 +465,8 @@ class PendingCall:
             "deployment": self.deployment_id and Id(self.deployment_id),
             "call": Id(self.id),
             "kind": data["kind"] or "unreadable",
-            "name": None,
-            "input": None,
+            "name": _words(name, least=14),
+            "input": _words(given, least=12),
             "asked": asked and Moment(asked),
             "waits": None if since is None else Milliseconds(max(0, round(1000 * (now - since)))),
             **{name: data[name] for name in ("credits", "length", "number")},
@@ -471,11 +475,6 @@ class PendingCall:
             "input_sha256": data["input_sha256"],
             "deployment_name": self.deployment_name,
         }
-        if call is not None:
-            given = in_a_line(call.input)
-            if most is not None:
-                given = shortened(given, most)
-            row |= {"name": Words(visible(call.name), least=14), "input": Words(visible(given), least=12)}
         if self.verdict is not None:
             row["policy"] = self.verdict.in_words
         return row
@@ -489,9 +488,8 @@ class PendingCall:
 
         How long it has waited is not in it: two readings of a call that waits are equal.
         """
-        call, terms = self.call, _UNREADABLE
-        if call is not None:
-            terms = call.terms
+        call = self.call
+        terms = _UNREADABLE if call is None else call.terms
         data: WaitingData = {
             "run_id": self.run_id,
             "session_id": str(self.session.get("id")),
@@ -515,8 +513,8 @@ class PendingCall:
         return data
 
 
-def _words(given: str | None) -> Words | None:
-    return None if given is None else Words(visible(given))
+def _words(given: str | None, **how: int) -> Words | None:
+    return None if given is None else Words(visible(given), **how)
 
 
 def with_asks(client: "Client", run: Run, *, threads: bool = True) -> Run:

@@ -36,6 +36,7 @@ _LONGEST_INPUT = 200  # characters of an input that are kept
 NO_RULE = "no rule fits"
 _SAYS_WHERE = ("agent.tool_use", "user.tool_confirmation")
 UNREAD = Verdict("ask", why="it cannot be read in full")
+_FOR_OTHERS = Verdict("ask", why="the policy is for other deployments")
 _HIDES = "it holds a secret of yours, or what stands for one"
 
 
@@ -61,74 +62,57 @@ def judged(
 
     With `is_past`, the calls are all that were made in it, oldest first.
     """
-    deployment = text(session.get("deployment_id"))
-    is_for_it = not policy.deployments or deployment in policy.deployments
+    is_for_it = not policy.deployments or text(session.get("deployment_id")) in policy.deployments
     main: str | None = None
     if any(call.thread for call in asked.calls):
         with suppress(ApiError):  # then none is
             main = main_thread(app.client, asked.session_id)
+
+    def decided_on(subject: Subject) -> Verdict:
+        return decide(policy, subject) if is_for_it else _FOR_OTHERS
+
+    subjects = [subject_of(call, session, is_main=call.thread in (None, main)) for call in asked.calls]
+    here = list(map(decided_on, subjects))
+    elsewhere = [decided_on(replace(subject, in_work=False)) for subject in subjects]
+    depends = any(one.answer == "allow" != other.answer for one, other in zip(here, elsewhere, strict=True))
+    stopped = {call.id for call, verdict in zip(asked.calls, here, strict=True) if verdict.answer == "deny"}
+    has_moved = depends and not is_past and _has_moved(app, policy, asked.session_id, stopped)
     judgements = []
-    for call in asked.calls:
-        subject = subject_of(call, session, is_main=call.thread in (None, main))
-        if is_for_it:
-            verdict = decide(policy, subject)
-        else:
-            verdict = Verdict("ask", (), "the policy is for other deployments")
-        judgements.append(JudgedCall(call, subject, verdict))
-    placed = _where_the_shell_is(app, policy, asked, judgements, is_past=is_past)
-    return [judgement._replace(verdict=_kept(app, judgement, session)) for judgement in placed]
+    for call, subject, verdict, other in zip(asked.calls, subjects, here, elsewhere, strict=True):
+        kept = _kept(app, call, other if has_moved else verdict, session)
+        judgements.append(JudgedCall(call, subject, kept))
+        has_moved = has_moved or (depends and is_past and may_move(policy, subject))
+    return judgements
 
 
-def _kept(app: App, judgement: JudgedCall, session: Mapping[str, Any]) -> Verdict:
+def _kept(app: App, call: Call, verdict: Verdict, session: Mapping[str, Any]) -> Verdict:
     """Return what a policy says, unless it is more than it may."""
-    if hides_secret(app, judgement.call):
-        return Verdict("ask", (), _HIDES)
-    if judgement.verdict.answer == "allow" and (denial := guarded(app, judgement.call, session)):
-        return Verdict("ask", (), f"in the profile's policy, {denial.in_words}")
-    return judgement.verdict
+    if hides_secret(app, call):
+        return Verdict("ask", why=_HIDES)
+    if verdict.answer == "allow" and (denial := guarded(app, call, session)):
+        return Verdict("ask", why=f"in the profile's policy, {denial.in_words}")
+    return verdict
 
 
-def _where_the_shell_is(
-    app: App, policy: Policy, asked: Asked, judgements: Sequence[JudgedCall], *, is_past: bool
-) -> list[JudgedCall]:
-    """Return judgements that hold where the shell has left its folder, if it may have."""
-    elsewhere = [decide(policy, replace(judgement.subject, in_work=False)) for judgement in judgements]
-    pairs = zip(judgements, elsewhere, strict=True)
-    depends = any(judgement.verdict.answer == "allow" != other.answer for judgement, other in pairs)
-    if not depends:
-        return [*judgements]
-    has_moved = not is_past and _has_moved(app, policy, asked, judgements)
-    placed = []
-    for judgement, other in zip(judgements, elsewhere, strict=True):
-        placed.append(judgement._replace(verdict=other) if has_moved else judgement)
-        has_moved = has_moved or (is_past and may_move(policy, judgement.subject))
-    return placed
+def _has_moved(app: App, policy: Policy, session_id: str, stopped: set[str]) -> bool:
+    """Return whether a call of a session may have left its shell in another folder, or may before those that wait run.
 
-
-def _has_moved(app: App, policy: Policy, asked: Asked, judgements: Sequence[JudgedCall]) -> bool:
-    """Return whether a call of a session may have left its shell in another folder, or may before these are run.
-
-    A call that was denied did not run, nor will one that is about to be.
+    A call that was denied did not run, nor will one that is about to be: `stopped`.
     """
-    stopped = {judgement.call.id for judgement in judgements if judgement.verdict.answer == "deny"}
     movers: set[str] = set()
     try:
-        for events in Log(app.client, asked.session_id, exact=True).whole(_SAYS_WHERE, within=READ_WITHIN):
+        for events in Log(app.client, session_id, exact=True).whole(_SAYS_WHERE, within=READ_WITHIN):
             for event in events:
                 if event.get("type") in REPLIES and is_denial(event):
-                    stopped.add(str(event.get("tool_use_id")))
-                elif event.get("type") == "agent.tool_use" and _moves(policy, asked.session_id, event):
-                    movers.add(str(event.get("id")))
+                    stopped = stopped | {str(event.get("tool_use_id"))}
+                elif event.get("type") == "agent.tool_use":
+                    call = Call.of(session_id, {"id": "", **event})
+                    is_unclear = not call.is_readable and called(call.name) == BASH
+                    if is_unclear or may_move(policy, subject_of(call, {}, is_main=True)):
+                        movers.add(str(event.get("id")))
     except ApiError:
         return True
     return not movers <= stopped
-
-
-def _moves(policy: Policy, session_id: str, event: dict[str, Any]) -> bool:
-    call = Call.of(session_id, {"id": "", **event})
-    if not call.is_readable and called(call.name) == BASH:
-        return True
-    return may_move(policy, subject_of(call, {}, is_main=True))
 
 
 def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") -> list[str]:

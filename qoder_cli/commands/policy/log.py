@@ -1,20 +1,16 @@
 """`qoder policy log`: what policies have decided on this machine."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.model import data_of
 from qoder_cli.base.times import utc_text
 from qoder_cli.commands.viewing import View, Viewing
+from qoder_cli.local.decided import PolicyDecision, all_of
 from qoder_cli.output.cells import Fields, Id, Moment, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LIMIT, rows_wanted
 
-if TYPE_CHECKING:
-    from qoder_cli.local.decided import PolicyDecision
-
-_OF_LOG = ("at", "run", "session", "call", "name", "input", "answer", "rule", "line", "file", "policy_sha256", "state")
 _FIRST_OF_LOG = ("at", "answer", "name", "input", "line", "rule", "run", "state", "session", "call", "policy_sha256")
 
 
@@ -43,6 +39,9 @@ class DecisionData(TypedDict):
     state: Annotated[str, "sending, sent or gone"]
 
 
+_OF_LOG = tuple(name for name in DecisionData.__annotations__ if name not in ("call_sha256", "asked_by"))
+
+
 def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewing) -> None:
     """List decisions of policies on this machine, newest first (20 by default).
 
@@ -53,15 +52,13 @@ def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewin
     Examples:
       qoder policy log
       qoder policy log --all -o jsonl"""
-    from qoder_cli.local.decided import all_of
-
     wanted = rows_wanted(limit, all=all, bounded=False)
     view = View(app, viewing, _OF_LOG)
 
     def look() -> None:
         decisions = all_of(app.store, app.settings)
         shown = decisions if wanted is None else decisions[:wanted]
-        rows = Rows["PolicyDecision"](app.output, fields=_logged, data=_log_data, id="call", first=_FIRST_OF_LOG)
+        rows = Rows[PolicyDecision](app.output, fields=_logged, data=_log_data, id="call", first=_FIRST_OF_LOG)
         with rows:
             rows.show(shown)
         if len(shown) < len(decisions):
@@ -72,13 +69,13 @@ def log(app: App, limit: int | None = LIMIT, all: bool = ALL, *, viewing: Viewin
     view.show(look)
 
 
-def _log_data(decision: "PolicyDecision") -> DecisionData:
-    at = utc_text(decision.at)
-    return data_of(DecisionData, decision, at=at, run=decision.run or None)
+def _log_data(decision: PolicyDecision) -> DecisionData:
+    return data_of(DecisionData, decision, at=utc_text(decision.at), run=decision.run or None)
 
 
-def _logged(decision: "PolicyDecision") -> Fields:
-    data: Fields = dict(_log_data(decision))
-    ids: Iterator[tuple[str, Any]] = ((name, data[name] and Id(data[name])) for name in ("run", "session", "call"))
-    texts = {name: Words(data[name], least=12) for name in ("name", "input", "rule", "file")}
-    return {name: {**data, **dict(ids), **texts, "at": Moment(data["at"])}[name] for name in _OF_LOG}
+def _logged(decision: PolicyDecision) -> Fields:
+    data = _log_data(decision)
+    fields: Fields = {name: data[name] for name in _OF_LOG}  # type: ignore[literal-required]
+    fields |= {name: fields[name] and Id(fields[name]) for name in ("run", "session", "call")}
+    fields |= {name: Words(fields[name], least=12) for name in ("name", "input", "rule", "file")}
+    return {**fields, "at": Moment(data["at"])}

@@ -1,7 +1,8 @@
 """`qoder policy test`: try a policy on calls of the past, and on calls for which the answer is known."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, NamedTuple
 
 from qoder_cli.app import App
@@ -125,71 +126,47 @@ def _case(number: int, node: Node) -> Case:
         raise Problem(error.message, line=node.line, path=at) from None
 
 
-@dataclass
-class _Count:
-    verdict: Verdict
-    group: str = ""
-    calls: int = 0
-    runs: set[str] = field(default_factory=set)
-    example: str = ""
+def _rows(decided: Iterable[tuple[str, Subject | None, Verdict]]) -> list[TallyData]:
+    """Return a row for each rule, in the order of the file, and then for each group of calls, the largest first.
 
-
-class Tally:
-    """What a policy would have decided of many calls, counted by rule; what is left for a person, by command."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self._counts: dict[tuple[str, ...], _Count] = {}
-
-    def add(self, run_id: str, subject: Subject | None, verdict: Verdict) -> None:
-        """Count a call; None is one that cannot be read."""
-        group, example = "", ""
-        if subject is not None:
-            example = shortened(_in_a_line(subject), _LONGEST)
-            if not verdict.rules:
-                group = _group_of(subject)
-        key = (verdict.answer, verdict.in_words, str(verdict.data["rule"]), group)
-        count = self._counts.setdefault(key, _Count(verdict, group, example=example))
-        self.calls += 1
-        count.calls += 1
-        count.runs.add(run_id)
-
-    def rows(self) -> Iterator[TallyData]:
-        """Yield a row for each rule, in the order of the file, and then for each group, the largest first."""
-
-        def order(count: _Count) -> tuple[int, int]:
-            return (0, count.verdict.rules[0].line) if count.verdict.rules else (1, -count.calls)
-
-        for count in sorted(self._counts.values(), key=order):
-            data = count.verdict.data
-            yield {
+    `decided` are the ids of runs, a call of each, None if it cannot be read, and what the policy says of it.
+    """
+    rows: dict[Any, TallyData] = {}
+    runs = defaultdict[Any, set[str]](set)
+    for run_id, subject, verdict in decided:
+        group, example = (None, None) if subject is None else _told(subject)
+        key = (verdict.answer, verdict.rules, None if verdict.rules else group)
+        data = verdict.data
+        row = rows.setdefault(
+            key,
+            {
                 "answer": data["answer"],
-                "calls": count.calls,
-                "runs": len(count.runs),
+                "calls": 0,
+                "runs": 0,
                 "line": data["line"],
                 "rule": data["rule"],
-                "group": count.group or None,
-                "example": count.example or None,
+                "group": key[-1],
+                "example": example,
                 "why": data["why"],
-            }
+            },
+        )
+        row["calls"] += 1
+        runs[key].add(run_id)
+        row["runs"] = len(runs[key])
+    return sorted(rows.values(), key=lambda row: (row["line"] or math.inf, -row["calls"]))
 
 
-def _group_of(subject: Subject) -> str:
-    """Return what calls that are left for a person are counted by: the program with its subcommand, or the tool."""
-    if subject.command is None:
-        return f"{subject.server}/{subject.name}" if subject.server else subject.name
-    if not subject.commands:
-        return "a command that cannot be read"
-    command = subject.commands[0]
-    return command.program[0] if command.row is None else command.row.name
-
-
-def _in_a_line(subject: Subject) -> str:
+def _told(subject: Subject) -> tuple[str, str]:
+    """Return what a call is counted by if it is left for a person, its program or tool; and the call in a line."""
+    group = name = f"{subject.server}/{subject.name}" if subject.server else subject.name
+    if subject.command is not None:
+        group = "a command that cannot be read"
+        for command in subject.commands[:1]:
+            group = command.program[0] if command.row is None else command.row.name
     given = subject.input
     if isinstance(given, dict) and isinstance(given.get("command"), str):
         given = given["command"]
-    name = f"{subject.server}/{subject.name}" if subject.server else subject.name
-    return f"{name}: {given if isinstance(given, str) else jsontext.dump(given)}"
+    return group, shortened(f"{name}: {given if isinstance(given, str) else jsontext.dump(given)}", _LONGEST)
 
 
 def try_out(
@@ -262,18 +239,24 @@ def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> 
     else:
         start = app.when(since, option="--since")
         runs = past.since(app, start, ids_of_all(what, app) or policy.deployments)
-    tally, looked = Tally(), 0
-    with app.progress.waiting(lambda: f"looked at {counted(looked, 'run')}", leaving="nothing is changed"):
+    looked = called = 0
+
+    def decided() -> Iterator[tuple[str, Subject | None, Verdict]]:
+        nonlocal looked, called
         for run in runs:
             looked += 1
             app.progress.beat()
             for judgement in judged(app, policy, run.asked, run.session, is_past=True):
-                tally.add(run.run_id, judgement.subject, judgement.verdict)
+                yield run.run_id, judgement.subject, judgement.verdict
             for _ in run.asked.unreadable:
-                tally.add(run.run_id, None, UNREAD)
+                yield run.run_id, None, UNREAD
+            called += len(run.asked.waiting)
+
+    with app.progress.waiting(lambda: f"looked at {counted(looked, 'run')}", leaving="nothing is changed"):
+        rows_to_show = _rows(decided())
     with Rows[TallyData](app.output, fields=_tallied, data=dict, first=_FIRST_OF_TEST, may_go=("runs", "why")) as rows:
-        rows.show(list(tally.rows()))
-    app.progress.note(f"looked at {counted(looked, 'run')} with {counted(tally.calls, 'call')}; nothing was sent")
+        rows.show(rows_to_show)
+    app.progress.note(f"looked at {counted(looked, 'run')} with {counted(called, 'call')}; nothing was sent")
 
 
 def _tallied(row: TallyData) -> Fields:
