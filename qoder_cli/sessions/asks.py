@@ -203,12 +203,15 @@ def look(
     retry: bool = True,
     main_only: bool = False,
     threads: bool = True,
+    may_lack_threads: bool = False,
 ) -> Asked:
     """Return what a session waits for, read back to the keys `until`. Raises ApiError.
 
     Unless it is to be of the main agent alone (`main_only`), also what sub-agents wait for while that works on. The
     `threads` are listed then, or if an event names a second one: what they tell may stand in their own logs only.
+    Where they cannot be, what the session's own log shows to wait is enough for who `may_lack_threads`.
     """
+    unlisted: ApiError | None = None
     within = None if retry else READ_WITHIN
     met: Events = []  # all that was shown, also repeats that differ
     log = Log(client, session_id, exact=True, on_event=met.append)
@@ -225,14 +228,22 @@ def look(
         events = _with_threads(events, chain.from_iterable(of_threads))
         known = {text(stop.get("session_thread_id")) for stop, _ in _newest_of_threads(events)}
         if threads or len(known) > 1:
-            for of_thread in _events_of_threads(client, session_id, known, met.append, within=within, retry=retry):
-                events = _with_threads(events, of_thread)
-                read.update(map(event_key, of_thread))
+            try:
+                for of_thread in _events_of_threads(client, session_id, known, met.append, within=within, retry=retry):
+                    events = _with_threads(events, of_thread)
+                    read.update(map(event_key, of_thread))
+            except ApiError as error:
+                if not may_lack_threads:
+                    raise
+                unlisted = error
         needed = _needed(events)
         while not needed <= read and (older := next(portions, None)) is not None:
             events = _with_threads(events, older)
             read.update(map(event_key, older))
-    return _asked(session_id, events, _readable(session_id, met), is_behind=is_behind)
+    asked = _asked(session_id, events, _readable(session_id, met), is_behind=is_behind)
+    if unlisted is not None and not asked.waiting:
+        raise unlisted
+    return asked
 
 
 def threads_of(client: "Client", session_id: str, **how: Any) -> list[dict[str, Any]]:
