@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, OutcomeUnknown, Rejected, UsageError
 from qoder_cli.base.model import text
 from qoder_cli.base.outcome import REPLIES
 from qoder_cli.base.words import few, shortened
-from qoder_cli.local import decided
-from qoder_cli.local.decided import PolicyDecision
+from qoder_cli.local.tables import DECISIONS
 from qoder_cli.output.visible import visible
 from qoder_cli.policy.calls import BASH, Subject, called
 from qoder_cli.policy.deciding import Verdict, decide, may_move
@@ -28,6 +27,9 @@ from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.question import hides_secret, named
 from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.transcript import in_a_line
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a command that was killed
 SHOWS_WITHIN = 60.0  # seconds after which what was accepted is among the events
@@ -46,6 +48,57 @@ class JudgedCall(NamedTuple):
     call: Call
     subject: Subject
     verdict: Verdict
+
+
+class PolicyDecision(NamedTuple):
+    """An answer to a call, by a rule, as it is kept on this machine. A call is decided once."""
+
+    at: float  # on this machine's clock
+    session: str
+    run: str
+    call: str
+    call_sha256: str
+    asked_by: str  # the event that named the call as waiting
+    name: str
+    input: str  # its beginning, in one line
+    answer: str
+    rule: str
+    line: int
+    file: str
+    policy_sha256: str
+    state: str = "sending"  # or sent, or gone: lost, and the call no longer waits
+
+
+def kept_decisions(app: App, **where: str) -> list[PolicyDecision]:
+    """Return what was decided on this host and is kept, newest first; of a `session` alone if one is given."""
+    rows = DECISIONS.read(app.store, {"host": app.settings.host, **where}, *PolicyDecision._fields, quiet=False)
+    return sorted(map(PolicyDecision._make, rows), key=lambda one: (-one.at, one.call))
+
+
+def _put(app: App, made: Sequence[PolicyDecision]) -> set[str] | None:
+    """Note decisions, and return the calls noted now; None if nothing may be sent."""
+    rows = [{"host": app.settings.host, **decision._asdict()} for decision in made]
+    noted: set[str] = set()
+
+    def work(connection: "Connection") -> None:
+        noted.clear()
+        noted.update(str(row["call"]) for row in DECISIONS.put(connection, rows, instead="IGNORE"))
+
+    return noted if app.store.write_now(work) else None
+
+
+def _mark(app: App, session_id: str, calls: Sequence[str], state: str) -> None:
+    """Note what became of decisions."""
+    where = {"host": app.settings.host, "session": session_id}
+    app.store.write(
+        lambda of: [DECISIONS.change(of, {**where, "call": call}, state=state) for call in calls], quiet=True
+    )
+
+
+def _drop(app: App, session_id: str, calls: Sequence[str]) -> None:
+    """Forget decisions that certainly were not sent."""
+    where = {"host": app.settings.host, "session": session_id, "state": "sending"}
+    app.store.write(lambda of: [DECISIONS.drop(of, {**where, "call": call}) for call in calls], quiet=True)
 
 
 def opened(app: App, path: str) -> Policy:
@@ -132,7 +185,7 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
         with suppress(ApiError):  # then it is of no deployment
             session = read_session(app.client, session_id, within=READ_WITHIN)
         judgements = judged(app, policy, asked, session)
-        noted = decided.of_session(app.store, app.settings, session_id)
+        noted = {decision.call: decision for decision in kept_decisions(app, session=session_id)}
         _settle(app, asked, noted)
         to_send, left = _to_send(app, judgements, asked, noted)
         if to_send:
@@ -170,7 +223,7 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None
     calls = {call.id: call for call in asked.calls}
     over = [call for call, decision in noted.items() if decision.state == "sending" and call not in asked.waiting]
     if over:
-        decided.mark(app.store, app.settings, asked.session_id, over, "gone")
+        _mark(app, asked.session_id, over, "gone")
     waiting = [decision for decision in noted.values() if decision.call in calls and _is_open(app, decision, asked)]
     if not waiting:
         return
@@ -187,7 +240,7 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None
             session_id=asked.session_id,
             run_state="unknown",
         )
-    decided.mark(app.store, app.settings, asked.session_id, ids, "sent")
+    _mark(app, asked.session_id, ids, "sent")
 
 
 def _is_open(app: App, decision: PolicyDecision, asked: Asked) -> bool:
@@ -200,9 +253,9 @@ def _is_open(app: App, decision: PolicyDecision, asked: Asked) -> bool:
 
 def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall], run_id: str) -> None:
     """Note, say and send answers. Raises QoderError."""
-    session_id, store, settings = asked.session_id, app.store, app.settings
+    session_id = asked.session_id
     notes = [_decision(app, policy, asked, judgement, run_id) for judgement in to_send]
-    mine = decided.put(store, settings, notes)
+    mine = _put(app, notes)
     if mine is None:
         raise UsageError("the policy's decisions cannot be stored on this machine; nothing was sent")
     to_send = [judgement for judgement in to_send if judgement.call.id in mine]
@@ -223,15 +276,15 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
         events = write.deliver()
     except BaseException as error:
         if not write.is_open_or_done:  # certainly nothing was sent
-            decided.drop(store, settings, session_id, ids)
+            _drop(app, session_id, ids)
         if not isinstance(error, Rejected):
             raise
         app.replies.refused.update(ids)
         app.progress.warn(error.message)
         return
     gone = [id for id in ids if id in write.answered_before or not events]
-    decided.mark(store, settings, session_id, gone, "gone")
-    decided.mark(store, settings, session_id, [id for id in ids if id not in gone], "sent")
+    _mark(app, session_id, gone, "gone")
+    _mark(app, session_id, [id for id in ids if id not in gone], "sent")
 
 
 def _decision(app: App, policy: Policy, asked: Asked, judgement: JudgedCall, run_id: str) -> PolicyDecision:

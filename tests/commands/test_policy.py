@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.local import decided
 from qoder_cli.sandbox.world import World
+from qoder_cli.sessions import by_policy
 from tests.conftest import Qoder
 from tests.support.asking import Asking, Event, call
 from tests.support.things import ok, refusal
@@ -191,16 +191,16 @@ def test_run_wait_sends_no_decision_that_another_command_noted_right_before(
     server.asks("sess_1", call(1))
     server.lenient = True
     server.late.append(lambda: setattr(server, "lag", 20.0))
-    noted, others = decided.of_session, [by(policy)]
+    noted, others = by_policy.kept_decisions, [by(policy)]
 
-    def noted_before(*about: Any) -> Any:
+    def noted_before(*about: Any, **where: Any) -> Any:
         """Return what is noted, and let the other command run right after that."""
-        rows = noted(*about)
+        rows = noted(*about, **where)
         if others:
             qoder(*others.pop())
         return rows
 
-    monkeypatch.setattr(decided, "of_session", noted_before)
+    monkeypatch.setattr(by_policy, "kept_decisions", noted_before)
     assert (qoder(*by(policy)).code, others, server.taken) == (0, [], {"evt_1": 1})
 
 
