@@ -118,27 +118,42 @@ def _written(row: ProgramRow, name: str, option: ProgramOption, secret: str) -> 
         yield [name + values[0]]
 
 
+def _is_allowed(policy: Policy, command: str) -> bool:
+    return decide(policy, Subject("tool", "Bash", {"command": command})).answer == "allow"
+
+
+def _renew(folder: HostileFolder) -> None:
+    """Make `out` what it was."""
+    shutil.rmtree(folder.out)
+    (folder.out / "sub").mkdir(parents=True)
+    (folder.out / "x").write_text("x\n")
+
+
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.few(10)
 def test_a_program_that_only_reads_only_reads(folder: HostileFolder, policy: Policy, name: str) -> None:
     row = ROWS[name]
-    if shutil.which(row.words[0], path=folder.env["PATH"]) is None:
+    program = shutil.which(row.words[0], path=folder.env["PATH"])
+    if program is None:
         pytest.skip(f"needs {row.words[0]}")
-    for words in _commands(row, str(folder.secret)):
-        shutil.rmtree(folder.out)
-        folder.out.mkdir()
-        if row.words != ("mkdir",):
-            (folder.out / "x").write_text("x\n")
-        command = shlex.join(words)
-        if decide(policy, Subject("tool", "Bash", {"command": command})).answer == "allow":
-            assert folder.run(*words).harm == {}, command
+    commands = [words for words in _commands(row, str(folder.secret)) if _is_allowed(policy, shlex.join(words))]
+    _renew(folder)
+    if row.rule == "read":  # all at once, and each alone only if one does harm
+        ran = folder.run("\n".join(shlex.join([program, *words[1:]]) for words in commands), shell="bash")
+        if (ran.started, {**ran.harm, "started": []}) == ([program] * len(commands), {"started": []}):
+            return
+    for words in commands:
+        _renew(folder)
+        if row.words == ("mkdir",):
+            (folder.out / "x").unlink()
+        assert folder.run(*words).harm == {}, words
+    assert row.rule == "write", ran
 
 
 def test_nearly_every_command_of_a_row_is_allowed(folder: HostileFolder, policy: Policy) -> None:
     """So that the test above plays something."""
     commands = [shlex.join(words) for row in ROWS.values() for words in _commands(row, str(folder.secret))]
-    left = [each for each in commands if decide(policy, Subject("tool", "Bash", {"command": each})).answer != "allow"]
-    assert left == []
+    assert [command for command in commands if not _is_allowed(policy, command)] == []
 
 
 # What an agent may try, one after the other; what is allowed is done. SECRET is the file beside the folder.
@@ -297,7 +312,7 @@ def test_what_is_allowed_of_an_attack_harms_nothing(folder: HostileFolder, polic
     folder.out.mkdir()
     for line in ATTEMPTS[name].strip().splitlines():
         command = line.strip().replace("SECRET", "../outside/secret.txt")
-        if decide(policy, Subject("tool", "Bash", {"command": command})).answer == "allow":
+        if _is_allowed(policy, command):
             ran = folder.run(command, shell="bash")
             known = [f"/{each}" for each in _PROGRAMS]
             ran.started = [each for each in ran.started if not each.endswith(tuple(known))]
@@ -335,21 +350,25 @@ def _drawn(rows: list[ProgramRow], random: random.Random) -> list[str]:
 
 def test_drawn_commands_that_are_allowed_harm_nothing(folder: HostileFolder, policy: Policy) -> None:
     draws, rows = random.Random(49), [*ROWS.values()]
-    left = 2_400 if ALL_CELLS else 75
-    while left:
+    commands: list[str] = []
+    while len(commands) < (2_400 if ALL_CELLS else 75):
         command = shlex.join(_drawn(rows, draws))
-        if decide(policy, Subject("tool", "Bash", {"command": command})).answer != "allow":
-            continue
-        left -= 1
-        if not shutil.which(shlex.split(command)[0], path=folder.env["PATH"]):
-            continue  # it is drawn all the same, so that each machine draws the same
-        shutil.rmtree(folder.out)
-        (folder.out / "sub").mkdir(parents=True)
-        (folder.out / "x").write_text("x\n")
-        ran = folder.run(command, shell="bash")
-        ran.started = [each for each in ran.started if Path(each).name not in _PROGRAMS]
-        assert ran.harm == {}, command
+        if _is_allowed(policy, command):
+            commands.append(command)  # also where it is missing here, so that each machine draws the same
+    there = [command for command in commands if shutil.which(shlex.split(command)[0], path=folder.env["PATH"])]
+    writing = [command for command in there if ROWS.get(command.split()[0], ROWS["cat"]).rule == "write"]
+    reading = [command for command in there if command not in writing]
+    for some in ("\n".join(reading[start : start + 40]) for start in range(0, len(reading), 40)):
+        writing += [some] if not _harm(folder, some) else some.split("\n")
+    assert {command: harm for command in writing if (harm := _harm(folder, command))} == {}
     assert not (folder.root / "caught").exists()
+
+
+def _harm(folder: HostileFolder, command: str) -> dict[str, object]:
+    _renew(folder)
+    ran = folder.run(command, shell="bash")
+    ran.started = [each for each in ran.started if Path(each).name not in _PROGRAMS]
+    return ran.harm
 
 
 # Words.
