@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
-from itertools import islice, pairwise, takewhile
+from itertools import pairwise, takewhile
 from math import inf
 from statistics import median
 from typing import Annotated, Literal, NamedTuple
@@ -345,40 +344,34 @@ class _Checks(NamedTuple):
 
     # Its schedule.
 
-    def _zone(self) -> tzinfo:
-        return cron.zone(text(self.deployment.schedule.get("timezone")) or "UTC")
-
-    def _fires(self, count: int) -> Sequence[float]:
-        """Return the next fires: the first within four years, the others within one."""
+    def _fires(self, *, until: float, count: int) -> Sequence[float]:
         with suppress(ValueError):
-            meant = cron.parse(text(self.deployment.schedule.get("expression")) or "")
-            return _fires_of(meant, self._zone(), self.now, count)
+            return cron.upcoming(self.deployment.schedule, after=self.now, until=until, count=count)
         return ()
 
     @property
     def _next_run(self) -> float:
-        """When its schedule fires next; now, if it has none."""
-        return next(iter(self._fires(1)), self.now)
+        """When its schedule fires next within four years; now, if it does not."""
+        return next(iter(self._fires(until=self.now + _FOUR_YEARS, count=1)), self.now)
 
     def _schedule(self) -> Iterator[DeploymentFinding]:
         expression = text(self.deployment.schedule.get("expression")) or ""
         change = ("--schedule", "CRON")
         try:
-            meant, zone = cron.parse(expression), self._zone()
+            meant, zone = cron.parse(expression), cron.zone(text(self.deployment.schedule.get("timezone")) or "")
         except ValueError as error:
             yield self._found("schedule_unclear", "warning", f"cannot tell when it fires: {error}", *change)
             return
-        fires = self._fires(_FIRES)
-        if not fires:
+        if not self._fires(until=self.now + _FOUR_YEARS, count=1):
             says = f"its schedule '{expression}' does not fire within four years"
             yield self._found("never_fires", "problem", says, *change)
             return
         if len(meant.hours) * len(meant.minutes) <= _RARE:
             for says in _turned(meant, zone, self.now):
                 yield self._found("dst", "warning", says, *change)
-        took = [
-            run.duration_ms for run in self.history.runs if run.status == "completed" and run.duration_ms is not None
-        ]
+        completed = [run for run in self.history.runs if run.status == "completed"]
+        took = [run.duration_ms for run in completed if run.duration_ms is not None]
+        fires = self._fires(until=self.now + _YEAR, count=_FIRES)
         gap = min((later - earlier for earlier, later in pairwise(fires)), default=None)
         if gap is not None and len(took) >= _LEAST_DURATIONS and gap * 1000 < median(took):
             takes = f"{span(median(took) / 1000)} (median of {len(took)})"
@@ -393,15 +386,6 @@ class _Checks(NamedTuple):
             kinds = ", ".join(dict.fromkeys(run.error_type or "unknown_error" for run in newest))
             says = f"its last {RUNS_JUDGED} runs failed ({kinds})"
             yield self._found("failing", "problem", says, "run", "logs", newest[0].id)
-
-
-@lru_cache(512)  # many deployments have the same schedule
-def _fires_of(meant: cron.Cron, zone: tzinfo, now: float, count: int) -> tuple[float, ...]:
-    fires = islice(meant.fires(after=now, zone=zone), count)
-    first = next(fires, None)
-    if first is None or first > now + _FOUR_YEARS:
-        return ()
-    return (first, *takewhile(lambda at: at <= now + _YEAR, fires))
 
 
 def _expires_by(credential: Raw, at: float) -> bool:
