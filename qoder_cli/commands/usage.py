@@ -11,7 +11,7 @@ from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.errors import ApiError, NotFound, UsageError, exclude
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.model import Run, mapping, next_cursor, text
+from qoder_cli.base.model import mapping, next_cursor
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import span, utc_text
 from qoder_cli.base.words import counted
@@ -177,10 +177,6 @@ def _add_runs(
             if resolver is None:
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
             rows = [row for row in page["data"] if isinstance(row, dict)]
-            if not resolver.asks:  # else it looks there itself
-                outcomes = resolver.kept.outcomes_of(map(Run, rows))
-                used.add_runs(outcomes[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in outcomes)
-                rows = [row for row in rows if text(row.get("id")) not in outcomes]
             used.add_runs(resolver.runs(rows))
     except ApiError as error:
         if isinstance(error, NotFound) and only is not None:

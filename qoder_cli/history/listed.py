@@ -97,12 +97,12 @@ class Resolver:
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterator[Run]:
         """Yield the runs in order, each as soon as it and those before it are resolved."""
         runs = [Run(raw) for raw in objects]
+        self._outcomes = outcomes = self.kept.outcomes_of(runs)
+        runs = [outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs]
         if not self.asks:
             self.unread += sum(standing(run) is Standing.ASK_SESSION for run in runs)
             yield from (run if standing(run) is Standing.ASK_SESSION else fill_status(run) for run in runs)
             return
-        self._outcomes = outcomes = self.kept.outcomes_of(runs)
-        runs = [outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs]
         places = [(run, self._has_turn(run)) for run in runs]  # in their order, whichever is faster
         try:
             if any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):

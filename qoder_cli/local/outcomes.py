@@ -6,16 +6,14 @@ They are in the store, by host and workspace. What fails here is silent: then th
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.model import Run, filled, text
 from qoder_cli.base.outcome import Ending, Standing, apply_ending, standing
 from qoder_cli.base.times import unix
 from qoder_cli.local.store import writable
-from qoder_cli.local.tables import CREDITS, OUTCOMES
+from qoder_cli.local.tables import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +29,6 @@ _COLUMNS = ("run", "session", "status", "ended", "type", "message", "worked")
 class Outcome(NamedTuple):
     """What became of a run. `worked`: it left a message, a tool call or a file; None where nobody has looked."""
 
-    session: str
     ending: Ending
     worked: bool | None = None
 
@@ -63,7 +60,7 @@ class KeptOutcomes:
             sure = standing(run) is Standing.ASK_SESSION or run.status == status
             if session == run.session_id and status in ("completed", "failed") and sure:
                 error = filled({"type": kind, "message": message}) or None
-                found[id] = Outcome(session, Ending(status, ended, error), None if worked is None else bool(worked))
+                found[id] = Outcome(Ending(status, ended, error), None if worked is None else bool(worked))
         return found
 
     def filled(self, runs: Sequence[Run]) -> list[Run]:
@@ -90,22 +87,6 @@ class KeptOutcomes:
             new, self._new = self._new, []
         if new:
             OUTCOMES.save(self._store, new)
-
-    def credits_of(self, sessions: Iterable[str]) -> dict[str, Decimal]:
-        """Return what is kept of what sessions had used, by their ids."""
-        ids = list(filter(_is_writable, sessions))
-        rows = CREDITS.read_of(self._store, self._scope, "session", ids, "session", "credits")
-        return {session: spent for session, text in rows if (spent := amount(text)) is not None}
-
-    def keep_credits(self, spent: Mapping[str, Decimal]) -> None:
-        """Keep what the sessions of runs that have ended had used when they were at rest."""
-        rows = [
-            {**self._scope, "session": session, "credits": as_text(credits), "at": self._now()}
-            for session, credits in spent.items()
-            if _is_writable(session)
-        ]
-        if rows:
-            CREDITS.save(self._store, rows)
 
 
 def _is_writable(value: object) -> bool:
