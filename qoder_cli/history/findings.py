@@ -16,16 +16,15 @@ from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
 from qoder_cli.base.errors import ApiError, Exit
-from qoder_cli.base.model import Deployment, Raw, Run, array, mapping, text
+from qoder_cli.base.model import Deployment, Raw, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
-from qoder_cli.history.facts import Facts, Thing, custom_skills, is_self_hosted, roster_of
+from qoder_cli.history.facts import RUNS_JUDGED, Facts, History, Thing, custom_skills, is_self_hosted, roster_of
 
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
 
 NOT_SEEN = ("schedule_unclear", "unread")  # findings about what could not be judged
-RUNS_JUDGED = 3  # the newest runs of a deployment; if all of them failed, so may the next
 _LEAST_DURATIONS = 3  # of which a median says anything
 _FIRES = 500  # that are walked to see how close two are
 _SOON = 30 * 86400.0  # seconds before which a clock change is not told of
@@ -81,13 +80,6 @@ class DeploymentFinding:
     fix: Annotated[
         list[str], "the command that mends it, as an array of words; those in capitals are for you to fill in"
     ]
-
-
-class History(NamedTuple):
-    """A deployment's newest runs that ended, newest first, and why they were not all read, if so."""
-
-    runs: Sequence[Run] = ()
-    unread: ApiError | None = None
 
 
 class Asking(NamedTuple):

@@ -19,8 +19,8 @@ from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mappin
 from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answer
 from qoder_cli.base.times import descend, unix
 from qoder_cli.base.words import counted, few, first_line, shortened
-from qoder_cli.history.facts import Facts, Thing, custom_skills
-from qoder_cli.history.findings import NOT_SEEN, DeploymentFinding, History, find
+from qoder_cli.history.facts import Facts, History, Thing, custom_skills
+from qoder_cli.history.findings import NOT_SEEN, DeploymentFinding, find
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of, time_text
 from qoder_cli.history.window import Window
