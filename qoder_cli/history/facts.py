@@ -16,6 +16,7 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
 from qoder_cli.history.listed import RECENT, Resolver, newest_runs
 from qoder_cli.nouns.named import alive
+from qoder_cli.nouns.secrets import validated
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sessions.log import is_last
 
@@ -74,6 +75,11 @@ class Facts:
             return shown or []
         listed: list[Raw] | ApiError = self._once(vault, or_error(self._list_credentials))
         return listed
+
+    def validated(self, vault: str, credential: str) -> Raw | ApiError:
+        """Return what the API finds on trying an OAuth credential, which renews it."""
+        validation: Raw | ApiError = self._once(credential, or_error(lambda id: validated(self._app, vault, id)))
+        return validation
 
     def _list_credentials(self, vault: str) -> list[Raw]:
         return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True))

@@ -20,6 +20,7 @@ from qoder_cli.base.model import Deployment, Raw, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
 from qoder_cli.history.facts import RUNS_JUDGED, Facts, History, Thing, custom_skills, is_self_hosted, roster_of
+from qoder_cli.nouns.secrets import why_invalid
 
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
@@ -95,13 +96,19 @@ HasRule = Callable[[Deployment, Asking], bool]  # whether a policy answers what 
 
 
 def find(
-    deployment: Deployment, facts: Facts, history: History, *, now: float, has_rule: HasRule = lambda *_: False
+    deployment: Deployment,
+    facts: Facts,
+    history: History,
+    *,
+    now: float,
+    has_rule: HasRule = lambda *_: False,
+    probes: bool = False,
 ) -> list[DeploymentFinding]:
     """Return what is to be said of a deployment, the weightiest first; `now` is the server's time.
 
-    The commands that mend it are words behind `qoder`.
+    If it `probes`, the API tries OAuth credentials. The commands that mend it are words behind `qoder`.
     """
-    checks = _Checks(deployment, facts, history, now, has_rule)
+    checks = _Checks(deployment, facts, history, now, has_rule, probes)
     return sorted(checks.all(), key=lambda finding: WEIGHTS.index(finding.weight))
 
 
@@ -111,6 +118,7 @@ class _Checks(NamedTuple):
     history: History
     now: float
     has_rule: HasRule
+    probes: bool
 
     def all(self) -> Iterator[DeploymentFinding]:
         yield from self._paused()
@@ -301,8 +309,28 @@ class _Checks(NamedTuple):
             credentials = self.facts.credentials(vault)
             if isinstance(credentials, ApiError):
                 yield self._unread(f"the credentials of vault {vault}", credentials.message)
-            elif isinstance(environment, dict):
+                continue
+            if self.probes:
+                yield from self._oauth(vault, credentials)
+            if isinstance(environment, dict):
                 yield from self._hosts(environment, credentials)
+
+    def _oauth(self, vault: str, credentials: Iterable[Raw]) -> Iterator[DeploymentFinding]:
+        """Have the API try OAuth credentials; say what is invalid, or could not be tried."""
+        fix = ("vault", "check", vault)
+        for credential in credentials:
+            if mapping(credential.get("auth")).get("type") != "mcp_oauth" or credential.get("archived_at"):
+                continue
+            called = f"credential {credential['id']}"
+            validation = self.facts.validated(vault, str(credential["id"]))
+            if isinstance(validation, ApiError):
+                yield self._found("unread", "warning", f"{called} could not be tried: {validation.message}", *fix)
+            elif validation["status"] == "invalid":
+                says = f"{called} is invalid ({why_invalid(validation)})"
+                yield self._found("credential_invalid", "problem", says, *fix)
+            elif validation["status"] != "valid":
+                says = f"cannot tell whether {called} is valid ({why_invalid(validation)})"
+                yield self._found("unread", "warning", says, *fix)
 
     def _hosts(self, environment: Raw, credentials: Iterable[Raw]) -> Iterator[DeploymentFinding]:
         for credential in credentials:

@@ -4,12 +4,11 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, exclude
+from qoder_cli.base.errors import exclude
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.model import Deployment, array
+from qoder_cli.base.model import Deployment
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import counted, few
 from qoder_cli.cli.judging import conclude
@@ -17,10 +16,8 @@ from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.history.facts import Facts, histories_of
-from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, Weight, find
-from qoder_cli.nouns import secrets
+from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, find
 from qoder_cli.nouns.lookup import find_deployment, ids_of_all, read_pages
-from qoder_cli.nouns.shown import found_at
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.layout import wrapped
@@ -123,12 +120,10 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
         histories, now = histories_of(app, deployments), app.client.server_now()
 
         def findings_of(deployment: Deployment) -> list[DeploymentFinding]:
-            return find(deployment, facts, histories[deployment.id], now=now, has_rule=has_rule)
+            history = histories[deployment.id]
+            return find(deployment, facts, history, now=now, has_rule=has_rule, probes=probe)
 
         by_deployment = list(in_order(findings_of, deployments))
-    if probe:
-        tried = _tried(app, deployments, facts)
-        by_deployment = [[*wrong, *one] for wrong, one in zip(tried, by_deployment, strict=True)]
     by_deployment.sort(key=lambda one: min((WEIGHTS.index(finding.weight) for finding in one), default=len(WEIGHTS)))
     where = repeated(replace(app.flags, no_progress=False))  # profile and host
     findings = [replace(finding, fix=[app.program, *finding.fix, *where]) for one in by_deployment for finding in one]
@@ -137,43 +132,6 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
     summary = ", ".join(counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
     app.progress.note(f"{counted(len(deployments), 'deployment')} checked: {summary or 'nothing found'}")
     return findings
-
-
-def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> list[list[DeploymentFinding]]:
-    """Have the API try each OAuth credential once; return what is invalid or could not be tried, by deployment."""
-
-    @cache
-    def wrong_in(vault: str) -> list[tuple[str, Weight, str]]:
-        credentials = facts.credentials(vault)
-        oauth = [
-            str(row["id"])
-            for row in (credentials if isinstance(credentials, list) else ())
-            if found_at(row, "auth.type") == "mcp_oauth" and not row.get("archived_at")
-        ]
-        return list(filter(None, (_wrong_with(app, vault, id) for id in oauth)))
-
-    return [
-        [
-            DeploymentFinding(one.id, one.name, *wrong, ["vault", "check", vault])
-            for vault in map(str, array(one.raw.get("vault_ids")))
-            for wrong in wrong_in(vault)
-        ]
-        for one in deployments
-    ]
-
-
-def _wrong_with(app: App, vault: str, id: str) -> tuple[str, Weight, str] | None:
-    """Have the API try a credential; return the finding, if there is one, its weight, and what it says."""
-    try:
-        result = secrets.validated(app, vault, id)
-    except ApiError as error:
-        return "unread", "warning", f"credential {id} could not be tried: {error.message}"
-    if result["status"] == "valid":
-        return None
-    why = secrets.why_invalid(result)
-    if result["status"] == "invalid":
-        return "credential_invalid", "problem", f"credential {id} is invalid ({why})"
-    return "unread", "warning", f"cannot tell whether credential {id} is valid ({why})"
 
 
 def _show(app: App, findings: Sequence[DeploymentFinding]) -> None:
