@@ -51,11 +51,7 @@ class Facts:
         version = pinned.get("version")
         if not isinstance(latest, dict) or version is None or latest.get("version") == version:
             return latest
-        return self.version(id, version)
-
-    def version(self, agent: str, version: Any) -> Thing:
-        """Return a version of an agent."""
-        return self.thing("agents", agent, f"?version={version}")
+        return self.thing("agents", id, f"?version={version}")
 
     def environment(self, deployment: Raw) -> Thing:
         """Return the environment of a deployment."""
