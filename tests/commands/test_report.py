@@ -364,6 +364,22 @@ def test_report_knows_of_a_run_that_lasted_long_whatever_it_covers(qoder: Qoder,
         assert told == ([] if since == "1d" else [f"failed {run.id}"])
 
 
+@pytest.mark.parametrize("words", [(), ("--new",)])
+def test_report_calls_nothing_well_where_a_run_is_read_again_and_is_another(qoder: Qoder, words: Any) -> None:
+    going = {**RUN, "status": "running"}
+    serve(qoder, [going], events={"data": [BEGAN]})
+    assert qoder("report", *words, "--exit-status").code == 0
+    for shown in ({**going, "id": "drun_2", "status": "completed"}, {**going, "deployment_id": None}):
+        serve(qoder, [])
+        qoder.wire.on("GET", "/deployment_runs/drun_1", shown)
+        ran = qoder("report", *words, "--exit-status")
+        assert (ran.code, "All is well" in ran.out) == (7, False)
+        assert "1 run that had not ended could not be read again" in ran.err
+    serve(qoder, [])
+    qoder.wire.on("GET", "/deployment_runs/drun_1", {**going, "status": "failed", "completed_at": AT})
+    assert "FAILED" in news(qoder("report", *words))  # it is asked for until it can be read
+
+
 def test_report_new_has_a_memory_for_each_reader_and_each_choice_of_deployments(qoder: Qoder, quiet: World) -> None:
     run = quiet.start("dep_fail", at=ago(quiet, 2))
     for words in ((), ("--reader", "team"), ("--reader", "boss"), ("dep_fail",), ("dep_fail", "--reader", "team")):
