@@ -14,7 +14,7 @@ from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mappin
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
-from qoder_cli.history.listed import RECENT, Resolver, newest_runs
+from qoder_cli.history.listed import Resolver, newest_runs
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.secrets import validated
 from qoder_cli.nouns.table import NOUNS
@@ -160,7 +160,7 @@ def histories_of(app: App, deployments: Sequence[Deployment]) -> dict[str, Histo
 
 
 def _one_by_one(app: App, ids: Sequence[str]) -> dict[str, list[Run] | ApiError]:
-    newest = or_error(lambda id: newest_runs(app.client, id, RECENT))
+    newest = or_error(lambda id: newest_runs(app.client, id))
     return dict(zip(ids, in_order(newest, ids), strict=True))
 
 
