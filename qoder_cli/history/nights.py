@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount
 from qoder_cli.base.errors import ApiError, NotFound, UsageError, or_error
-from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping
+from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.history.fires import Fires, fires_of
 from qoder_cli.history.listed import Resolver, read_run
 from qoder_cli.history.records import LAG, LATE, RunRecord
+from qoder_cli.history.usage import AT_REST
 from qoder_cli.history.window import Window, is_below, runs_within
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.local.reports import ReaderMemory
@@ -329,27 +330,35 @@ class _NightReader:
             night.problems.append(Unread("runs", what))
 
     def _read_credits(self) -> None:
-        """Read what the sessions of the span's runs used, a hundred a page."""
-        night = self._night
-        of_span = [run for run in night.runs if run.session and night.has(run)]
-        wanted = {run.session for run in of_span}
-        if self._options.is_news or not wanted:
+        """Read what the runs of the span cost: from sessions, a hundred a page, but for those that are known."""
+        night, kept = self._night, self._resolver.kept
+        of_span = [] if self._options.is_news else filter(night.has, night.runs)
+        wanted = {run.session or "": run for run in of_span if run.session}
+        night.spent = kept.credits_of(wanted)
+        for id in night.spent:
+            del wanted[id]
+        if not wanted:
             return
-        oldest = max(min(run.created or night.since for run in of_span) - LATE, OLDEST)
+        oldest = max(min(run.created or night.since for run in wanted.values()) - LATE, OLDEST)
         query: dict[str, Any] = {"created_at[gte]": utc_text(oldest), "include_archived": "true", "limit": 100}
         if len(self._options.deployments) == 1:
             query["deployment_id"] = self._options.deployments[0]
+        final: dict[str, Decimal] = {}
         try:
             for page in self._app.client.pages("/sessions", query):
                 self._app.progress.beat()
                 for session in map(mapping, page["data"]):
                     id, spent = str(session.get("id")), amount(mapping(session.get("usage")).get("total_credits"))
-                    if id in wanted and spent is not None:
-                        night.spent.setdefault(id, spent)
-                if len(night.spent) == len(wanted) or is_below(page["data"], oldest):
+                    if id not in wanted or spent is None:
+                        continue
+                    night.spent[id], run = spent, wanted.pop(id)
+                    if run.is_over and text(session.get("status")) in AT_REST:
+                        final[id] = spent
+                if not wanted or is_below(page["data"], oldest):
                     break  # the server ignores the time that was asked for
         except ApiError as error:
             self._note(error, "credits")
+        kept.keep_credits(final)
 
     def _read_calls(self) -> None:
         for run in islice((run for run in self._night.runs if run.detail.asks is not None), _MOST_CALLS):

@@ -6,14 +6,16 @@ They are in the store, by host and workspace. What fails here is silent: then th
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
+from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.model import Run, filled, text
 from qoder_cli.base.outcome import Ending, Standing, apply_ending, standing
 from qoder_cli.base.times import unix
 from qoder_cli.local.store import writable
-from qoder_cli.local.tables import OUTCOMES
+from qoder_cli.local.tables import CREDITS, OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +89,22 @@ class KeptOutcomes:
             new, self._new = self._new, []
         if new:
             OUTCOMES.save(self._store, new)
+
+    def credits_of(self, sessions: Iterable[str]) -> dict[str, Decimal]:
+        """Return what is kept of what sessions had used, by their ids."""
+        ids = list(filter(_is_writable, sessions))
+        rows = CREDITS.read_of(self._store, self._scope, "session", ids, "session", "credits")
+        return {session: spent for session, text in rows if (spent := amount(text)) is not None}
+
+    def keep_credits(self, spent: Mapping[str, Decimal]) -> None:
+        """Keep what the sessions of runs that have ended had used when they were at rest."""
+        rows = [
+            {**self._scope, "session": session, "credits": as_text(credits), "at": self._now()}
+            for session, credits in spent.items()
+            if _is_writable(session)
+        ]
+        if rows:
+            CREDITS.save(self._store, rows)
 
 
 def _is_writable(value: object) -> bool:

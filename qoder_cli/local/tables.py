@@ -107,10 +107,11 @@ def _table(name: str, key: str, others: str, most: int = 0) -> Table:
 SEEN = _table("seen", "host profile noun id", "name? deployment? created?")  # things: `remembered.py`
 NUMBERED = _table("numbered", "host profile session number:INTEGER", "call sha256 at:REAL", most=10_000)
 MADE = _table("made", "host profile noun parent name", "id at:REAL", most=10_000)  # from files
-# How runs ended: `outcomes.py`.
+# How runs ended, and what their sessions had used then: `outcomes.py`.
 OUTCOMES = _table(
     "outcomes", "host workspace run", "session status ended type? message? worked:INTEGER? at:REAL", most=100_000
 )
+CREDITS = _table("credits", "host workspace session", "credits at:REAL", most=100_000)
 # What reports remember, and what they told: `reports.py`.
 MEMORIES = _table(
     "memories", "memory", "began:REAL ended:REAL known_from:REAL back_to:REAL states open_runs at:REAL", most=1000
@@ -123,4 +124,4 @@ DECISIONS = _table(
     "at:REAL run call_sha256 asked_by name input answer rule line:INTEGER file policy_sha256 state",
     most=10_000,
 )
-TABLES = (SEEN, NUMBERED, MADE, OUTCOMES, MEMORIES, REPORTED, DECISIONS)
+TABLES = (SEEN, NUMBERED, MADE, OUTCOMES, CREDITS, MEMORIES, REPORTED, DECISIONS)

@@ -84,6 +84,15 @@ def test_report_asks_for_pages_and_each_session_once(qoder: Qoder, night: World)
     assert again == {f"{SESSIONS}/{first['needs_you'][0]['session']}/events"}
 
 
+def test_report_asks_no_session_again_that_is_at_rest(qoder: Qoder, quiet: World) -> None:
+    for hours in range(1, 5):
+        quiet.start("dep_demo", at=ago(quiet, hours))
+    first = qoder("report", "-o", "json").json["ran"]
+    quiet.requests.clear()
+    assert qoder("report", "-o", "json").json["ran"] == first
+    assert (first[0]["credits_unknown"], [seen.path for seen in quiet.requests]) == (0, [DEPLOYMENTS, RUNS])
+
+
 def test_report_is_a_page_of_80_columns(qoder: Qoder, night: World) -> None:
     page = qoder("report").out
     titles = re.findall(r"^[A-Z ]+$", page, re.MULTILINE)
