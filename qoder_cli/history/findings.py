@@ -4,14 +4,14 @@ Each finding has a weight: `problem`, its next run fails or never comes; `warnin
 What could not be read is a finding, too: nothing is taken for well that was not seen.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import pairwise, takewhile
 from math import inf
 from statistics import median
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
@@ -21,6 +21,9 @@ from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
 from qoder_cli.history.facts import RUNS_JUDGED, Facts, History, Thing, custom_skills, is_self_hosted, roster_of
 from qoder_cli.nouns.secrets import why_invalid
+
+if TYPE_CHECKING:
+    from qoder_cli.policy.rules import Policy
 
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
@@ -92,23 +95,21 @@ class Asking(NamedTuple):
     called: str
 
 
-HasRule = Callable[[Deployment, Asking], bool]  # whether a policy answers what a tool asks in a deployment's runs
-
-
 def find(
     deployment: Deployment,
     facts: Facts,
     history: History,
     *,
     now: float,
-    has_rule: HasRule = lambda *_: False,
+    policy: "Policy | None" = None,
     probes: bool = False,
 ) -> list[DeploymentFinding]:
     """Return what is to be said of a deployment, the weightiest first; `now` is the server's time.
 
-    If it `probes`, the API tries OAuth credentials. The commands that mend it are words behind `qoder`.
+    A `policy` answers what tools ask for; if it `probes`, the API tries OAuth credentials. The commands that mend it
+    are words behind `qoder`.
     """
-    checks = _Checks(deployment, facts, history, now, has_rule, probes)
+    checks = _Checks(deployment, facts, history, now, policy, probes)
     return sorted(checks.all(), key=lambda finding: WEIGHTS.index(finding.weight))
 
 
@@ -117,7 +118,7 @@ class _Checks(NamedTuple):
     facts: Facts
     history: History
     now: float
-    has_rule: HasRule
+    policy: "Policy | None"
     probes: bool
 
     def all(self) -> Iterator[DeploymentFinding]:
@@ -245,11 +246,19 @@ class _Checks(NamedTuple):
             yield self._found("no_output_tool", "note", says, *change, "--tools", "all")
         if not self.deployment.schedule:
             return
-        asking = list(dict.fromkeys(tool.called for tool in _asking(tools) if not self.has_rule(self.deployment, tool)))
-        if asking:
+        if asking := list(dict.fromkeys(tool.called for tool in _asking(tools) if not self._is_decided(tool))):
             listed = ", ".join(asking[:4]) + (", …" if len(asking) > 4 else "")
             says = f"a scheduled run waits for a person when its agent uses: {listed}"
             yield self._found("will_ask", "warning", says, *change, "--ask", "none")
+
+    def _is_decided(self, tool: Asking) -> bool:
+        """Return whether the policy has a rule about a tool in this deployment's runs."""
+        if self.policy is None:
+            return False
+        from qoder_cli.policy.deciding import has_rule_about
+
+        called = list(filter(None, (self.deployment.id, self.deployment.name)))
+        return has_rule_about(self.policy, tool.kind, tool.name, tool.server, deployment=called)
 
     def _servers(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = map(mapping, array(agent.get("tools")))

@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import exclude
@@ -16,13 +17,16 @@ from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.history.facts import Facts, histories_of
-from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, find
+from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, DeploymentFinding, find
 from qoder_cli.nouns.lookup import find_deployment, ids_of_all, read_pages
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.layout import wrapped
 from qoder_cli.output.screen import inert, terminal_width
 from qoder_cli.settings.values import repeated
+
+if TYPE_CHECKING:
+    from qoder_cli.policy.rules import Policy
 
 COLUMNS = ("deployment", "finding", "weight", "says", "fix", "name")
 _FIRST = ("deployment", "finding", "weight", "says", "fix")
@@ -64,13 +68,17 @@ def check(
     view = View(app, viewing, COLUMNS)
     exclude({"--watch": view.is_watched, "--exit-status": exit_status})
     words = named(deployments, app, what="deployments") if deployments else []
-    has_rule = _decider(app, policy)
+    rules = None
+    if policy is not None:
+        from qoder_cli.sessions.guard import loaded
+
+        rules = loaded(app, policy)
     findings: list[DeploymentFinding] = []
     unlisted: list[str] = []
 
     def look() -> None:
         deployments, unlisted[:] = _deployments(app, words)
-        findings[:] = _look(app, deployments, probe=probe, has_rule=has_rule)
+        findings[:] = _look(app, deployments, probe=probe, policy=rules)
 
     view.show(look)
     problems = sum(finding.weight == "problem" for finding in findings)
@@ -81,22 +89,6 @@ def check(
         judges=exit_status,
         hint="run the commands that are named with them" if problems else "see the findings above",
     )
-
-
-def _decider(app: App, path: str | None) -> HasRule:
-    """Return whether the policy in a file, if one is given, has a rule about a tool. Raises BadFiles."""
-    if path is None:
-        return lambda *_: False
-    from qoder_cli.policy.deciding import has_rule_about
-    from qoder_cli.sessions.guard import loaded
-
-    policy = loaded(app, path)
-
-    def has_rule(deployment: Deployment, tool: Asking) -> bool:
-        called = filter(None, (deployment.id, deployment.name))
-        return has_rule_about(policy, tool.kind, tool.name, tool.server, deployment=[*called])
-
-    return has_rule
 
 
 def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list[str]]:
@@ -111,7 +103,9 @@ def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list
     return alive, [f"{counted(unread, 'item')} of the list of deployments"] if unread else []
 
 
-def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule: HasRule) -> list[DeploymentFinding]:
+def _look(
+    app: App, deployments: Sequence[Deployment], *, probe: bool, policy: "Policy | None"
+) -> list[DeploymentFinding]:
     """Print what there is to say now, and return it. Raises ApiError."""
     if len(deployments) > _PACED:
         app.pace_reads()
@@ -121,7 +115,7 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
 
         def findings_of(deployment: Deployment) -> list[DeploymentFinding]:
             history = histories[deployment.id]
-            return find(deployment, facts, history, now=now, has_rule=has_rule, probes=probe)
+            return find(deployment, facts, history, now=now, policy=policy, probes=probe)
 
         by_deployment = list(in_order(findings_of, deployments))
     by_deployment.sort(key=lambda one: min((WEIGHTS.index(finding.weight) for finding in one), default=len(WEIGHTS)))
