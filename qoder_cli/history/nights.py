@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.credits import amount
+from qoder_cli.base.credits import amount, total
 from qoder_cli.base.errors import ApiError, NotFound, UsageError, or_error
 from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, text
 from qoder_cli.base.pool import in_order
@@ -81,7 +81,8 @@ class Night:
     runs: list[RunRecord] = field(default_factory=list)
     before: Counter[str] = field(default_factory=Counter)  # runs of as long a time before, by deployment
     whole: bool = True
-    spent: dict[str, Decimal] = field(default_factory=dict)  # credits, by session
+    # Credits, and of how many runs: by deployment and day, as there may be 200,000 of them.
+    spent: dict[tuple[str, str], tuple[Decimal, int]] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=dict)  # what a run waits for
     problems: list[Unread] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)  # runs that had not ended, and could not be read again
@@ -334,9 +335,8 @@ class _NightReader:
         night, kept = self._night, self._resolver.kept
         of_span = [] if self._options.is_news else filter(night.has, night.runs)
         wanted = {run.session or "": run for run in of_span if run.session}
-        night.spent = kept.credits_of(wanted)
-        for id in night.spent:
-            del wanted[id]
+        for id, spent in kept.credits_of(wanted).items():
+            self._spend(wanted.pop(id), spent)
         if not wanted:
             return
         oldest = max(min(run.created or night.since for run in wanted.values()) - LATE, OLDEST)
@@ -348,17 +348,23 @@ class _NightReader:
             for page in self._app.client.pages("/sessions", query):
                 self._app.progress.beat()
                 for session in map(mapping, page["data"]):
-                    id, spent = str(session.get("id")), amount(mapping(session.get("usage")).get("total_credits"))
-                    if id not in wanted or spent is None:
+                    id, used = str(session.get("id")), amount(mapping(session.get("usage")).get("total_credits"))
+                    if id not in wanted or used is None:
                         continue
-                    night.spent[id], run = spent, wanted.pop(id)
+                    run = wanted.pop(id)
+                    self._spend(run, used)
                     if run.is_over and text(session.get("status")) in AT_REST:
-                        final[id] = spent
+                        final[id] = used
                 if not wanted or is_below(page["data"], oldest):
                     break  # the server ignores the time that was asked for
         except ApiError as error:
             self._note(error, "credits")
         kept.keep_credits(final)
+
+    def _spend(self, run: RunRecord, credits: Decimal) -> None:
+        key = run.deployment, self._night.day_of(run)
+        spent, count = self._night.spent.get(key, (Decimal(0), 0))
+        self._night.spent[key] = total((spent, credits)), count + 1
 
     def _read_calls(self) -> None:
         for run in islice((run for run in self._night.runs if run.detail.asks is not None), _MOST_CALLS):

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from math import inf
 from typing import Any, NamedTuple, get_args
 
@@ -325,23 +326,20 @@ class Reporter:
             outcomes["unknown"] + outcomes["unread"],
             percentile(took, 50),
             percentile(took, 95),
-            *self._credits(runs),
+            *_credits(runs, [spent for (of, _), spent in self._night.spent.items() if of == id]),
         )
 
     def _days(self) -> list[entries.Day]:
         """Return what the runs of each day cost."""
-        by_day: dict[str, list[RunRecord]] = defaultdict(list)
-        for run in filter(self._night.has, self._night.runs):
-            by_day[self._night.day_of(run)].append(run)
-        running = {day: sum(run.outcome == "going" for run in runs) for day, runs in by_day.items()}
-        return [entries.Day(day, len(by_day[day]), running[day], *self._credits(by_day[day])) for day in sorted(by_day)]
-
-    def _credits(self, runs: Sequence[RunRecord]) -> tuple[str | None, int]:
-        """Return what runs used at least, if anything is known of it, and of how many of their sessions it is not."""
-        sessions, spent = {run.session for run in runs if run.session is not None}, self._night.spent
-        if known := [spent[id] for id in sessions if id in spent]:
-            return as_text(total(known)), len(sessions) - len(known)
-        return None, len(sessions)
+        night, by_day = self._night, defaultdict[str, list[RunRecord]](list)
+        for run in filter(night.has, night.runs):
+            by_day[night.day_of(run)].append(run)
+        days = []
+        for day, runs in sorted(by_day.items()):
+            running = sum(run.outcome == "going" for run in runs)
+            credits = _credits(runs, [spent for (_, at), spent in night.spent.items() if at == day])
+            days.append(entries.Day(day, len(runs), running, *credits))
+        return days
 
     def _next(self) -> list[entries.Coming]:
         """Return what fires in as long a time as the report covers, the soonest first."""
@@ -372,6 +370,14 @@ class Reporter:
 
     def _veiled(self, message: str) -> str:
         return shortened(self._app.client.veil(message), _LONGEST)
+
+
+def _credits(runs: Sequence[RunRecord], spent: Sequence[tuple[Decimal, int]]) -> tuple[str | None, int]:
+    """Return what runs used at least, if anything is known of it, and of how many with a session it is not."""
+    unknown = sum(run.session is not None for run in runs) - sum(count for _, count in spent)
+    if not spent:
+        return None, unknown
+    return as_text(total(credits for credits, _ in spent)), unknown
 
 
 def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]:
