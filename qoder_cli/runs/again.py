@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from qoder_cli.app import App
-from qoder_cli.base.cron import parse, zone
+from qoder_cli.base.cron import upcoming
 from qoder_cli.base.errors import QoderError, Rejected
 from qoder_cli.base.ids import retry_key
 from qoder_cli.base.model import Deployment, Run, mapping, text
@@ -74,7 +74,6 @@ def _of_schedule(run: Run, deployment: Deployment) -> Iterator[str]:
         yield "schedule removed"
         return
     with suppress(ValueError):  # what cannot be read cannot be compared
-        cron = parse(text(deployment.schedule.get("expression")) or "")
-        fires = cron.fires(after=fired - 60, zone=zone(text(deployment.schedule.get("timezone")) or ""))
-        if next(fires, None) not in (fired, fired - fired % 60):
+        fires = upcoming(deployment.schedule, after=fired - 60, count=1)
+        if fires not in ((fired,), (fired - fired % 60,)):
             yield "schedule changed"
