@@ -241,11 +241,10 @@ def _free_shared(app: App, keys: "KeyStore", stored: "StoredKey") -> None:
     """Free the key in the store, as it was read. Raises Rejected if it has changed since, OutcomeUnknown."""
     from qoder_cli.keys.record import Lost
 
-    key, freed = stored.record.key, stored.record.freed
+    key = stored.record.key
     look: dict[str, Any] = {"hint": "to see how it is now", "next": app.command("key", "get", key)}
     try:
-        is_freed = keys.free(stored) if freed is None else keys.move(stored, freed) is not None
-        is_used = not is_freed and _found(app, keys, key) is not None
+        is_used = keys.put(stored, stored.record.freed) is None and _found(app, keys, key) is not None
     except Lost:
         try:
             is_used = _found(app, keys, key) is not None

@@ -2,6 +2,7 @@
 
 import uuid
 from contextlib import suppress
+from functools import partial
 
 from qoder_cli.base.errors import QoderError, Rejected
 from qoder_cli.base.pool import in_order
@@ -16,21 +17,21 @@ def check(store: KeyStore) -> None:
     rivals = [each._replace(key=rivals[0].key) for each in rivals]
     broken = []
     try:
-        found = store.take(first)
+        found = store.put(None, first)
         if found is None:
             raise _unsafe(store, ["it refuses a key that is new"])
         if store.read(first.name) != found:
             broken.append("what was written is not read back at once")
-        if store.take(first._replace(owner=str(uuid.uuid4()))) is not None:
+        if store.put(None, first._replace(owner=str(uuid.uuid4()))) is not None:
             broken.append("it takes one key twice")
-        moved = store.move(found, first._replace(state="sending"))
+        moved = store.put(found, first._replace(state="sending"))
         if moved is None:
             raise _unsafe(store, ["it refuses a change of what is there"])
-        if store.move(found, first._replace(state="sending", owner=str(uuid.uuid4()))) is not None:
+        if store.put(found, first._replace(state="sending", owner=str(uuid.uuid4()))) is not None:
             broken.append("it changes a key that another command has changed since")
-        if store.free(found):
+        if store.put(found, None) is not None:
             broken.append("it removes a key that another command has changed since")
-        taken = [each for each in in_order(store.take, rivals, at_a_time=_AT_ONCE) if each is not None]
+        taken = [each for each in in_order(partial(store.put, None), rivals, at_a_time=_AT_ONCE) if each is not None]
         if len(taken) != 1:
             broken.append(f"of {_AT_ONCE} commands at once {len(taken)} take one key")
     except Lost:
@@ -39,7 +40,7 @@ def check(store: KeyStore) -> None:
         with suppress(Lost, QoderError):  # what is wrong is known; who reads the keys sees that these are of a test
             for name in (first.name, rivals[0].name):
                 if (left := store.read(name)) is not None:
-                    store.free(left)
+                    store.put(left, None)
     if broken:
         raise _unsafe(store, broken)
 

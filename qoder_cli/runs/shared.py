@@ -63,9 +63,8 @@ class SharedTrigger(RunTrigger):
             if self._steps.is_sent:
                 raise
             if (claim := self._unused_claim) is not None:
-                unused = claim.record.unused
                 with suppress(QoderError):
-                    self._steps.do(protocol.Free(claim) if unused is None else protocol.Move(claim, unused))
+                    self._steps.do(protocol.Put(claim, claim.record.unused))
             if isinstance(error, StoreAway):
                 raise error.with_(message=f"{error.message}; nothing was sent") from error
             raise
@@ -82,10 +81,10 @@ class SharedTrigger(RunTrigger):
                 return self._look(stored)
             case protocol.HasFailed(stored):
                 return verdict(fill_status(self._reread(self._entry_of(stored.record)))) is Exit.RUN_FAILED
-            case protocol.Take():
+            case protocol.Put(None):
                 self._unused_claim = self._steps.do(step)
                 return self._unused_claim
-            case protocol.Move(stored, record):
+            case protocol.Put(StoredKey() as stored, KeyRecord() as record):
                 return self._move(stored, record)
         return self._steps.do(step)
 
@@ -101,7 +100,7 @@ class SharedTrigger(RunTrigger):
                 raise self.write.unknown(
                     f"an earlier attempt of this machine with the key {self._key!r} is unconfirmed"
                 )
-        moved: StoredKey | None = self._steps.do(protocol.Move(stored, record))
+        moved: StoredKey | None = self._steps.do(protocol.Put(stored, record))
         if record.state == "claimed":
             self._unused_claim = moved
             # Its run failed, or it was freed on some machine: this one forgets it, too. But nobody there has decided on

@@ -66,7 +66,7 @@ def leave(machines: Machines, state: Any, number: int = 1, **more: Any) -> None:
     """Leave a slot behind, as a command that was killed on another machine does."""
     slot = KeyRecord(state, "the-dead", f"slot repo {number}", "dep_demo", "api.qoder.com", group="repo")
     keys = machines.store()
-    assert keys.take(slot._replace(**more)) is not None
+    assert keys.put(None, slot._replace(**more)) is not None
 
 
 def at_once(*commands: Any) -> list[Ran]:

@@ -38,7 +38,7 @@ def claim(state: Any, **more: Any) -> KeyRecord:
 
 def leave(machines: Machines, state: Any, **more: Any) -> None:
     keys = machines.store()
-    assert keys.take(claim(state)._replace(**more)) is not None
+    assert keys.put(None, claim(state)._replace(**more)) is not None
 
 
 def seen(ran: Ran) -> tuple[int, str | None]:
@@ -339,7 +339,7 @@ def claim_again(machines: Machines) -> None:
     keys = machines.store()
     found = keys.read(claim("claimed").name)
     assert found
-    assert keys.move(found, found.record.used_again(claim("claimed")))
+    assert keys.put(found, found.record.used_again(claim("claimed")))
 
 
 @pytest.mark.parametrize("faults", [(), ("trigger:drop-after",)], ids=["claimed since", "adopted"])
