@@ -6,7 +6,7 @@ itself, and so is every run from time to time, because a list may hide what happ
 """
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import Deadline, parse_timestamp, utc_text
 from qoder_cli.http.client import Client
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.wait import FEW, Pauses, PolledRun, Poller, Runs, Test, WaitReading
+from qoder_cli.runs.polled import FEW, Pauses, PolledRun, Poller, Runs, Starts, Test, WaitReading
 from qoder_cli.sessions.log import LAGGING
 
 PAGE = 100  # rows
@@ -96,17 +96,13 @@ class _Record:
 
 @dataclass(eq=False)
 class PagePoller:
-    """Polls all runs of a wait in rounds; once they are few, `singly`.
-
-    `to_come` says how many runs are still to be added to the wait, `ordered` how many it was told to start.
-    """
+    """Polls all runs of a wait in rounds; once they are few, and no more are started soon, `singly`."""
 
     app: App
     singly: Poller
     deadline: Deadline
     pauses: Pauses
-    to_come: Callable[[], int]
-    ordered: Callable[[], int]
+    starts: Starts
     _due: float = field(default=-math.inf, init=False)  # the next round
     _pause: float = field(default=0.0, init=False)  # before the round after that
     _printed: str = field(default="", init=False)  # the last trouble that was printed
@@ -133,9 +129,14 @@ class PagePoller:
                 yield WaitReading(polled, is_last=True)
 
     def _are_few(self, going: Runs) -> bool:
-        if self.to_come() and self.ordered() > FEW:
+        if self._left and self.starts.ordered > FEW:
             return False
         return len(going) <= FEW
+
+    @property
+    def _left(self) -> int:
+        """How many runs are added soon: of a queue they may come in hours."""
+        return 0 if self.starts.is_queue else self.starts.left
 
     def _round(self, going: Runs, must_stop: Test) -> Iterator[WaitReading]:
         """Poll all and plan the next round: soon if a run ended, is unread or still to come. Raises Late."""
@@ -145,7 +146,7 @@ class PagePoller:
         is_quick = False
         try:
             yield from self._reader.read(going, errors, must_stop)
-            is_quick = self.to_come() > 0 or any(polled.is_over for polled in going)
+            is_quick = self._left > 0 or any(polled.is_over for polled in going)
         except ApiError as error:
             for polled in going:
                 yield WaitReading(polled, error, is_of_list=True)

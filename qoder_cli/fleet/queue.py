@@ -38,10 +38,10 @@ from qoder_cli.keys.slots import (
 )
 from qoder_cli.runs.idle import MOVING
 from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.shared import run_of_abandoned
 from qoder_cli.runs.steps import StoreSteps, played, result_of
 from qoder_cli.runs.trigger import Hold, Order, RunTrigger
-from qoder_cli.runs.wait import PolledRun
 from qoder_cli.sessions.log import is_last
 
 LOOK_EVERY = 2.0  # seconds between two readings of the slots

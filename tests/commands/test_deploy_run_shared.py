@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled, Unavailable
+from qoder_cli.fleet.starting import trigger_for
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import patience
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord
-from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder, Ran
 from tests.support.cells import checkerboard

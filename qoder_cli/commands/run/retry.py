@@ -121,14 +121,13 @@ def retry(
         question = f"Start {counted(len(to_start), 'run')} once more?"
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
+    from qoder_cli.fleet.runner import run_many, start_one
+    from qoder_cli.fleet.starting import Plan
+
+    plan = Plan(wanted is not None, parallel, fail_fast=fail_fast)
     if as_list:
-        from qoder_cli.fleet.conductor import FleetPlan
-        from qoder_cli.fleet.many import run_many
-
-        return run_many(app, words, orders, FleetPlan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
-    from qoder_cli.runs.starting import start_one
-
-    return start_one(app, to_start[0], wanted)
+        return run_many(app, words, orders, plan, wanted)
+    return start_one(app, to_start[0], plan, wanted)
 
 
 def _check(words: Sequence[str] | None, *, all_failed: bool, all: bool, since: str | None) -> None:
