@@ -6,7 +6,6 @@ What more is wanted of ended runs is read meanwhile.
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +66,13 @@ def wait_for(app: App, observer: Observer, wanted: Wanted, *, showing: "Showing 
     observer.asks_a_person = wanted.on_ask == "prompt" or wanted.policy is not None
     polled = PolledRun(observer)
     wait = Wait(app, wanted._replace(result=False), showing=showing)
-    with suppress(Signalled):  # the result names it
+    try:
         wait.until_reported([polled])
         if polled.run is not None and not polled.run.is_session:
             remember_runs(app.store, app.settings, [polled.run])  # its session may not have been known before
+    except Signalled:
+        if polled not in wait.items:  # it came before the wait began; else the result names it
+            raise
     return wait.items[polled].with_(with_message=wanted.result)
 
 

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import typer
@@ -194,8 +193,12 @@ def _session_in(app: App, run: Run) -> str:
 def _waited_for(app: App, sent: Sent) -> dict[Key, Ended]:
     """Wait for all runs, until the deadline or a signal. Return the results."""
     wait = Wait(app, Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait"))
-    with suppress(Signalled):  # the results name it
+    try:
         wait.until_reported([polled for polled, _ in sent.values()])
+    except Signalled as signalled:
+        if len(wait.items) < len(sent):  # it came before the wait began; else the results name it
+            stopped = signalled.in_words("interrupted")
+            return {id: _left(app, id, polled.run, write, stopped) for id, (polled, write) in sent.items()}
     return {id: _judged(app, polled, write, wait.items[polled]) for id, (polled, write) in sent.items()}
 
 
