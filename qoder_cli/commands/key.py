@@ -71,7 +71,6 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
     from qoder_cli.keys import selftest
     from qoder_cli.keys.opening import checked, opened
     from qoder_cli.keys.postgres import passwords
-    from qoder_cli.keys.writers import warning_of_writers
 
     name = str(store)
     if name != "memory":
@@ -102,7 +101,7 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
         line = "QODER_KEYS" if passwords(name) else line
         app.progress.note("set QODER_KEYS on every machine to the URL that --store was given")
     else:
-        if warning := warning_of_writers(app.client, name):
+        if warning := selftest.warning_of_writers(app.client, name):
             app.progress.warn(warning)
         app.progress.note(f"set it on every machine: {line}")
     made: NewStore = {"store": keys.shown, "variable": line, "tested": True}

@@ -49,7 +49,7 @@ def trigger_for(
     """
     holds = [hold] if hold is not None else []
     if order.covers:
-        from qoder_cli.runs.covering import CoveredKeys
+        from qoder_cli.runs.shared import CoveredKeys
 
         holds.append(CoveredKeys(app, order))
     how: dict[str, Any] = {"pace": pace, "on_sending": on_sending, "on_known": on_known, "holds": holds}

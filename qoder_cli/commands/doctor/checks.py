@@ -115,19 +115,16 @@ def shared_keys(app: App, settings: Settings, *, probe: bool) -> Iterator[Findin
     """Check the store of keys that machines share; with `probe`, that it refuses what it must refuse, agents too."""
     from qoder_cli.keys.opening import is_memory_store, shared_store
     from qoder_cli.keys.record import name_of
-    from qoder_cli.keys.selftest import check
+    from qoder_cli.keys.selftest import check, warning_of_writers
 
     try:
         keys = shared_store(app)
         if probe:
             check(keys)
             yield Finding("keys", f"{keys.shown}, shared by machines; it refuses what it must")
-            if is_memory_store(keys.shown):
-                from qoder_cli.keys.writers import warning_of_writers
-
-                if message := warning_of_writers(app.client, keys.shown):
-                    fix = "attach it to none of them; who can write to it can free keys"
-                    yield warning("keys_writers", message, fix=fix)
+            if is_memory_store(keys.shown) and (message := warning_of_writers(app.client, keys.shown)):
+                fix = "attach it to none of them; who can write to it can free keys"
+                yield warning("keys_writers", message, fix=fix)
             return
         keys.read(name_of(settings.host, settings.workspace_id, ""))
     except (UsageError, ApiError) as error:
