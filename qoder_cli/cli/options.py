@@ -299,9 +299,9 @@ def one_named(word: str, app: App) -> str:
 
 def _report_to_ci(ctx: typer.Context, value: bool) -> None:
     if value:
-        from qoder_cli.cli.ci import reporting
+        from qoder_cli.cli.ci import Ci
 
-        ctx.find_root().with_resource(reporting(ctx.obj))  # around all that the command does, and its output
+        ctx.find_root().with_resource(Ci(ctx.obj))  # around all that the command does, and its output
 
 
 _CI = "Report ids and status to GitHub or GitLab."
