@@ -17,8 +17,7 @@ from qoder_cli.local.remembered import remember_runs
 from qoder_cli.nouns.lookup import explain_refusal, several_deployment_ids
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
 from qoder_cli.runs.observe import Observer, freshness, observer_of
-from qoder_cli.runs.trigger import Order
-from qoder_cli.settings.values import written
+from qoder_cli.runs.trigger import Order, repeating
 
 if TYPE_CHECKING:
     from qoder_cli.fleet.conductor import Conductor
@@ -175,23 +174,10 @@ def _said_back(app: App, typed: str, order: Order | QoderError) -> str:
     return app.seen_names.standing_for(order.deployment_id) or typed
 
 
-def _restart(app: App, all_orders: "Orders", numbers: Sequence[int]) -> list[str]:
+def _restart(app: App, orders: "Orders", numbers: Sequence[int]) -> list[str]:
     """Return the command that repeats some orders under the same keys; empty if none of them is one."""
-    orders = [order for number in numbers if isinstance(order := all_orders[number], Order)]
-    if not orders:
-        return []
-    if orders[0].retry_of is not None:
-        return app.command("run", "retry", *(order.retry_of or "" for order in orders), *orders[0].options)
-    ids = [order.deployment_id for order in orders]
-    key = orders[0].key
-    if key is not None and len(orders) > 1:
-        key = key.removesuffix(f":{ids[0]}")
-    words = list(orders[0].options)
-    if key is not None:
-        words = [*written("--idempotency-key", key), *words]
-    if len(set(ids)) < len(ids):
-        words.append("--allow-duplicates")
-    return app.command("deploy", "run", *ids, *words)
+    some = [order for number in numbers if isinstance(order := orders[number], Order)]
+    return repeating(app, some) if some else []
 
 
 def wait_many(app: App, typed: Sequence[str], wanted: Wanted) -> "Conductor":

@@ -109,10 +109,6 @@ class SharedTrigger(RunTrigger):
         self._freed_in_store = ""  # what the store says that it was freed after
         self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
-    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
-        """Return the error that a run may have been started; never with the command that repeats it."""
-        return super().doubt(why, cause, False)
-
     def _start(self) -> Run:
         client = self._app.client
         client.prepare("POST", f"/deployments/{segment(self._order.deployment_id)}/run")  # is writing forbidden?
