@@ -79,6 +79,23 @@ def test_deploy_run_asks_the_api_a_few_times_more_with_a_shared_store(machines: 
     assert [re.sub("mem_[a-z0-9]+", "MEMORY", each) for each in machines.sent] == costs
 
 
+@pytest.mark.parametrize("machines", ["PostgreSQL"], indirect=True)
+@pytest.mark.parametrize(("others_leave", "expected"), [(True, (0, 1)), (False, (7, 0))])
+def test_deploy_run_waits_for_a_connection_while_others_have_all_of_them(
+    machines: Machines, others_leave: bool, expected: tuple[int, int]
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    with closing(psycopg.connect(machines.keys, autocommit=True)) as admin:
+        admin.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 1; GRANT ALL ON qoder_keys TO crowded")
+        machines.keys = machines.keys.replace("//qoder@", "//crowded@")
+        with closing(psycopg.connect(machines.keys)) as other:
+            if others_leave:
+                machines.clock.at_sleep = other.close
+            ran = machines.machine("a")(*NIGHT)
+        admin.execute("DROP OWNED BY crowded; DROP ROLE crowded")
+    assert (ran.code, machines.triggers) == expected, ran.err
+
+
 def test_deploy_run_takes_over_a_claim_that_nobody_goes_on_with(machines: Machines) -> None:
     leave(machines, "claimed")
     began = machines.clock.time
