@@ -14,12 +14,15 @@ from qoder_cli.keys.record import KeyRecord
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, Ran
+from tests.support.cells import MORE
 from tests.support.hasty import HastyClock
 from tests.support.inprocess import Lie
 from tests.support.machines import MEMORY_STORE, Machines
 
 ONE = ("deploy", "run", "dep_demo", "--at-most", "1", "--in", "repo")
 SPEED = 20.0
+# A queue asks both stores alike; what differs between them is in test_deploy_run_shared.py.
+STORES = ("memory store", pytest.param("PostgreSQL", marks=MORE))
 
 
 class QuickClock(HastyClock):
@@ -84,6 +87,7 @@ def at_once(*commands: Any) -> list[Ran]:
     return [ran[n] for n in range(len(commands))]
 
 
+@pytest.mark.parametrize("machines", ["memory store", "PostgreSQL"], indirect=True)
 def test_deploy_run_at_most_n_holds_on_three_machines_at_once(machines: Machines) -> None:
     hurried(machines)
     words = ("deploy", "run", *["dep_demo"] * 3, "--allow-duplicates", "--at-most", "2", "--in", "repo", "--json")
