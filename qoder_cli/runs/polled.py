@@ -94,6 +94,12 @@ class PolledRun:
     due: float = field(default=-math.inf, init=False)  # when to poll next
     pause: float = field(default=0.0, init=False)  # before the poll after that; 0 before the first
     contact: Contact = field(default_factory=Contact, init=False)
+    # Where lists are polled, too: when it was read itself, the pause until the next time, the row by which its session
+    # rests, and when a list showed it.
+    read_at: float = field(default=-math.inf, init=False)
+    read_pause: float = field(default=FIRST_PAUSE, init=False)
+    rests_so: tuple[Any, ...] | None = field(default=None, init=False)
+    listed_at: float = field(default=math.nan, init=False)
     _alert_until: float = field(default=-math.inf, init=False)
 
     @property
@@ -121,6 +127,8 @@ class PolledRun:
 
     def begin(self, now: float) -> None:
         self.began = self.contact.heard_at = now
+        if self.run is not None:
+            self.read_at = now
         self.printed = (self.run and self.run.status) or ""
 
     def is_news(self, text: str) -> bool:
