@@ -299,12 +299,12 @@ def one_named(word: str, app: App) -> str:
 
 def _report_to_ci(ctx: typer.Context, value: bool) -> None:
     if value:
-        from qoder_cli.cli.ci import reporting
+        from qoder_cli.cli.ci import Ci
 
-        ctx.find_root().with_resource(reporting(ctx.obj))  # around all that the command does, and its output
+        ctx.find_root().with_resource(Ci(ctx.obj))  # around all that the command does, and its output
 
 
-_CI = "Report ids and status to GitHub or GitLab."
+_CI = "Report ids and status to GitHub Actions."
 # Read before the options that may hold a mistake, so that it reports that too.
 CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, is_eager=True, expose_value=False)
 

@@ -322,7 +322,7 @@ class _Checks:
         """Check the store of keys that machines share; with `probe`, that it refuses what it must, agents too."""
         from qoder_cli.keys.opening import is_memory_store, shared_store
         from qoder_cli.keys.record import name_of
-        from qoder_cli.keys.selftest import check
+        from qoder_cli.keys.selftest import check, warning_of_writers
 
         try:
             keys = shared_store(self._app)
@@ -331,12 +331,9 @@ class _Checks:
                 return self._ok("keys", f"{keys.shown}, shared by machines (to test it: qoder doctor --probe)")
             check(keys)
             self._ok("keys", f"{keys.shown}, shared by machines; it refuses what it must")
-            if is_memory_store(keys.shown):
-                from qoder_cli.keys.writers import warning_of_writers
-
-                if message := warning_of_writers(self._app.client, keys.shown):
-                    fix = "attach it to none of them; who can write to it can free keys"
-                    self._warning("keys_writers", message, fix=fix)
+            if is_memory_store(keys.shown) and (message := warning_of_writers(self._app.client, keys.shown)):
+                fix = "attach it to none of them; who can write to it can free keys"
+                self._warning("keys_writers", message, fix=fix)
         except (UsageError, ApiError) as error:
             self._broken("keys", error)
 

@@ -199,9 +199,7 @@ run is not, as far as is known). Where a wait goes on after an ask, the command 
 gets no token and 10 seconds, of which qoder waits one; it never changes the exit code.
 `qoder config set notify COMMAND` runs it for every command that waits.
 
-With --ci GitHub Actions gets these as outputs of the step, and an annotation of a failure.
-GitLab gets them in the file qoder.env, for artifacts:reports:dotenv, as QODER_RUN_ID and so on
-(for several runs QODER_RUN_IDS, separated by spaces, and QODER_EXIT_CODE):
+With --ci GitHub Actions gets these as outputs of the step, and an annotation of a failure:
 
 {_listed(keys["ci"], 17)}
 {listed}""")

@@ -93,10 +93,10 @@ def backfill(
         question = f"Start {counted(len(to_start), 'run')} for {counted(fires, 'missed fire')} on {app.settings.host}?"
         if to_start and not yes and not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
-        from qoder_cli.fleet.conductor import FleetPlan
-        from qoder_cli.fleet.many import run_many
+        from qoder_cli.fleet.runner import run_many
+        from qoder_cli.fleet.starting import Plan
 
-        plan = FleetPlan(wait=False, parallel=STARTS, queue=queue)
+        plan = Plan(wait=False, parallel=STARTS, queue=queue)
         again = app.command("deploy", "backfill", *asked, *options_typed(ctx, without=("dry_run",)))
         return run_many(app, words, [order for _, order in orders], plan, None, again=again)
 

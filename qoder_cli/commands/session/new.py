@@ -129,7 +129,7 @@ def new(
     if chat:
         return open_chat(app, session.id)
     if wanted and body.get("initial_events"):
-        from qoder_cli.runs.awaiting import wait_for
+        from qoder_cli.fleet.wait import wait_for
         from qoder_cli.runs.observe import turn_observer
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
