@@ -15,6 +15,7 @@ from qoder_cli.base.model import array, mapping
 from qoder_cli.cli.options import Text, Texts, flag, option, several
 from qoder_cli.commands import editing
 from qoder_cli.commands.generic import one_argument
+from qoder_cli.nouns.bodies import refuse
 from qoder_cli.nouns.checking import check_body, tree_of
 from qoder_cli.nouns.schema import Reader
 from qoder_cli.nouns.table import NOUNS, of_file
@@ -26,8 +27,8 @@ _SETUP = option("--setup", "TEXT|@FILE|-", "Script to run before each session.")
 MANAGERS = ("pip", "apt", "npm")  # which options name; a file has more
 _OF_CLOUD = ("networking", "packages", "setup_script")
 # The options of what they set in a config.
-_PLACES = {"networking.allowed_hosts": "--allow-host", "setup_script": "--setup"}
-_PLACES |= {f"packages.{manager}": f"--{manager}" for manager in MANAGERS}
+_PLACES = {"config.networking.allowed_hosts": "--allow-host", "config.setup_script": "--setup"}
+_PLACES |= {f"config.packages.{manager}": f"--{manager}" for manager in MANAGERS}
 _OPTIONS = ("network", "allow_host", *MANAGERS, "setup")  # of what runs in the cloud
 
 Config = dict[str, Any]
@@ -123,10 +124,7 @@ def check_typed(options_given: Typed) -> None:
         message = "--network open and --allow-host cannot be used together"
         raise UsageError(message, hint="use --network limited")
     fields = {"name": "any", "config": changed({}, options_given, is_new=True)}
-    for problem in check_body(of_file(_ENV, is_new=True), fields, tree_of(fields), Reader("file")):
-        for place, name in _PLACES.items():
-            if problem.path.startswith(f"config.{place}"):
-                raise UsageError(f"{name}: {problem.text}")
+    refuse(check_body(of_file(_ENV, is_new=True), fields, tree_of(fields), Reader("file")), _PLACES)
 
 
 def changed(current: Any, options_given: Typed, *, is_new: bool) -> Config:
