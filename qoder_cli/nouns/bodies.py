@@ -67,7 +67,7 @@ def declared_by_options(noun: Noun, fields: Raw, named: Mapping[str, str]) -> De
     spelled, problems = how_of(noun).spell(deepcopy(fields)), list[Problem]()
     tree = tree_of(fields)
     refs = tuple(references(noun, spelled, tree, problems))
-    problems += check_body(of_file(noun, is_new=True), spelled, tree, Reader("file"), shorts_of(noun))
+    problems += check_body(of_file(noun), spelled, tree, Reader("file"), shorts_of(noun))
     refuse(problems, named)
     return Declaration(noun, Place(""), str(spelled.get("name") or ""), spelled, refs=refs)
 

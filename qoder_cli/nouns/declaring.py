@@ -82,7 +82,7 @@ def _text_below(document: Document, noun: Noun, problems: list[Problem]) -> dict
 
 def shorts_of(noun: Noun) -> dict[str, str]:
     """Return the short forms that files have, by the fields of the API."""
-    fields = fields_of(of_file(noun, is_new=True))
+    fields = fields_of(of_file(noun))
     return {field.stands_for: name for name, field in fields.items() if field.stands_for}
 
 
@@ -121,7 +121,7 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
     """
     problems, before = filler.problems, len(filler.problems)
     read = fill(document, noun, filler)
-    node, schema = read.node, of_file(noun, is_new=True)
+    node, schema = read.node, of_file(noun)
     created = operation(noun, "create")
     assert created is not None  # each kind of a folder has one
     fields = settable(noun, read.fields, ("id", *created.body)) if read.is_servers else read.fields

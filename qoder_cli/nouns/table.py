@@ -155,15 +155,13 @@ def in_files() -> list[str]:
 
 
 @cache  # a new class would need a validator of its own
-def of_file(noun: Noun, *, is_new: bool) -> type[Fields]:
+def of_file(noun: Noun) -> type[Fields]:
     """Return what a file of a noun may hold."""
     if noun.holds.in_file:
         return noun.holds.in_file
-    created, changed = operation(noun, "create"), operation(noun, "update")
+    created = operation(noun, "create")
     assert created is not None  # asked only for what files declare
-    names = dict.fromkeys((*created.body, *(changed.body if changed and not is_new else ())))
-    needed = [name for name in names if name in created.required and is_new]
-    return body(noun.holds.body, tuple(names), tuple(needed), ())
+    return body(noun.holds.body, created.body, [name for name in created.body if name in created.required], ())
 
 
 def parent_of(noun: Noun) -> Noun | None:

@@ -25,7 +25,7 @@ from tests.support.bodies import bodies, spoiled
 from tests.support.deployments import DEPLOYMENTS
 from tests.support.exported import taken_back
 
-OF_FILES = {noun: json_schema(of_file(NOUNS[noun], is_new=True)) for noun in in_files()}
+OF_FILES = {noun: json_schema(of_file(NOUNS[noun])) for noun in in_files()}
 # Of a form, what stands beside its fields; and what is not taken yet.
 NOT_OF_A_BODY = {"file", "files[]", "sessions.update.vault_ids"}
 
@@ -170,7 +170,7 @@ def test_schema_takes_every_deployment_that_the_docs_show(variant: str) -> None:
 def _in_a_file(noun: str, body: Any) -> bool:
     """Return whether a file with this body is taken."""
     if noun != "deploy":
-        return not check(of_file(NOUNS[noun], is_new=True), body, Reader("file"))[1]
+        return not check(of_file(NOUNS[noun]), body, Reader("file"))[1]
     try:
         taken_back(json.dumps(body), ".json")
     except UsageError:
