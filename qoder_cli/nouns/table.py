@@ -90,14 +90,15 @@ _PARTS = {"naming": Naming, "listing": Listing, "help": Help, "holds": Holds, "s
 _LISTS = ("columns", "more", "numbered", "statuses", "needed", "dated")  # which may be written as words of one text
 
 
-def noun(words: str, operations: str, **said: Any) -> None:
-    """Make a noun, which is known from now on, of the fields of its parts."""
+def noun(words: str, operations: str, **said: Any) -> Noun:
+    """Return a new noun, which is known from now on, of the fields of its parts."""
     kind = KINDS_OF_NOUNS[words]
     said = {"called": kind.called, "type": kind.called.replace(" ", "_"), **said}
     said |= {name: tuple(said[name].split()) for name in _LISTS if name in said}
     for name, part in _PARTS.items():
         said[name] = part(**{field.name: said.pop(field.name) for field in fields(part) if field.name in said})
     _registered[words] = Noun(words=words, operations=operations, **said)
+    return _registered[words]
 
 
 class _Nouns(Mapping[str, Noun]):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.nouns import agents
+from qoder_cli.nouns import agent as agents
 from qoder_cli.nouns.edits.difference import missing
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.table import NOUNS

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.nouns import memories
+from qoder_cli.nouns import memory as memories
 from tests.conftest import Qoder
 from tests.support.things import Raw, Things, each_row, refusal
 

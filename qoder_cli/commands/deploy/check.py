@@ -19,7 +19,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.history.facts import Facts
 from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, Weight, find
 from qoder_cli.history.recent import histories_of
-from qoder_cli.nouns import secrets
+from qoder_cli.nouns import vault as secrets
 from qoder_cli.nouns.lookup import find_deployment, ids_of_all, read_pages
 from qoder_cli.nouns.shown import found_at
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
