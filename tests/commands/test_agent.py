@@ -268,14 +268,6 @@ def test_agent_update_takes_back_what_get_shows_but_no_older_version(qoder: Qode
     assert len(service.sent) == 1
 
 
-def test_agent_update_is_sent_again_without_a_look_for_its_version_protects_it(qoder: Qoder, service: Things) -> None:
-    service.never = [httpx.Response(429, headers={"retry-after": "20"})]
-    assert qoder(*UPDATE, "--description", "New").code == 0
-    first = service.asked.index("POST /agents/agent_1")
-    assert service.asked[first - 1 : first + 2] == ["GET /agents/agent_1", *["POST /agents/agent_1"] * 2]
-    assert service.asked.count("GET /agents/agent_1") == 1
-
-
 def test_agent_update_shows_what_a_colleague_changed_and_exits_6(qoder: Qoder, service: Things) -> None:
     service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be funny.", "tools": [TOOLSET]})]
     ran = qoder(*UPDATE, "--tools", "none", "--system", "Be long.", "--json")
@@ -467,9 +459,3 @@ def test_agent_update_does_not_fail_where_deployments_cannot_be_read(qoder: Qode
     assert ran.code == 0
     assert "could not tell which deployments stay at an older version" in ran.err
     assert service.asked.count("GET /deployments") == 1
-
-
-def test_agent_update_asks_for_no_deployments_where_nobody_hears_of_them(qoder: Qoder, service: Things) -> None:
-    for words in (("--description", "New.", "--no-progress"), ("--description", "Newer.", "--dry-run")):
-        assert qoder(*UPDATE, *words).code == 0
-    assert "GET /deployments" not in service.asked
