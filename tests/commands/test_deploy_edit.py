@@ -49,8 +49,8 @@ def test_deploy_create_makes_one_of_what_it_needs(desk: Desk) -> None:
 def test_deploy_create_sends_each_option_as_a_field(desk: Desk) -> None:
     labels = (word for label in ("team=core", "url=a=b", "none=") for word in ("--metadata", label))
     schedule = {"expression": "0 9 * * 1-5", "timezone": "Europe/Berlin"}
-    words = ("--description", "What it is for", "--budget", "7.5", "-m", "${HOME} and $$", "--agent", "agent_writer@3")
-    words += ("--schedule", schedule["expression"], "--timezone", schedule["timezone"])
+    words: tuple[str, ...] = ("--schedule", schedule["expression"], "--timezone", schedule["timezone"])
+    words += ("--description", "What it is for", "--budget", "7.5", "-m", "${HOME} and $$", "--agent", "agent_writer@3")
     assert create(desk, *words, "--vault", "vault_1", "--vault", "vault_2", *labels).code == 0
     fields = {
         "description": "What it is for",
