@@ -62,12 +62,6 @@ def test_body_takes_options_over_the_file() -> None:
     }
 
 
-def test_body_says_the_same_in_json_and_yaml() -> None:
-    assert read('{"name": "writer", "model": {"id": "auto", "effort": "low"}}') == read(
-        "name: writer\nmodel: {id: auto, effort: low}"
-    )
-
-
 def test_body_fills_variables_in_as_a_deployment_file_does() -> None:
     assert read(AGENT + "system: Help ${WHO}; $${WHO} ${NO:-one}.")["system"] == "Help Ada; ${WHO} one."
     assert "-:3: system: NO is not set" in told(AGENT + "system: ${NO}")
