@@ -14,6 +14,7 @@ from qoder_cli.nouns.edits.difference import missing
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
+from tests.support.desk import unmarked
 from tests.support.things import LOSSES, Things, refusal
 
 SERVED_BY = ("current",)
@@ -53,9 +54,7 @@ def service(service: Things) -> Things:
 def sent(service: Things) -> dict[str, Any]:
     """Return the body of the only write, without our mark."""
     [body] = service.sent
-    if metadata := {key: value for key, value in body.get("metadata", {}).items() if key != "qoder_key"}:
-        return {**body, "metadata": metadata}
-    return {name: value for name, value in body.items() if name != "metadata"}
+    return unmarked(body)
 
 
 def helper(service: Things) -> dict[str, Any]:

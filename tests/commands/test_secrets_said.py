@@ -172,22 +172,19 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("line", "token"), [*((PLACES[0], token) for token in TOKENS), *((line, TOKENS[3]) for line in PLACES[1:])]
-)
-def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qoder, line: str, token: str) -> None:
-    qoder.stdin = f"weekly\n{token}\n"
-    ran = qoder(*line.format(token).split())
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert token not in ran.err
-    assert "bcdefghij" not in ran.err
+def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qoder) -> None:
+    for line, token in [*((PLACES[0], token) for token in TOKENS), *((line, TOKENS[3]) for line in PLACES[1:])]:
+        qoder.stdin = f"weekly\n{token}\n"
+        ran = qoder(*line.format(token).split())
+        assert (ran.code, ran.out, qoder.wire.requests) == (2, "", []), line
+        assert (token in ran.err, "bcdefghij" in ran.err) == (False, False), line
 
 
-@pytest.mark.parametrize("url", ["me@mcp.example", "mcp.example/?token=a", "mcp.example/?api_key=b"])
-def test_agent_create_takes_no_url_with_a_secret(qoder: Qoder, url: str) -> None:
-    ran = qoder("agent", "create", "--name", "a", "--model", "auto", "--mcp", f"docs=https://{url}")
-    assert (ran.code, qoder.wire.requests) == (2, [])
-    assert "a URL must not hold a password or a token" in ran.err
+def test_agent_create_takes_no_url_with_a_secret(qoder: Qoder) -> None:
+    for url in ("me@mcp.example", "mcp.example/?token=a", "mcp.example/?api_key=b"):
+        ran = qoder("agent", "create", "--name", "a", "--model", "auto", "--mcp", f"docs=https://{url}")
+        assert (ran.code, qoder.wire.requests) == (2, [])
+        assert "a URL must not hold a password or a token" in ran.err
 
 
 BEARER = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": "https://mcp.example.com/mcp"}
