@@ -16,8 +16,8 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
 from qoder_cli.history.listed import Resolver, newest_runs
 from qoder_cli.nouns.named import alive
-from qoder_cli.nouns.secrets import validated
 from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.vault import validated
 from qoder_cli.sessions.log import is_last
 
 Thing = Raw | ApiError | None  # what was read; why it could not be; None for what is not there

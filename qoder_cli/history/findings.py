@@ -20,7 +20,7 @@ from qoder_cli.base.model import Deployment, Raw, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
 from qoder_cli.history.facts import RUNS_JUDGED, Facts, History, Thing, custom_skills, is_self_hosted, roster_of
-from qoder_cli.nouns.secrets import why_invalid
+from qoder_cli.nouns.vault import why_invalid
 
 if TYPE_CHECKING:
     from qoder_cli.policy.rules import Policy

@@ -18,7 +18,7 @@ from qoder_cli.http.readback import says_whether_more
 from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.keys.patience import AT_A_SIGNAL, SHORTEST, Patience
 from qoder_cli.keys.record import FOLDER, KeyRecord, Lost, StoreAway, StoredKey, away, found_of
-from qoder_cli.nouns.memories import sha256_of
+from qoder_cli.nouns.memory import sha256_of
 
 STORE_NAME = "qoder-keys"  # of each store that was made for this
 _VIEW = {"view": "full"}

@@ -24,7 +24,7 @@ from qoder_cli.nouns.checking import tokens_in, tree_of
 from qoder_cli.nouns.declaring import field_of_held, node_at, places_of, put, shorts_of
 from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.owner import is_filled_in, owner_of, recorded
-from qoder_cli.nouns.files import safe_name
+from qoder_cli.nouns.file import safe_name
 from qoder_cli.nouns.how import Unexportable, how_of
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.noun import Noun, Refers
@@ -533,7 +533,7 @@ def is_there(path: Path, content: bytes) -> bool:
 
 def _others(exported: Exported, folder: Path) -> list[str]:
     """Return the files that the folder of a thing has besides: applied, they would be part of it."""
-    from qoder_cli.nouns.skills import is_ignored
+    from qoder_cli.nouns.skill import is_ignored
 
     if how_of(exported.found.noun).read is None:
         return []

@@ -249,7 +249,7 @@ def in_types() -> Mapping[str, Noun]:
 def holds_texts(noun: Noun) -> bool:
     """Return whether the folder beside a file has the texts that the thing holds."""
     field = field_of_held(noun)
-    return bool(field) and field not in fields_of(of_file(noun, is_new=True))
+    return bool(field) and field not in fields_of(of_file(noun))
 
 
 def _noun_of_main(name: str) -> Noun | None:

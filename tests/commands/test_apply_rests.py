@@ -75,7 +75,7 @@ def hidden(value: Any) -> Any:
 
 @cache
 def files_of(words: str) -> st.SearchStrategy[Raw]:
-    return bodies(json_schema(of_file(in_folders()[words], is_new=True)))
+    return bodies(json_schema(of_file(in_folders()[words])))
 
 
 @st.composite

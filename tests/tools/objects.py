@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from qoder_cli.base.marks import KEY, without_ours
-from qoder_cli.nouns.memories import sha256_of
+from qoder_cli.nouns.memory import sha256_of
 from qoder_cli.sandbox import api
 from qoder_cli.sandbox.records import FakeThing
 from qoder_cli.sandbox.wire import Request, encode
