@@ -147,6 +147,7 @@ def begun(qoder: Qoder, served_by: Generation, tmp_path_factory: pytest.TempPath
     """Return what applies the drawn file of a kind, beside others, at a server that may add what servers add."""
 
     def begin(data: st.DataObject, words: str, others: Raw) -> tuple[Team, Raw]:
+        qoder.clock.time += 60  # no list is waited for to show what was created at the server of the example before
         fields = data.draw(declared(words))
         team = Team(qoder, Things(qoder, served_by), tmp_path_factory.mktemp("drawn"))
         team.service.defaults = adds if data.draw(st.booleans()) else None
