@@ -1,31 +1,27 @@
 """Cuts an apply of a whole stack at its every write: kills, lost and failed answers, stale lists, several at once.
 
-A kill is SIGKILL: each command is a process of its own, forked from one that has imported all, and the server lives in
-the parent. After it the same folder is applied again on the same machine. Everything must be there once, nothing that
-is to be asleep may have been awake, what exit 0 says must be so, and an apply after that must find nothing to do.
+One that is killed hears of nothing more and sends nothing more; `process/test_apply_turns.py` kills real ones. After it
+the same folder is applied again on the same machine. Everything must be there once, nothing that is to be asleep may
+have been awake, what exit 0 says must be so, and an apply after that must find nothing to do.
 """
 
-import os
-import pickle
-import signal
-import socket
-import struct
+import random
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx
 
-from qoder_cli.sandbox.wire import Request
 from tests.support import stacks
 from tests.support.inprocess import as_request
-from tests.support.stacks import SECRETS, Truth, TruthTransport, answered, things_of
+from tests.support.stacks import SECRETS, Truth, TruthTransport, things_of
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import Said, typed
+from tests.tools.typed import Killed, Said, typed
 
 PROMISES = (
     "twice",  # something is there twice, or the content of a skill was uploaded twice
@@ -85,13 +81,10 @@ def play(cell: Cell, folder: Path) -> Played:
     words = ("apply", str(folder / "files"), "--yes", "--json")
     if cell.what.endswith("at once"):
         said = _at_once(cell, truth, folder, words)
-    elif cell.is_kill:
-        said = [_forked(cell, truth, folder, words)]
-        while cell.what.endswith("again") and said[-1].code == KILLED and len(said) < AGAIN:
-            said.append(_forked(cell, truth, folder, words))
     else:
-        clock = _clock(truth)
-        said = [typed(_Losing(truth, clock, cell), clock, folder / "state", *words, **SECRETS)]
+        said = [_apply(truth, folder, words, cell)]
+        while cell.what.endswith("again") and said[-1].code == KILLED and len(said) < AGAIN:
+            said.append(_apply(truth, folder, words, cell))
     lies = [words for one in said for words in _lies(one, truth, is_whole=not cell.is_kill)]
     kills = len([one for one in said if one.code == KILLED])
     while len(said) < kills + 8 and said[-1].code != 0:
@@ -156,25 +149,36 @@ def _clock(truth: Truth) -> FakeClock:
     return clock
 
 
-def _apply(truth: Truth, folder: Path, words: tuple[str, ...]) -> Said:
+def _apply(truth: Truth, folder: Path, words: tuple[str, ...], cell: Cell | None = None) -> Said:
     clock = _clock(truth)
-    return typed(TruthTransport(truth, clock), clock, folder / "state", *words, **SECRETS)
+    transport = _Losing(truth, clock, cell) if cell else TruthTransport(truth, clock)
+    try:
+        return typed(transport, clock, folder / "state", *words, **SECRETS)
+    except Killed:
+        return Said(words, KILLED, "", "")
 
 
 class _Losing(TruthTransport):
-    """Loses the answer to one write of a cell."""
+    """Loses the answer to one write of a cell, or ends whoever asks for it."""
 
     def __init__(self, truth: Truth, clock: FakeClock, cell: Cell) -> None:
         super().__init__(truth, clock)
-        self.cell, self.count = cell, 0
+        self.cell, self.count, self.is_dead = cell, 0, False
         self.lock = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         with self.lock:
             self.count += request.method != "GET"
             is_it = request.method != "GET" and self.count == self.cell.at
+            if self.is_dead:
+                raise Killed
+            self.is_dead = is_it and self.cell.is_kill
+        if not is_it or self.cell.what.startswith(KILLS[1]):
+            answer = super().handle_request(request)
+        if self.is_dead:
+            raise Killed
         if not is_it:
-            return super().handle_request(request)
+            return answer
         asked = as_request(request)
         if self.cell.acts == 0:
             self.truth.perform(asked, self.clock.now())
@@ -190,82 +194,11 @@ class _Losing(TruthTransport):
         return httpx.Response(200, content=b'{"id": "x')
 
 
-# Kills.
-
-
-class _Piped(httpx.BaseTransport):
-    """Asks the parent, which has the server: one request at a time."""
-
-    def __init__(self, wire: socket.socket, clock: FakeClock) -> None:
-        self.wire, self.clock, self.lock = wire, clock, threading.Lock()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        asked = as_request(request)
-        with self.lock:
-            _send(self.wire, (asked, self.clock.now()))
-            return httpx.Response(**_receive(self.wire))
-
-
-def _forked(cell: Cell, truth: Truth, folder: Path, words: tuple[str, ...]) -> Said:
-    """Run one command in a process of its own, and kill it as it writes."""
-    ours, its = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        ours.close()
-        code = 3
-        try:
-            clock = _clock(truth)
-            code = typed(_Piped(its, clock), clock, folder / "state", *words, **SECRETS).code
-        finally:
-            os._exit(code)
-    its.close()
-    count = 0
-    with ours:
-        while True:
-            try:
-                asked, at = _receive(ours)
-            except EOFError:
-                break
-            assert isinstance(asked, Request)
-            count += asked.method != "GET"
-            is_it = asked.method != "GET" and count == cell.at
-            if is_it and cell.what.startswith(KILLS[0]):
-                os.kill(child, signal.SIGKILL)
-                continue
-            answer = answered(truth.perform(asked, at))
-            if is_it:
-                os.kill(child, signal.SIGKILL)
-                continue
-            _send(ours, {"status_code": answer.status_code, "headers": dict(answer.headers), "content": answer.content})
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return Said(words, KILLED if code == -signal.SIGKILL else code, "", "")
-
-
-def _send(wire: socket.socket, value: Any) -> None:
-    data = pickle.dumps(value)
-    wire.sendall(struct.pack("!I", len(data)) + data)
-
-
-def _receive(wire: socket.socket) -> Any:
-    def whole(size: int) -> bytes:
-        parts = b""
-        while len(parts) < size:
-            part = wire.recv(size - len(parts))
-            if not part:
-                raise EOFError
-            parts += part
-        return parts
-
-    return pickle.loads(whole(struct.unpack("!I", whole(4))[0]))
-
-
 # Several at once, each on a machine of its own.
 
 
 def _at_once(cell: Cell, truth: Truth, folder: Path, words: tuple[str, ...]) -> list[Said]:
     """Run several applies, whose requests are served in an order drawn by chance."""
-    import random
-
     chance = random.Random(cell.at)
     clock = _clock(truth)
     said: list[Said] = []
@@ -273,8 +206,6 @@ def _at_once(cell: Cell, truth: Truth, folder: Path, words: tuple[str, ...]) -> 
 
     class Mixed(TruthTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
-            import time
-
             time.sleep(chance.random() / 200)
             with gate:
                 return super().handle_request(request)
