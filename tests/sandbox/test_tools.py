@@ -75,11 +75,11 @@ def tools() -> Tools:
 
 
 LOST = (
-    stack.Cell("current", "drop", 7, 0, 3),
+    stack.Cell("current", "reset", 7, 0, 3),
     stack.Cell("legacy", "killed after, again and again", 9, 0, 8),
     *(stack.Cell("current", kill, at, 0, 3) for kill, at in product(stack.KILLS, range(2, 66, 7))),
     stack.Cell("current", "502", 41, 25, 3),
-    stack.Cell("legacy", "garbage", 60, None, 8),
+    stack.Cell("legacy", "cut", 60, None, 8),
     stack.Cell("legacy", "503", 20, 6, 0),
     stack.Cell("current", "2 at once", 1),
 )

@@ -22,6 +22,7 @@ from qoder_cli.sandbox.world import World
 from tests.support import stacks
 from tests.support.inprocess import as_request
 from tests.support.stacks import SECRETS, things_of
+from tests.support.things import LOSSES, given
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
 from tests.tools.typed import TOKEN, Killed, Said, typed
@@ -38,7 +39,6 @@ ASLEEP = [f"d{n}" for n in range(0, 4 * SCALE, 4)]  # deployments that are pause
 WRITES = 66  # that they take
 KILLS = ("killed before", "killed after")
 AGAIN = 6  # times that an apply is killed at most, one after the other
-LOSSES = ("drop", "503", "502", "garbage")
 ACTS: tuple[float | None, ...] = (0, None, 6, 25)  # seconds until the server does it; None for never
 LAGS = (0, 1, 3, 8, 20)  # seconds by which reads lag
 KILLED = 137  # an exit code
@@ -207,14 +207,7 @@ class Service:
         if cell.is_kill:
             self.dead.add(process)
             raise Killed
-        if cell.what == "drop":
-            raise httpx.ReadError("[Errno 104] Connection reset by peer", request=request)
-        if cell.what == "503":
-            error = {"type": "overloaded_error", "message": "Overloaded."}
-            return httpx.Response(503, json={"type": "error", "error": error})
-        if cell.what == "502":
-            return httpx.Response(502, html="<h1>Bad gateway</h1>")
-        return httpx.Response(200, content=b'{"id": "x')
+        return given(LOSSES[cell.what](httpx.Response(200, content=b'{"id": "x_1"}')))
 
 
 def _at_once(machines: int, apply: Callable[..., Said]) -> list[Said]:
