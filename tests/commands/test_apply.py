@@ -545,14 +545,6 @@ def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None
     assert "renamed" in team.there("environments")
 
 
-def test_apply_prunes_nothing_where_a_file_does_not_say_what_it_declares(team: Team) -> None:
-    two_envs(team)
-    removed(team, "environments/one.yaml")
-    team.write({"notes/maybe.yaml": "name: one\n"})
-    ran = team.apply("--prune")
-    assert (ran.code, team.writes, "maybe.yaml may declare it, and does not say what" in ran.err) == (0, [], True)
-
-
 def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:
     two_envs(team)
     removed(team, "environments/one.yaml")
@@ -851,23 +843,14 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"deployments/d.yaml": "name: d\nagent: writr\nenvironment: default\nmessage: Hi.\n"},
         ["deployments/d.yaml:2", "no agent is named 'writr'", "did you mean 'writer'"],
     ),
-    "two files of one name": (
-        {"agents/a.yaml": AGENT, "agents/z.yaml": AGENT},
-        ["agents/z.yaml:1", "name: is that of another agent, in", "agents/a.yaml:1"],
-    ),
     "a target outside of the folder": (
         {"deployments/d.yaml": "name: d\nagent: ../../other.md\nenvironment: default\nmessage: Hi.\n"},
         ["deployments/d.yaml:2", "leads out of the folder"],
     ),
-    "front matter without an end": ({"agents/a.md": "---\nname: a\nmodel: auto\n"}, ["agents/a.md:1", "no end"]),
     "an id that nothing has": ({"agents/a.yaml": "id: agent_gone\n" + AGENT}, ["agents/a.yaml:1", "agent_gone"]),
     "several at once": (
         {"agents/a.yaml": "name: a\nmodle: auto\n", "deployments/d.yaml": "name: d\nagnt: x\n"},
         ["agents/a.yaml:2", "modle", "deployments/d.yaml:2", "agnt"],
-    ),
-    "a file for deployments that is a list of words": (
-        {"deployments/d.yaml": "- one\n- two\n"},
-        ["deployments/d.yaml:1", "must be the fields"],
     ),
 }
 
@@ -1011,34 +994,23 @@ def test_apply_makes_nothing_that_another_made_while_the_plan_was_read(
     assert set(found.values()) == {1}, found
 
 
-def test_apply_names_the_twin_that_lists_show_only_later(team: Team) -> None:
-    """Two machines create one name at the same moment: a list that lags shows neither."""
-    team.write(BUILD)
-    hidden = team.qoder.clock.now() + 6
+def test_apply_names_the_twins_that_lists_show_only_later(team: Team) -> None:
+    """Two machines create the same names at the same moment: a list that lags shows none of them."""
+    team.write({f"environments/{name}.yaml": f"name: {name}\n" for name in "ab"})
+    hidden, theirs = team.qoder.clock.now() + 6, list[Raw]()
 
     def lie(page: Any) -> Any:
         if team.qoder.clock.now() > hidden:
             return page
-        return page | {"data": [row for row in page["data"] if row["name"] != "build"]}
-
-    team.service.lies["GET /environments"] = lie
-    theirs: list[Raw] = []
-    team.service.meanwhile = [lambda: theirs.append(team.service.change("/environments", {"name": "build"}))]
-    ran = team.apply()
-    assert ran.code == 6, ran.err
-    assert f"someone else created another of this name: {theirs[0]['id']}" in ran.err
-
-
-def test_apply_names_every_twin(team: Team) -> None:
-    team.write({f"environments/{name}.yaml": f"name: {name}\n" for name in "ab"})
-    theirs: list[Raw] = []
+        return page | {"data": [row for row in page["data"] if row["name"] not in ("a", "b")]}
 
     def create_both() -> None:
         theirs.extend(team.service.change("/environments", {"name": name}) for name in "ab")
 
+    team.service.lies["GET /environments"] = lie
     team.service.meanwhile = [create_both]
     ran = team.apply()
-    assert ran.code == 6
+    assert ran.code == 6, ran.err
     for twin in theirs:
         assert f"someone else created another of this name: {twin['id']}" in ran.err
 
