@@ -462,45 +462,30 @@ def test_apply_prunes_nothing_that_a_session_may_go_on_using(team: Team, state: 
     assert ("1 idle session used environment one" in ran.err) == (state == "idle")
 
 
-def changed(**fields: Any) -> Callable[[Team, str], object]:
-    """Return what writes to a thing of a list, by its path."""
-    return lambda team, path: team.service.change(path, fields)
-
-
-def a_newer_skill(team: Team, path: str) -> None:
-    theirs = team.folder.parent / "theirs"
-    stacks.write(theirs, {"SKILL.md": skill("old", "Long sentences.")})
-    assert team.qoder("skill", "upload", str(theirs)).code == 0
-
-
-def another_credential(team: Team, path: str) -> None:
-    auth = {"type": "static_bearer", "token": "t", "mcp_server_url": "https://x.example/mcp"}
-    team.service.change(f"{path}/credentials", {"display_name": "theirs", "auth": auth})
-
-
-def another_entry(team: Team, path: str) -> None:
-    team.service.change(f"{path}/memories", {"path": "theirs.md", "content": "Theirs."})
-
-
-def a_changed_entry(team: Team, path: str) -> None:
-    [entry] = team.service.world.alive(f"{path[1:]}/memories")
-    team.service.change(f"{path}/memories/{entry.id}", {"content": "Theirs."})
-
-
-def a_mark_without_fields(team: Team, path: str) -> None:
-    del team.service.thing(path.rpartition("/")[2])["metadata"]["qoder_applied"]
-
-
-SINCE: dict[str, tuple[str, Callable[[Team, str], object], str]] = {  # what somebody did, and why it is kept
-    "nothing": ("environments", lambda team, path: None, ""),
-    "a field is changed": ("environments", changed(description="Theirs"), "changed outside since: description"),
-    "a field is set": ("agents", changed(system="Theirs"), "changed outside since: system"),
-    "a label is added": ("environments", changed(metadata={"team": "core"}), "changed outside since: metadata"),
-    "it is marked by hand": ("environments", a_mark_without_fields, "its mark does not say what was applied"),
-    "a version is added": ("skills", a_newer_skill, "its version 2 is not what was uploaded first"),
-    "a credential is added": ("vaults", another_credential, "it holds the credential theirs, which no apply wrote"),
-    "an entry is added": ("memory_stores", another_entry, "it holds the memory theirs.md, which no apply wrote"),
-    "an entry is changed": ("memory_stores", a_changed_entry, "it holds the memory a.md, which no apply wrote"),
+AUTH = {"type": "static_bearer", "token": "t", "mcp_server_url": "https://x.example/mcp"}
+# What somebody did to a thing of a list: what they sent below its path; and why it is kept.
+SINCE: dict[str, tuple[str, str, Raw, str]] = {
+    "a field is changed": ("environments", "", {"description": "Theirs"}, "changed outside since: description"),
+    "a field is set": ("agents", "", {"system": "Theirs"}, "changed outside since: system"),
+    "a label is added": ("environments", "", {"metadata": {"team": "core"}}, "changed outside since: metadata"),
+    "it is marked by hand": (
+        *("environments", "", {"metadata": {"qoder_applied": None}}),
+        "its mark does not say what was applied",
+    ),
+    "a version is added": ("skills", "/versions", {}, "its version 2 is not what was uploaded first"),
+    "a credential is added": (
+        *("vaults", "/credentials", {"display_name": "theirs", "auth": AUTH}),
+        "it holds the credential theirs, which no apply wrote",
+    ),
+    "an entry is added": (
+        *("memory_stores", "/memories", {"path": "theirs.md", "content": "Theirs."}),
+        "it holds the memory theirs.md, which no apply wrote",
+    ),
+    "an entry is changed": (
+        *("memory_stores", "/memories/{entry}", {"content": "Theirs."}),
+        "it holds the memory a.md, which no apply wrote",
+    ),
+    "nothing": ("", "", {}, ""),
 }
 
 
@@ -518,13 +503,17 @@ def test_apply_prunes_only_what_still_is_as_it_was_applied(team: Team, deed: str
     team.applied()
     shutil.rmtree(team.folder)
     team.write(BUILD)
-    kind, happens, why = SINCE[deed]
-    happens(team, f"/{kind}/{team.there(kind)['old']['id']}")
+    kind, below, body, why = SINCE[deed]
+    if below == "/versions":
+        team.upload("old", "Long sentences.")
+    elif kind:
+        [entry] = team.service.world.alive(f"memory_stores/{team.there('memory_stores')['old']['id']}/memories")
+        team.service.change(f"/{kind}/{team.there(kind)['old']['id']}{below.format(entry=entry.id)}", body)
     ran = team.apply("--prune", "--prune-all")
     left = [
         kind for kind in ("environments", "agents", "vaults", "memory_stores", "skills") if "old" in team.there(kind)
     ]
-    kept = {"": [], "agents": ["agents", "skills"]}.get(why and kind, [kind])  # what is kept keeps what it uses
+    kept = {"": [], "agents": ["agents", "skills"]}.get(kind, [kind])  # what is kept keeps what it uses
     assert (ran.code, left) == (0, kept), ran.err
     assert f"is kept: {why}" in ran.err or not why
 

@@ -8,8 +8,7 @@ import pytest
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.nouns.table import NOUNS, operation
-from tests.support import stacks
-from tests.support.stacks import NINE, TOOLSET, skill
+from tests.support.stacks import NINE, TOOLSET
 from tests.support.team import DOCS, EXAMPLE, URL, Team
 from tests.support.things import Raw
 
@@ -149,9 +148,7 @@ def somebody(line: str, **body: Any) -> Deed:
 
 
 def a_newer_skill(team: Team) -> None:
-    theirs = team.folder.parent / "theirs"
-    stacks.write(theirs, {"SKILL.md": skill("house-style", "Long sentences.")})
-    assert team.qoder("skill", "upload", str(theirs)).code == 0
+    team.upload("house-style", "Long sentences.")
 
 
 OF_VAULT = {"vault": "created", "credential": "created", "deployment": "changed"}
