@@ -705,6 +705,35 @@ UNDER_WAY: dict[str, dict[str, Any]] = {
 }
 
 
+def stop_once_a_write_is_sent(
+    team: Team, monkeypatch: pytest.MonkeyPatch, *, is_answered: bool = False
+) -> threading.Event:
+    """Have a signal come while the next write is under way. Return what has its answer come, if it does not by then."""
+    is_sent, answer = threading.Event(), threading.Event()
+    receive, signals = team.qoder.clock.receive, [Signalled(signal.SIGTERM)]
+
+    def interrupted(inbox: Any, seconds: float) -> Any:
+        while inbox.empty() and not is_sent.wait(0.001):
+            pass  # what was read before is not there yet
+        if not is_sent.is_set():
+            return receive(inbox, seconds)
+        if signals:
+            raise signals.pop()
+        if is_answered:  # from here on nothing more is sent
+            answer.set()
+        else:
+            team.qoder.clock.patience = 0.005
+        return receive(inbox, seconds)
+
+    def hang() -> None:
+        is_sent.set()
+        answer.wait(20)
+
+    monkeypatch.setattr(team.qoder.clock, "receive", interrupted)
+    team.service.meanwhile = [hang]
+    return answer
+
+
 @pytest.mark.parametrize("what", UNDER_WAY)
 @pytest.mark.few(3)
 def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
@@ -720,54 +749,20 @@ def test_apply_says_at_a_signal_that_what_is_under_way_is_unknown(
     if kind == "credential":  # one whose secret is replaced
         team.applied()
         words = ["--send-secrets"]
-    is_sent, is_over = threading.Event(), threading.Event()
-    receive, team.qoder.clock.patience = team.qoder.clock.receive, 0.05
-
-    def interrupted(inbox: Any, seconds: float) -> Any:
-        if is_sent.is_set():
-            is_sent.clear()
-            raise Signalled(signal.SIGTERM)
-        return receive(inbox, seconds)
-
-    def hang() -> None:
-        is_sent.set()
-        is_over.wait(20)
-
-    monkeypatch.setattr(team.qoder.clock, "receive", interrupted)
-    team.service.meanwhile = [hang]
+    answer = stop_once_a_write_is_sent(team, monkeypatch)
     try:
         ran = team.apply("--json", *words)
     finally:
-        is_over.set()
+        answer.set()
     assert ran.code == 143, ran.err
     assert {row["kind"]: row["action"] for row in ran.json}[kind] == "unknown", ran.err
-
-
-def stop_once_a_write_is_sent(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a signal come while the next write is answered."""
-    is_sent, is_stopping = threading.Event(), threading.Event()
-    receive, signals = team.qoder.clock.receive, [Signalled(signal.SIGTERM)]
-
-    def interrupted(inbox: Any, seconds: float) -> Any:
-        is_sent.wait(20)
-        if signals:
-            raise signals.pop()
-        is_stopping.set()  # from here on nothing more is sent
-        return receive(inbox, seconds)
-
-    def answer_late() -> None:
-        is_sent.set()
-        is_stopping.wait(20)
-
-    monkeypatch.setattr(team.qoder.clock, "receive", interrupted)
-    team.service.meanwhile = [answer_late]
 
 
 def test_apply_says_at_a_signal_that_a_new_deployment_is_not_yet_paused(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     team.write({"qoder.yaml": "stack: s", **UNDER_WAY["deployment"]})
-    stop_once_a_write_is_sent(team, monkeypatch)
+    stop_once_a_write_is_sent(team, monkeypatch, is_answered=True)
     ran = team.apply("--json")
     assert ran.code == 143, ran.err
     [row] = ran.json
