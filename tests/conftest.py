@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -145,6 +146,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
     gc.enable()
+
+
+def pytest_runtest_teardown() -> None:
+    """Leave no process behind that a test has not seen to its end, because it failed."""
+    if processes := sys.modules.get("tests.support.processes"):
+        for going in [*processes.Going.alive]:
+            going.kill()
 
 
 def pytest_unconfigure() -> None:

@@ -17,11 +17,7 @@ from tests.conftest import examples
 from tests.support.inprocess import WithoutStreams
 from tests.support.lies import Lies
 from tests.support.wire import FakeClock
-from tests.tools.typed import TOKEN, typed
-
-
-class Killed(BaseException):
-    """The process was killed; nothing in it can catch this."""
+from tests.tools.typed import TOKEN, Killed, typed
 
 
 class MortalTransport(WithoutStreams):

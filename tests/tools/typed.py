@@ -19,6 +19,10 @@ Words = tuple[str, ...]
 TOKEN = "pt-planted-0123456789abcdef"
 
 
+class Killed(BaseException):
+    """The process was killed; nothing in it can catch this."""
+
+
 @dataclass
 class Said:
     words: Words
