@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise, takewhile
@@ -23,7 +23,6 @@ from qoder_cli.cli.options import (
     EXPLAINED_IN,
     GROUPS,
     HiddenCommand,
-    Later,
     complete_ids,
     everywhere,
     named_at,
@@ -360,10 +359,14 @@ def _summary(command: Any) -> str:
     return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def function_of(command: Callable[..., Any] | HiddenCommand | Later | str) -> Callable[..., Any]:
-    """Return a command's function; one named as `module:function` is imported now."""
-    if isinstance(command, HiddenCommand | Later):
+@cache
+def function_of(command: Callable[..., Any] | HiddenCommand | str) -> Callable[..., Any]:
+    """Return a command's function: one named as `module:function` is imported now, a `partial` makes it now."""
+    if isinstance(command, HiddenCommand):
         return function_of(command.command)
+    if isinstance(command, partial):
+        made: Callable[..., Any] = command()
+        return made
     if isinstance(command, str):
         return named_at(command)
     return command

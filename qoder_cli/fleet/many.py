@@ -100,9 +100,7 @@ def _restart(app: App, all_orders: Orders, numbers: Sequence[int]) -> list[str]:
     key = orders[0].key
     if key is not None and len(orders) > 1:
         key = key.removesuffix(f":{ids[0]}")
-    words = list(orders[0].options)
-    if key is not None:
-        words = [*written("--idempotency-key", key), *words]
+    words = [*written({"--idempotency-key": key}), *orders[0].options]
     if len(set(ids)) < len(ids):
         words.append("--allow-duplicates")
     return app.command("deploy", "run", *ids, *words)

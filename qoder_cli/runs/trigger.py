@@ -65,7 +65,7 @@ class Order(NamedTuple):
         """Return the command that repeats it under its key, if it has one."""
         if self.retry_of is not None:
             return app.command("run", "retry", self.retry_of, *self.options)
-        words = written("--idempotency-key", self.key) if self.key is not None else []
+        words = written({"--idempotency-key": self.key})
         return app.command("deploy", "run", self.deployment_id, *words, *self.options)
 
 
