@@ -25,8 +25,9 @@ from hypothesis.internal.constants_ast import Constants
 
 from qoder_cli.app import App
 from qoder_cli.cli.main import main
+from qoder_cli.local import store
 from qoder_cli.output.screen import Screen
-from tests.support import printed
+from tests.support import printed, stored
 from tests.support.cells import ALL_CELLS, MORE, played
 from tests.support.wire import FakeClock, Wire
 
@@ -61,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it whatever is started compiles all anew
     _write_into_memory()
     _ignore_no_signal()
+    vars(store).update(_connect=stored.connect_to_a_copy)
 
 
 def _write_into_memory() -> None:
