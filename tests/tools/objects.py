@@ -22,9 +22,10 @@ from qoder_cli.sandbox.records import FakeThing
 from qoder_cli.sandbox.wire import Request, encode
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport, as_request
+from tests.support.typed import TOKEN
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import TOKEN, Said, typed
+from tests.tools.typed import Said, typed
 
 PROMISES = (
     "twice",  # something new sent or made more than once
