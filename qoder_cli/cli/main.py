@@ -16,17 +16,16 @@ from typer.core import TyperCommand, TyperGroup
 from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
-from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
+from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.cli.options import (
     DEFAULT_VALUES,
     EXPLAINED,
     EXPLAINED_IN,
     GROUPS,
     HiddenCommand,
-    complete_ids,
     everywhere,
     named_at,
-    refuse_tokens,
+    read_words,
     require_allowed,
     require_page,
     show_help,
@@ -101,8 +100,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         left = _parse(self, super().parse_args, ctx, args)
-        refuse_tokens(ctx)
-        complete_ids(ctx)
+        read_words(ctx)
         return left
 
     def invoke(self, ctx: Any) -> Any:
@@ -496,11 +494,7 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
         from traceback import format_exception
 
         app.err.print("".join(format_exception(failure)))
-    runs = app.tracked.run_ids
-    error = broken_down(failure, runs)
-    if runs:
-        return error.with_(next=app.wait_again(*runs))
-    return error
+    return app.broken_down(failure)
 
 
 def _last_words(signalled: Signalled, app: App) -> QoderError:

@@ -313,26 +313,34 @@ def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[
 # says itself what becomes of one.
 _FOR_TOKENS = frozenset(("because", "command", "form", "header", "instructions", "json_fields", "message", "reply"))
 _FOR_TOKENS |= {"outcome", "rubric", "setup", "system", "text_fields", "value", "variables"}
+_TEXTS = _FOR_TOKENS | {"description", "name", "title"}  # parameters that are no ids
 _PATHS = frozenset(("add", "file", "files", "input", "more_files", "output_dir", "path", "paths", "policy"))
 
 
-def refuse_tokens(ctx: Any) -> None:
-    """Raise UsageError, never repeating it, for a token that was typed where something else belongs."""
+def read_words(ctx: Any) -> None:
+    """Refuse a token that was typed where something else belongs, and put the whole id in place of each that was typed
+    with the `…` of a table. Raises UsageError, which never repeats a token.
+    """
+    if ctx.resilient_parsing:
+        return
+    app: App = ctx.obj
+    app.flags.yes = bool(ctx.params.get("yes"))
     for param in ctx.command.params:
-        if param.name in _FOR_TOKENS or ctx.resilient_parsing:
-            continue
         value = ctx.params.get(param.name)
         words = value if isinstance(value, list | tuple) else [value]
-        for word in words:
-            is_there = param.name in _PATHS and isinstance(word, str) and os.path.lexists(word)
-            if isinstance(word, str) and names_token(word) and not is_there:
+        texts = [word for word in words if isinstance(word, str)]
+        for word in texts if param.name not in _FOR_TOKENS else ():
+            if names_token(word) and not (param.name in _PATHS and os.path.lexists(word)):
                 called = str(param.metavar).rstrip(".")
                 if param.param_type_name == "option":
                     called = param.opts[0]
-                raise UsageError(
-                    f"{called}: a token was given; nothing was sent",
-                    hint="set QODER_PAT to it, or put it into a vault: qoder vault put",
-                )
+                why = f"{called}: a token was given; nothing was sent"
+                raise UsageError(why, hint="set QODER_PAT to it, or put it into a vault: qoder vault put")
+        if texts and param.name not in _TEXTS:
+            whole = [whole_id(word, app) for word in texts]
+            ctx.params[param.name] = whole
+            if isinstance(value, str):
+                ctx.params[param.name] = whole[0]
 
 
 def require_page(app: App, command: str) -> None:
@@ -364,20 +372,6 @@ def require_allowed(app: App, command: str) -> None:
 
 
 _SHORTENED = re.compile(r"(?P<head>[a-z]+_[\w.~-]+?)(?:…|\.{3})(?P<behind>(?:@\w+)?)", re.ASCII)
-_TEXTS = _FOR_TOKENS | {"description", "name", "title"}  # parameters that are no ids
-
-
-def complete_ids(ctx: Any) -> None:
-    """Put in place of each id that was typed with the `…` of a table the one that was seen. Raises UsageError."""
-    ctx.obj.flags.yes = bool(ctx.params.get("yes"))
-    for param in ctx.command.params:
-        value = ctx.params.get(param.name)
-        if param.name in _TEXTS or ctx.resilient_parsing:
-            continue
-        if isinstance(value, str):
-            ctx.params[param.name] = whole_id(value, ctx.obj)
-        elif isinstance(value, list | tuple):
-            ctx.params[param.name] = [whole_id(word, ctx.obj) for word in value]
 
 
 def whole_id(word: str, app: App) -> str:
