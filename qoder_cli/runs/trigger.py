@@ -67,11 +67,10 @@ def repeating(app: App, orders: Sequence[Order]) -> list[str]:
     first, ids = orders[0], [order.deployment_id for order in orders]
     if first.retry_of is not None:
         return app.command("run", "retry", *(order.retry_of or "" for order in orders), *first.options)
-    words, key = list(first.options), first.key
-    if key is not None:
-        if len(orders) > 1:
-            key = key.removesuffix(f":{ids[0]}")
-        words = [*written("--idempotency-key", key), *words]
+    key = first.key
+    if key is not None and len(orders) > 1:
+        key = key.removesuffix(f":{ids[0]}")
+    words = [*written({"--idempotency-key": key}), *first.options]
     if len(set(ids)) < len(ids):
         words.append("--allow-duplicates")
     return app.command("deploy", "run", *ids, *words)

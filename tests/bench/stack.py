@@ -19,7 +19,7 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.support import stacks
 from tests.support.stacks import SECRETS, skill
-from tests.tools.typed import TOKEN
+from tests.support.typed import TOKEN
 
 FOREIGN = 50_000
 MOST_REQUESTS, MOST_SECONDS = 60, 3.0  # of a folder that is as it should be

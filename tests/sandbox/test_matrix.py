@@ -16,8 +16,9 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import examples
 from tests.support.inprocess import WithoutStreams
 from tests.support.lies import Lies
+from tests.support.typed import TOKEN
 from tests.support.wire import FakeClock
-from tests.tools.typed import TOKEN, Killed, typed
+from tests.tools.typed import Killed, typed
 
 
 class MortalTransport(WithoutStreams):

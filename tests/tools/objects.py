@@ -24,9 +24,10 @@ from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport, as_request
 from tests.support.things import LOSSES as LOST
 from tests.support.things import given
+from tests.support.typed import TOKEN
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import TOKEN, Said, typed
+from tests.tools.typed import Said, typed
 
 PROMISES = (
     "twice",  # something new sent or made more than once

@@ -23,9 +23,10 @@ from tests.support import stacks
 from tests.support.inprocess import as_request
 from tests.support.stacks import SECRETS, things_of
 from tests.support.things import LOSSES, given
+from tests.support.typed import TOKEN
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import TOKEN, Killed, Said, typed
+from tests.tools.typed import Killed, Said, typed
 
 PROMISES = (
     "twice",  # something is there twice, or the content of a skill was uploaded twice
