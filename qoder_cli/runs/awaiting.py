@@ -164,9 +164,9 @@ def at_ask(app: App, wanted: Wanted, deadline: Deadline) -> Callable[[Observer],
 def streams_of(app: App, wanted: Wanted, *, labels: Sequence[str] = (), showing: "Showing | None" = None) -> Streams:
     """Return the streams of a wait, with what shows their events: beside the wait, if --follow is given."""
     if wanted.follow:
-        from qoder_cli.sessions.showing import ShowingBeside
+        from qoder_cli.sessions.showing import showing_beside
 
-        showing = ShowingBeside(app, labels)
+        showing = showing_beside(app, labels)
     return Streams(app.client, inbox=SimpleQueue(), showing=showing)
 
 

@@ -96,7 +96,7 @@ CUT: list[tuple[dict[str, Any], str]] = [
 def test_run_logs_cuts_long_calls_and_results_on_a_terminal_only(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, event: dict[str, Any], shown: str
 ) -> None:
-    monkeypatch.setattr("qoder_cli.sessions.showing.terminal_width", lambda: 3000)
+    monkeypatch.setattr("qoder_cli.sessions.transcript.terminal_width", lambda: 3000)
     qoder.terminal = True
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(event))
     assert " ".join(qoder("run", "logs", "drun_1").out.split()).endswith(shown)
@@ -134,7 +134,7 @@ WRAPPED = [
 def test_run_logs_on_a_terminal_shows_local_times_and_breaks_lines_at_spaces(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, words: str, room: int, pieces: list[str]
 ) -> None:
-    monkeypatch.setattr("qoder_cli.sessions.showing.terminal_width", lambda: 20 + room)
+    monkeypatch.setattr("qoder_cli.sessions.transcript.terminal_width", lambda: 20 + room)
     qoder.terminal = True
     late = says(words, processed_at="2026-06-14T22:54:06.5Z")
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(late, {"type": "odd", "processed_at": "no time"}))
