@@ -167,7 +167,7 @@ def test_run_wait_follow_reads_on_from_its_list_and_from_what_a_stream_says_afte
     hear("z")
     assert client.reads[3:] == ["0@z"]
     hear(None)
-    assert client.reads[4:] == ["0@z"]
+    assert client.reads[4:] == ["0@d"]
 
 
 # A chat follows its session: what happens, and when its list is read.
