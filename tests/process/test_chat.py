@@ -27,7 +27,8 @@ WIDE = "Räume auf: 你好世界 und sag mir dann in einem langen Satz, was du g
 LONG = "x" * 300 + "\n" + "y" * 4000 + "\nend"
 WORKS = "the agent is working; Esc interrupts it"
 PATIENT = "from qoder_cli.input import editor\neditor.ESCAPE_WITHIN = 60.0"  # as if no ESC came late
-SOON = "from qoder_cli.sessions import chat\nchat.QUIET = 5.0"  # seconds of the hurried clock, then a look
+SOON = "from qoder_cli.input import editor\neditor.AT_REST = 0.1\n"  # as if the person had not typed for a while
+LOOKS = "from qoder_cli.sessions import chat\nchat.QUIET = 5.0\n"  # seconds of the hurried clock, then a look
 
 
 class Chat(Terminal):
@@ -355,7 +356,7 @@ def stopped_by_signal(terminal: Chat) -> bool:
 
 
 def test_session_chat_asks_what_the_agent_asks_and_keeps_what_is_typed(shell: Shell, server: Server) -> None:
-    with Chat(shell.hurry(), *new("agent_ask")) as terminal:
+    with Chat(shell.hurry(SOON), *new("agent_ask")) as terminal:
         terminal.at_prompt().type("half a mes")
         assert shell.qoder("session", "send", newest(server).id, "-m", "Push.").code == 0
         terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal").reply("y\n")
@@ -371,7 +372,7 @@ def test_session_chat_asks_what_the_agent_asks_and_keeps_what_is_typed(shell: Sh
 def test_session_chat_takes_nothing_for_a_reply_that_is_typed_before_its_question_could_be_read(
     shell: Shell, server: Server
 ) -> None:
-    with Chat(shell.hurry(SLOWLY_READ), *new("agent_ask")) as terminal:
+    with Chat(shell.hurry(SOON + SLOWLY_READ), *new("agent_ask")) as terminal:
         terminal.at_prompt().type("half a mes")
         assert shell.qoder("session", "send", newest(server).id, "-m", "Push.").code == 0
         terminal.shows("allow? [y]es [n]o [w]hy not [a]ll equal").type("y\r")
@@ -385,7 +386,7 @@ def test_session_chat_says_how_to_answer_a_custom_call_and_goes_on(shell: Shell,
     def looks() -> int:
         return [request.query.count("custom_tool_use") for request in server.world.requests].count(1)
 
-    with Chat(shell.hurry(SOON), *new("agent_custom")) as terminal:
+    with Chat(shell.hurry(SOON + LOOKS), *new("agent_custom")) as terminal:
         terminal.enters("Count.").shows("to give its result:").shows("qoder run answer sess_").shows(WORKS)
         session = newest(server).id
         call = shell.qoder("session", "pending", session, "-q").out.split()[-1]
