@@ -446,7 +446,7 @@ def test_run_logs_follow_loses_sight_in_trouble_that_lasts(qoder: Qoder, name: s
 
 def test_run_logs_follow_shows_the_same_over_real_sockets(tmp_path: Path) -> None:
     with sandbox("current", "stream:cut=0.4") as server:
-        shell = Shell(tmp_path, server).quick()
+        shell = Shell(tmp_path, server).quick().hurry()
         line = 'qoder run logs "$(qoder deploy run dep_minute -q)" --follow -o jsonl'
         followed = shell.run("sh", "-c", line).out.splitlines()
         listed = shell.qoder("run", "logs", "last", "-o", "jsonl").out.splitlines()
