@@ -167,12 +167,6 @@ def test_run_logs_leaves_events_as_they_are_in_json(qoder: Qoder) -> None:
     assert qoder("run", "logs", "drun_1", "-o", "jsonl").out == raw + "\n"
 
 
-def test_run_logs_reads_an_old_server_page_by_page(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, LEGACY).on(*EVENTS, page(says("a", 1), more=True), page(says("b", 2)))
-    assert qoder("run", "logs", "drun_1", "-q").out == "evt_1\nevt_2\n"
-    assert qoder.wire.requests[-1].url.params["after_id"] == "evt_1"
-
-
 @pytest.mark.parametrize(
     ("tail", "limits", "shown"),
     [(3, ["10"], 3), (100, ["100"], 100), (150, ["75", "75"], 150), (500, ["100"] * 3, 250)],

@@ -276,19 +276,13 @@ def test_run_logs_keeps_what_has_no_end_within_what_it_is_in(qoder: Qoder) -> No
         assert int(span["endTimeUnixNano"]) <= int(parent["endTimeUnixNano"]), span["name"]
 
 
-@pytest.mark.parametrize(("status", "is_unfinished"), [("running", True), ("failed", False)])
+@pytest.mark.parametrize(("status", "is_unfinished", "code"), [("running", True, None), ("failed", False, 2)])
 def test_run_logs_calls_the_trace_of_a_running_run_unfinished(
-    qoder: Qoder, status: str, *, is_unfinished: bool
+    qoder: Qoder, status: str, is_unfinished: bool, code: int | None
 ) -> None:
     events = [{"id": "evt_0", "type": "session.status_running", "processed_at": at(0)}]
-    root, _ = spans_of(traced(qoder, events, status=status, completed_at=None))
-    assert ("qoder.unfinished" in attributes(root)) == is_unfinished
-
-
-def test_run_logs_traces_a_run_without_a_type_of_error_as_failed(qoder: Qoder) -> None:
-    events = [{"id": "evt_0", "type": "session.status_running", "processed_at": at(0)}]
-    [root, _] = spans_of(traced(qoder, events, status="failed", error=None))
-    assert root["status"]["code"] == 2
+    root, _ = spans_of(traced(qoder, events, status=status, completed_at=None, error=None))
+    assert ("qoder.unfinished" in attributes(root), root.get("status", {}).get("code")) == (is_unfinished, code)
 
 
 @pytest.mark.parametrize("headers", ["api-key=word\x01", "api-key=w\u00f6rd", "a key=word", "word", "=word"])
