@@ -120,7 +120,7 @@ def _look(
 
     def ask() -> tuple[Window, Usage, ApiError | None]:
         window = Window.read(*span, app=app)
-        used = Usage(by, window.holds, deployments=deployments or None)
+        used = Usage(by, window, deployments=deployments or None)
         return window, used, _add_runs(app, used, window, only, resolve=resolve, may_lack=may_lack)
 
     window, used, without_runs = app.by_server_clock(ask)

@@ -3,12 +3,12 @@
 Each thing is read once, however many refer to it. Endings come from lists; from sessions only where nobody knows yet.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NoResponse, NotFound, or_error
+from qoder_cli.base.errors import ApiError, NoResponse, NotFound, Unavailable, or_error
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, text
 from qoder_cli.base.outcome import is_going
@@ -22,6 +22,8 @@ from qoder_cli.sessions.log import is_last
 
 Thing = Raw | ApiError | None  # what was read; why it could not be; None for what is not there
 
+TOO_MANY = Unavailable("not looked at: that would take too many requests")
+_GIVE_UP_AFTER = 2  # failures
 RUNS_JUDGED = 3  # the newest runs of a deployment; if all of them failed, so may the next
 _MOST_SINGLY = 10  # deployments at most whose runs are listed by themselves from the start
 _MOST_PAGES = 8  # of the runs of all deployments
@@ -29,10 +31,15 @@ _MOST_LOOKED_AT = 5  # runs of a deployment, as some may be running
 
 
 class Facts:
-    """Reads things of the server, each once; threads may share it."""
+    """Reads things of the server, each once; threads may share it.
 
-    def __init__(self, app: App) -> None:
+    With a limit it asks `most` times, and stops at two failures, each of which was tried several times.
+    """
+
+    def __init__(self, app: App, *, most: int | None = None) -> None:
         self._app = app
+        self._most = most
+        self._asked = self._failures = 0
         self._known: dict[str, Any] = {}
         self._locks: dict[str, Lock] = {}
 
@@ -77,8 +84,29 @@ class Facts:
         validation: Raw | ApiError = self._once(credential, or_error(lambda id: validated(self._app, vault, id)))
         return validation
 
+    def page(self, path: str, query: Mapping[str, Any]) -> tuple[list[Raw], bool]:
+        """Return the first page of a list, and whether that is all. Raises ApiError."""
+        if self._is_over():
+            raise TOO_MANY
+        try:
+            page: Raw = next(self._app.client.pages(path, {"limit": 100, **query}), {"data": []})
+        except Unavailable:
+            self._failures += 1
+            raise
+        return list(map(mapping, page["data"])), is_last(page)
+
     def _list_credentials(self, vault: str) -> list[Raw]:
-        return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True))
+        if self._most is None:
+            return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True))
+        rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
+        if not is_all:
+            raise Unavailable("there are more than one page shows")
+        return rows
+
+    def _is_over(self) -> bool:
+        """Return whether no more is to be asked; else it is asked now."""
+        self._asked += 1
+        return self._most is not None and (self._failures >= _GIVE_UP_AFTER or self._asked > self._most)
 
     def _once(self, key: str, read: Callable[[str], Any]) -> Any:
         with self._locks.setdefault(key, Lock()):
@@ -87,6 +115,8 @@ class Facts:
             return self._known[key]
 
     def _get(self, path: str) -> Thing:
+        if self._is_over():
+            return TOO_MANY
         bare, _, query = path.partition("?")
         params = dict([query.split("=", 1)]) if query else {}
         try:
@@ -94,6 +124,7 @@ class Facts:
         except NotFound as error:
             return None if error.enveloped else error
         except ApiError as error:
+            self._failures += isinstance(error, Unavailable)
             return error
         if not answer:
             return NoResponse(f"the response to GET {bare} is not an object")

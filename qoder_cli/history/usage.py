@@ -6,7 +6,7 @@ deleted sessions are gone. So a sum is what was used at least, and what is missi
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from qoder_cli.base.jsontext import Number
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.history.records import Outcome, outcome_of
+from qoder_cli.history.window import Window
 
 By = Literal["deployment", "agent", "model", "environment", "day", "trigger"]
 OUTCOMES: tuple[Outcome, ...] = ("completed", "failed", "skipped", "going", "unknown")
@@ -159,11 +160,9 @@ class Usage:
     sessions; `of_no_deployment` are sessions left out because neither they nor a run names a deployment.
     """
 
-    def __init__(
-        self, by: By, within: Callable[[datetime], bool], *, deployments: Collection[str] | None = None
-    ) -> None:
+    def __init__(self, by: By, window: Window, *, deployments: Collection[str] | None = None) -> None:
         self._by = by
-        self._within = within
+        self._window = window
         self._deployments = deployments
         self._runs: dict[str, _RunUsage] = {}
         self._of_session: dict[str, str] = {}
@@ -180,7 +179,7 @@ class Usage:
             if id is None or created is None:
                 self.undated += 1
                 continue
-            if id in self._runs or not self._within(created) or not self._counts(run.deployment_id):
+            if id in self._runs or not self._window.holds(created) or not self._counts(run.deployment_id):
                 continue
             agent = text(mapping(run.raw.get("agent")).get("id"))
             trigger = text(mapping(run.raw.get("trigger_context")).get("type"))
@@ -197,7 +196,7 @@ class Usage:
                 self.lost_sessions += 1
                 continue
             ran = self._runs.get(self._of_session.get(id, ""))
-            if id in self._seen or (ran is None and not self._within(created)):
+            if id in self._seen or (ran is None and not self._window.holds(created)):
                 continue  # a run within the span counts with its session, made a moment before or after
             deployment = text(session.get("deployment_id")) or (ran and ran.deployment)
             if not self._counts(deployment):

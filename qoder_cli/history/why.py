@@ -8,18 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import count, islice, takewhile
+from itertools import islice, takewhile
 from typing import Annotated, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, Unavailable
+from qoder_cli.base.errors import ApiError
 from qoder_cli.base.ids import segment
 from qoder_cli.base.jsontext import dump
 from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, text
 from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answer
 from qoder_cli.base.times import descend, unix
 from qoder_cli.base.words import counted, few, first_line, shortened
-from qoder_cli.history.facts import Facts, History, custom_skills
+from qoder_cli.history.facts import TOO_MANY, Facts, History, custom_skills
 from qoder_cli.history.findings import NOT_SEEN, DeploymentFinding, find
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of, time_text
@@ -33,8 +33,6 @@ from qoder_cli.sessions.log import in_order, is_last, message_text
 from qoder_cli.sessions.result import final_message
 
 _MOST_READS = 17  # the run, its list and what it said last are up to 8 more
-_TOO_MANY = Unavailable("not looked at: that would take too many requests")
-_GIVE_UP_AFTER = 2  # failures
 _MOST_ASKED = 15  # runs whose ending only their session knows
 _AT_ONCE = 4  # of them
 _MOST_PAGES = 2  # of a hundred runs
@@ -123,60 +121,17 @@ def why(app: App, run_id: str) -> Why:
         return _Comparison(app, any_observer(app, run_id).read_once()).made()
 
 
-class _Reads(Facts):
-    """Reads things as `Facts` do, but so many at most."""
-
-    def __init__(self, app: App) -> None:
-        super().__init__(app)
-        self._requests, self._pages = count(1), count(1)
-        self._failures = 0
-
-    def _is_over(self) -> bool:
-        """Return whether no more is to be asked; each failure was tried several times."""
-        return self._failures >= _GIVE_UP_AFTER or next(self._requests) > _MOST_READS
-
-    def _get(self, path: str) -> Any:
-        if self._is_over():
-            return _TOO_MANY
-        answer = super()._get(path)
-        self._failures += isinstance(answer, Unavailable)
-        return answer
-
-    def _list_credentials(self, vault: str) -> list[Raw]:
-        rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
-        if not is_all:
-            raise Unavailable("there are more than one page shows")
-        return rows
-
-    def few_pages(self, path: str, query: Mapping[str, Any], **how: Any) -> Iterator[Raw]:
-        """Yield the first pages of a log. Raises ApiError, also where more follow."""
-        for page in self._app.client.pages(path, query, **how):
-            yield page
-            if next(self._pages) >= _MOST_OF_LOG and not is_last(page):
-                raise _TOO_MANY
-
-    def page(self, path: str, query: Mapping[str, Any]) -> tuple[list[Raw], bool]:
-        """Return the first page of a list, and whether that is all. Raises ApiError."""
-        if self._is_over():
-            raise _TOO_MANY
-        try:
-            page: Raw = next(self._app.client.pages(path, {"limit": 100, **query}), {"data": []})
-        except Unavailable:
-            self._failures += 1
-            raise
-        return list(map(mapping, page["data"])), is_last(page)
-
-
 class _Comparison:
     """A run beside the last one before it that completed."""
 
     def __init__(self, app: App, run: Run) -> None:
         self._app = app
         self._run = run
-        self._reads = _Reads(app)
+        self._reads = Facts(app, most=_MOST_READS)
         self._unknown: list[Unknown] = []
         self._before: list[Run] = []  # runs of its deployment before it, newest first, their status filled in
         self._is_whole = True
+        self._pages_of_log = 0
         self._began = run.created or app.client.server_now()
         # A run that never had a session ended as it began, and may not say so.
         self._ended = unix(run.completed_at) or (app.client.server_now() if is_going(run) else self._began)
@@ -512,10 +467,18 @@ class _Comparison:
         if self._run.session_id is None or is_going(self._run):
             return None
         try:
-            return first_line(self._veiled(final_message(self._app, self._run, self._reads.few_pages) or ""))
+            return first_line(self._veiled(final_message(self._app, self._run, self._few_pages) or ""))
         except ApiError as error:
             self._cannot_tell("last message", error.message, f"events of {self._run.session_id}")
             return None
+
+    def _few_pages(self, path: str, query: Mapping[str, Any], **how: Any) -> Iterator[Raw]:
+        """Yield the first pages of a log. Raises ApiError, also where more follow."""
+        for page in self._app.client.pages(path, query, **how):
+            yield page
+            self._pages_of_log += 1
+            if self._pages_of_log >= _MOST_OF_LOG and not is_last(page):
+                raise TOO_MANY
 
     def _problems(self, deployment: Deployment | None) -> list[DeploymentFinding]:
         """Return the problems that the deployment has now."""

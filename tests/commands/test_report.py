@@ -302,6 +302,16 @@ def test_report_shows_a_scheduled_run_that_names_no_time_and_fits_none(qoder: Qo
     assert "  odd  1 run outside the schedule: 05:00\n    qoder run get drun_2\n" in qoder("report").out
 
 
+def test_report_judges_no_fire_before_lists_must_show_its_run_and_schedule(qoder: Qoder) -> None:
+    """A run that fits none may be of a schedule that was changed, and is not shown yet."""
+    run = {"deployment_id": "dep_1", "status": "completed", "trigger_context": {"type": "schedule"}}
+    times = {"drun_1": "2027-01-15T03:05:09Z", "drun_2": "2027-01-15T07:59:40Z"}
+    serve(qoder, [{**run, "id": id, "created_at": at, "completed_at": at} for id, at in times.items()], schedule=DAILY)
+    assert qoder("report", "--exit-status").code == 0
+    later(qoder, 1 / 60)
+    assert qoder("report", "--exit-status").code == 8
+
+
 def at_07(time: str, kind: str, **fields: Any) -> dict[str, Any]:
     """Return an event of that morning, which also names it."""
     return {"id": f"evt_{time}", "type": kind, "processed_at": f"2027-01-15T{time}Z", **fields}

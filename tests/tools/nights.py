@@ -148,7 +148,7 @@ class Event(NamedTuple):
     late: Started | None = None
 
     def is_just_before(self, now: float) -> bool:
-        return self.keys[0][0] != "did_nothing" and self.at - 1 <= now <= self.at + LAG + 1
+        return self.keys[0][0] in ("failed", "unstarted") and self.at - 1 <= now <= self.at + LAG + 1
 
 
 def events_of(account: Account) -> list[Event]:

@@ -156,8 +156,12 @@ class Reporter:
         )
 
     def _is_just_now(self, item: ReportItem) -> bool:
-        """Return whether something urgent was seen that the next report tells: it is less than a minute ago."""
-        return item.section in ("did_not_happen", "failed") and item.first - LAG <= self._night.now < item.first
+        """Return whether a run failed, or did not start, less than a minute ago: the next report tells it.
+
+        What a fire came to may look otherwise by then: its run, or another schedule, may not be listed yet.
+        """
+        is_of_run = item.section == "failed" or isinstance(item.entry, entries.NotRun)
+        return is_of_run and item.first - LAG <= self._night.now < item.first
 
     def _is_open(self, run: RunRecord) -> bool:
         """Return whether it is still unknown how a run ended, or whether it begins."""
