@@ -255,7 +255,7 @@ def test_vault_put_is_safe_to_repeat_where_no_answer_comes(qoder: Qoder, service
     service.never = [refusal(502, "", "")] * 3
     ran = put(qoder, "GITHUB_TOKEN", "--variable", "--json")
     assert (ran.code, ran.error["hint"]) == (9, "check; it is safe to repeat")
-    assert "unknown whether updating vcred_old succeeded" in ran.error["message"]
+    assert "unknown whether changing vcred_old succeeded" in ran.error["message"]
 
 
 def test_vault_put_is_unknown_where_nothing_shows_our_mark(qoder: Qoder, service: Things) -> None:
