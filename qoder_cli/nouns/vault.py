@@ -194,6 +194,7 @@ PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --variable < FILE, or use
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
 PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
+_WATCHED = ("auth", "display_name", "metadata", "version", "updated_at")
 _SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (api.md#vaults)
 _MOVES = ("expires_at",)  # of `auth`, which changes by itself
 _KEPT = ("networking", "injection_location")  # of a credential of which only the secret changes
@@ -272,7 +273,10 @@ def step_of(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], N
     if hosts is not None and any(missing(form, {"auth": {"networking": hosts}}, credential)):
         said = f"is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}"
         agree(f"{credential['id']} {said}")
-        step = step.with_(form=form._replace(is_read_first=True))  # a person was asked first
+        now = _read(app, vault, credential)
+        if any(now.get(name) != credential.get(name) for name in _WATCHED):  # while a person was asked
+            what = f"someone else changed {credential['id']} in the meantime; nothing was sent"
+            raise Rejected(what, hint="compare, then run it again", next=app.looking(*step.target.look))
     # What an update does not know is left out (api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
