@@ -10,7 +10,7 @@ from qoder_cli.base.model import Raw
 from qoder_cli.base.polling import doubling, poll
 from qoder_cli.base.times import parse_duration, span
 from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, option, secret_of, several
-from qoder_cli.commands import generic
+from qoder_cli.commands import editing, generic
 from qoder_cli.nouns import vault as secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
 from qoder_cli.nouns.shown import fields, found_at, name_of, sheet_of, show
@@ -76,7 +76,7 @@ def put(
         elif not confirmed(app, f"{what}. Go on?", nothing="nothing was sent"):
             raise UsageError("cancelled; nothing was sent")
 
-    show(app, _CREDENTIAL, secrets.put(app, id, name, auth, agree))
+    editing.write(app, secrets.step_of(app, id, name, auth, agree))
 
 
 def _secret(app: App, name: str, from_env: str | None) -> tuple[str, str]:

@@ -53,8 +53,8 @@ def body_of(app: App, noun: Noun, verb: str, options: Mapping[str, Any], *, file
     fields = {field: value for field, value in given.items() if field in options_by_field}
     reader = Reader("file", null_clears=verb == "update")
     problems = check_body(schema_of(wanted), fields, tree_of(fields), reader)
-    # What is missing is another matter.
-    refuse(problems, {field: named[field] for field in fields}, hint=f"see qoder {' '.join(wanted.command)} --help")
+    typed = [problem for problem in problems if problem.at and problem.at[0] in fields]  # what is missing was said
+    refuse(typed, named, hint=f"see qoder {' '.join(wanted.command)} --help")
     return body
 
 
@@ -76,12 +76,11 @@ def refuse(problems: Iterable[Problem], named: Mapping[str, str], *, hint: str |
     """Raise UsageError for problems of what options say; `named` has the options by the places that they set."""
     messages: dict[str, None] = {}
     for problem in problems:
-        option = next((option for place, option in named.items() if problem.path.startswith(place)), None)
+        option = next((option for place, option in named.items() if problem.path.startswith(place)), problem.path)
         key = ""
         if problem.at[:1] == ("metadata",):
             key = spelled(problem.at[1:])
-        if option is not None:
-            messages[": ".join(filter(None, (option, key, problem.text)))] = None
+        messages[": ".join(filter(None, (option, key, problem.text)))] = None
     if messages:
         raise UsageError("; ".join(messages), hint=hint)
 

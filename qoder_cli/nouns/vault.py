@@ -7,19 +7,16 @@ from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
-from qoder_cli.base.ids import called
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.files.filling import is_unset
 from qoder_cli.http.redact import by_shape, spellings
 from qoder_cli.nouns.agent import server_url
 from qoder_cli.nouns.declared import Declaration
-from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.edits.difference import FieldChange, Form, differing, missing
-from qoder_cli.nouns.edits.forms import form_with, normal
-from qoder_cli.nouns.edits.step import Step
+from qoder_cli.nouns.edits.forms import form_with, normal, unseen
+from qoder_cli.nouns.edits.step import Origin, Step
 from qoder_cli.nouns.edits.thing import read, target_of
-from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.how import Exporting, How, Lists, Unexportable
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.named import alive
@@ -194,10 +191,10 @@ _CREDENTIAL = noun(
 
 LARGEST = 64 * 2**10  # bytes of a secret
 PIPE_IT = "pipe it in, e.g. qoder vault put VAULT NAME --variable < FILE, or use --from-env VAR"
-_SET = ("auth", "display_name", "metadata")  # what of one can be set
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,254}")
 BEARER, VARIABLE = "static_bearer", "environment_variable"  # types of credentials that are put
 PLACES = {BEARER: "auth.mcp_server_url", VARIABLE: "auth.secret_name"}  # where each shows what it is for
+_WATCHED = ("auth", "display_name", "metadata", "version", "updated_at")
 _SET_ONCE = ("mcp_server_url", "secret_name")  # which no update knows (api.md#vaults)
 _MOVES = ("expires_at",)  # of `auth`, which changes by itself
 _KEPT = ("networking", "injection_location")  # of a credential of which only the secret changes
@@ -255,43 +252,36 @@ def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
     return secret
 
 
-def put(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]) -> Raw:
-    """Put a secret, `auth` with its type, into a vault; return its credential.
+def step_of(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], None]) -> Step:
+    """Return the step that puts a secret, `auth` with its type, into a vault.
 
     What is set decides which one it replaces: the variable, or the server that it is sent to. `agree`
     gets a sentence, and may raise, before it goes anywhere else than the old one did. Raises UsageError if it is not
     clear which one is meant; other QoderErrors.
     """
     credential = _named(app, vault, name, auth, agree)
-    where = app.client.settings.whereabouts
+    form, where = form_with(("auth", "display_name", "metadata"), Credential), app.client.settings.whereabouts
+    step = Step(noun=_CREDENTIAL, form=form, wanted={}, current=credential, parents=(vault,), origin=Origin(name))
     if credential is None:
         app.progress.note(f"creating credential {name} in {vault}{where}")
         if auth["type"] == VARIABLE:
             auth = {"networking": {"type": "unrestricted"}, **auth}
             if auth["networking"]["type"] == "unrestricted":
                 app.progress.note("it may be sent to any host (--allow-host restricts it)")
-        return creating(app, _CREDENTIAL, {"display_name": name, "auth": auth}, vault).deliver().raw
-    id, kept = str(credential["id"]), mapping(credential.get("auth"))
-    hosts = auth.get("networking")
-    goes_elsewhere = hosts is not None and any(missing(form_with(_SET), {"auth": {"networking": hosts}}, credential))
-    if goes_elsewhere:
-        agree(f"{id} is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}")
+        return step.sending({"display_name": name, "auth": auth})
+    kept, hosts = mapping(credential.get("auth")), auth.get("networking")
+    if hosts is not None and any(missing(form, {"auth": {"networking": hosts}}, credential)):
+        said = f"is sent to {_hosts(hosts)} from now on, and not to {_hosts(kept.get('networking'))}"
+        agree(f"{credential['id']} {said}")
+        now = _read(app, vault, credential)
+        if any(now.get(name) != credential.get(name) for name in _WATCHED):  # while a person was asked
+            what = f"someone else changed {credential['id']} in the meantime; nothing was sent"
+            raise Rejected(what, hint="compare, then run it again", next=app.looking(*step.target.look))
     # What an update does not know is left out (api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
-    label = called(name_of(credential) or name, id)
-    app.progress.note(f"updating credential {label}, {_for(credential)}, in {vault}{where}")
-    try:
-        target = target_of(_CREDENTIAL, vault, id)
-        is_shown = changed == without_secret(changed)  # else reading it back proves nothing
-        update = Update(app, target, credential, {"auth": changed}, form_with(_SET), is_shown=is_shown)
-        update.is_read = not goes_elsewhere  # else a person was asked first
-        return update.write().deliver().raw
-    except Overtaken:
-        raise
-    except (Rejected, NotFound) as error:
-        next = app.command(*words_of(_CREDENTIAL, "delete", vault, id, "--yes"))
-        raise error.with_(hint="the API may not replace secrets; delete it, then add it", next=next) from None
+    app.progress.note(f"updating credential {step.label}, {_for(credential)}, in {vault}{where}")
+    return step.with_(changes=unseen(_CREDENTIAL, {"auth": changed})).sending({"auth": changed})
 
 
 def without_secret(auth: Mapping[str, Any]) -> Raw:

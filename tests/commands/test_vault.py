@@ -121,12 +121,14 @@ def test_vault_put_asks_before_a_secret_goes_to_other_hosts(qoder: Qoder, servic
     assert "and not to any host: conf" in put(qoder, "GITHUB_TOKEN", "--variable", "--allow-host", "api.github.com").err
 
 
-def test_vault_put_replaces_no_hosts_set_while_it_asked(qoder: Qoder, service: Things, questions: Any) -> None:
-    auth, theirs = variable(service)["auth"], {"type": "limited", "allowed_hosts": ["theirs.example.com"]}
-    questions(lambda: auth.update(networking=theirs))
+def test_vault_put_replaces_nothing_changed_while_it_asked(qoder: Qoder, service: Things, questions: Any) -> None:
+    raw, theirs = variable(service), {"type": "limited", "allowed_hosts": ["theirs.example.com"]}
     qoder.env["KEY"] = SECRET
-    ran = qoder("vault", "put", "team-secrets", "vcred_old", "--variable", "--from-env", "KEY", "--allow-host", "x.com")
-    assert (ran.code, service.writes, "meantime; nothing was sent" in ran.err) == (6, [], True)
+    words = ("team-secrets", "vcred_old", "--variable", "--from-env", "KEY", "--allow-host", "x.com")
+    for change in (lambda: raw["auth"].update(networking=theirs), lambda: raw["metadata"].update(qoder_key="theirs")):
+        questions(change)
+        ran = qoder("vault", "put", *words)
+        assert (ran.code, service.writes, "meantime; nothing was sent" in ran.err) == (6, [], True)
 
 
 @pytest.mark.parametrize("ours", [None, "the one of the team"])
@@ -255,7 +257,7 @@ def test_vault_put_is_safe_to_repeat_where_no_answer_comes(qoder: Qoder, service
     service.never = [refusal(502, "", "")] * 3
     ran = put(qoder, "GITHUB_TOKEN", "--variable", "--json")
     assert (ran.code, ran.error["hint"]) == (9, "check; it is safe to repeat")
-    assert "unknown whether updating vcred_old succeeded" in ran.error["message"]
+    assert "unknown whether changing vcred_old succeeded" in ran.error["message"]
 
 
 def test_vault_put_is_unknown_where_nothing_shows_our_mark(qoder: Qoder, service: Things) -> None:

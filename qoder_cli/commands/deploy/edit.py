@@ -100,7 +100,8 @@ class DeploymentFields(NamedTuple):
             fields["initial_events"] = editing.with_outcome(first, outcome)
         halves = {"expression": self.schedule, "timezone": self.timezone}
         if typed := {name: half for name, half in halves.items() if half is not None}:
-            schedule = fields["schedule"] = {**mapping(current.get("schedule")), **typed}
+            there = mapping(current.get("schedule"))
+            schedule = fields["schedule"] = {**{name: there[name] for name in halves if name in there}, **typed}
             if "expression" not in schedule:
                 raise UsageError("--timezone needs --schedule", hint="add --schedule, e.g. '0 9 * * *'")
             if "timezone" not in schedule:

@@ -38,11 +38,9 @@ class Update:
     body: Raw
     form: Form
     is_shown: bool = field(default=True, kw_only=True)
-    # Whether it was read since the attempt before; not where a person had to agree first.
-    is_read: bool = field(default=True, kw_only=True)
+    is_read: bool = field(default=True, init=False)  # since the attempt before
     _theirs: Raw | None = field(default=None, init=False)
     _now: Raw = field(default_factory=dict, init=False)
-    _is_sent: bool = field(default=False, init=False)
 
     def write(self, *, what: str = "") -> Write[Resource]:
         """Return the write. It raises Overtaken, other QoderErrors; a stale `version` is a 409."""
@@ -58,7 +56,7 @@ class Update:
             find=self._find,
             look=self.app.looking(*self.target.look),
             repeatable=True,
-            at_attempt=self._begin,
+            at_attempt=self._look_again,
         )
         read_back = write.recovery
 
@@ -90,10 +88,6 @@ class Update:
         is_next = steps == 1 or (steps is None and is_later)
         return (is_next and not self.form.is_exact) or self.is_so(raw)
 
-    def _begin(self) -> None:
-        self._look_again()
-        self._is_sent = True
-
     def _look_again(self) -> None:
         """Before an attempt, look whether it may be written over: one that was put off may have taken a minute.
 
@@ -107,7 +101,7 @@ class Update:
         is_still = self._steps(raw) in (None, 0) and (self.is_shown or not self._has_moved(raw))
         if not self.is_so(raw) and not (is_same and is_still):
             self._theirs = raw
-            raise self._overtaken(raw, is_sent=self._is_sent)
+            raise self._overtaken(raw)
 
     def _find(self) -> Resource | None:
         """Read it; return it if our change is there, and nothing else."""
@@ -136,11 +130,9 @@ class Update:
                 http_status=error.http_status, request_id=error.request_id
             ) from error
 
-    def _overtaken(self, theirs: Raw, *, is_sent: bool = True) -> Overtaken:
+    def _overtaken(self, theirs: Raw) -> Overtaken:
         id, ours = self.target.id, "our change was not seen, and not sent again"
-        if not is_sent:
-            ours = "nothing was sent"
-        elif self.is_so(self._now):
+        if self.is_so(self._now):
             ours = "our change is there, too"
             if not self.is_so(theirs):
                 ours = "our change came late, and has replaced that"
