@@ -1,5 +1,6 @@
 """What is written about the program is made from it, or checked against it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from qoder_cli.nouns.table import all_operations
 from qoder_cli.runs.lost import ADOPT_WITHIN, RUN_LIST_LOOKS, THOROUGH_LOOKS
 from qoder_cli.runs.trigger import TRIGGER_RESENDS
 from tests.conftest import Qoder
+from tests.support.cells import MORE
 from tests.support.crowd import Town
 from tests.support.wire import FakeClock
 from tests.tools.generate import PAGES, README, ROOT, with_exit_codes
+from tests.tools.pages import FILES, FOLDER
 
 HOUSE = Path(qoder_cli.__file__).parent
 WRITTEN = {path.relative_to(ROOT).as_posix(): path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")]}
@@ -103,3 +106,29 @@ def test_pages_tell_what_an_uninstall_leaves(tmp_path: Path) -> None:
     files = {file.name for file in tmp_path.iterdir()}
     assert files == {NAME, "keys.lock"}
     assert [name for name in files if f"`{name}`" not in text] == []
+
+
+# What people are shown, kept as text, for a reviewer to read and to see what a change does to it.
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="only there can a process choose its time zone")
+# What tells the right value in the error itself, and has no hint.
+NO_HINT = ("--schedule", "nightly.yaml")
+
+
+@POSIX
+# `.ci/run` writes all of them anew.
+@pytest.mark.parametrize(
+    "name", ["help.txt", *(pytest.param(each, marks=MORE) for each in FILES if each != "help.txt")]
+)
+def test_shown_pages_are_up_to_date(name: str) -> None:
+    assert FILES[name]() == (FOLDER / name).read_text("utf-8"), "run: python -m tests.tools pages"
+
+
+def test_shown_mistakes_are_one_error_and_what_to_do() -> None:
+    page = (FOLDER / "mistakes.txt").read_text("utf-8")
+    mistakes = re.findall(r"(?ms)^\$ (.*?)\n(.*?^\[exit [24567]\]\n)", page)
+    assert len({line for line, _ in mistakes}) == page.count("\n$ ") == 60
+    for line, output in mistakes:
+        assert len(re.findall(r"(?m)^error: |^\{\"error\"", output)) == 1, line
+        assert re.search(r"(?m)^hint: |\"hint\":\"", output) or any(word in line for word in NO_HINT), line
+        assert not re.search(r"\bpt-\w", output), "a token is never repeated"

@@ -158,10 +158,6 @@ class Scene:
         return ran
 
     @property
-    def reads(self) -> list[str]:
-        return [str(one) for one in self.sent if one.method == "GET"]
-
-    @property
     def writes(self) -> list[str]:
         return [str(one) for one in self.sent if one.method != "GET"]
 
@@ -230,9 +226,9 @@ class Usual:
     code: int
     out: str
     err: str
-    reads: int
     writes: tuple[tuple[str, str], ...]  # method and path
     first_answer: bytes  # to a write
+    answers: tuple[bytes, ...]  # to all requests
 
 
 @cache
@@ -242,7 +238,8 @@ def usual(name: str, generation: Generation = "current") -> Usual:
         ran = scene.run("--json")
         done = scene.done
         writes = tuple((one.method, one.path) for one in scene.sent if one.method != "GET")
-        return Usual(ran.code, ran.out, ran.err, len(scene.reads), writes, done[0].answer if done else b"")
+        answers = tuple(one.answer for one in scene.sent)
+        return Usual(ran.code, ran.out, ran.err, writes, done[0].answer if done else b"", answers)
 
 
 def run_once(scene: Scene, *more: str) -> Played:

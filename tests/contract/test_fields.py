@@ -3,7 +3,6 @@
 import json
 import signal
 from collections.abc import Iterator
-from functools import cache
 from itertools import product
 from typing import Any
 from zlib import crc32
@@ -45,18 +44,11 @@ def with_field(answer: Any, path: Path, odd: Any) -> Any:
     return {**answer, name: with_field(answer[name], tuple(rest), odd) if rest else odd}
 
 
-@cache
-def fields_met(name: str) -> list[Path]:
-    """Return the fields of all that a command is answered, each once."""
-    with playing(name) as scene:
-        scene.run("--json")
-        answers = [json.loads(sent.answer) for sent in scene.sent if sent.answer.startswith((b"{", b"["))]
-        return list(dict.fromkeys(path for answer in answers for path in fields_of(answer)))
-
-
 def cells_of(name: str) -> list[tuple[Path, Any, str]]:
-    """Return the fields to change, each with its odd value and an output format."""
-    cells = [(*cell, FORMATS[number % 3]) for number, cell in enumerate(product(fields_met(name), ODD))]
+    """Return the fields to change of all that a command is answered, each with its odd value and an output format."""
+    answers = [json.loads(answer) for answer in usual(name).answers if answer.startswith((b"{", b"["))]
+    fields = dict.fromkeys(path for answer in answers for path in fields_of(answer))
+    cells = [(*cell, FORMATS[number % 3]) for number, cell in enumerate(product(fields, ODD))]
     count = min(SOME, len(cells))
     turn = crc32(name.encode())  # commands that read the same fields play others of them
     return [cells[(turn + number * len(cells) // count) % len(cells)] for number in range(count)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from qoder_cli.base import ids, jsontext
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.times import coarse, local_time, milliseconds_between, parse_duration, parse_timestamp, span
+from qoder_cli.output import markdown
 from qoder_cli.output.screen import inert, inert_lines
+from qoder_cli.output.visible import pictures, quoted, visible, widest
 from tests.conftest import examples
 
 VALUES = st.recursive(
@@ -140,3 +144,93 @@ def test_durations_change_their_unit_where_it_is_whole() -> None:
 def test_ages_are_in_their_largest_unit() -> None:
     ages = [coarse(seconds) for seconds in (-5, 59.9, 60, 3599, 3600, 86399, 86400)]
     assert ages == ["0s", "59s", "1m", "59m", "1h", "23h", "1d"]
+
+
+# Where a person decides by what another wrote: nothing in it hides.
+
+HIDING = [
+    *("\xa0", "\u1680", *map(chr, range(0x2000, 0x2010)), "\u202f", "\u205f", "\u3000"),  # blanks, and none at all
+    *("\u115f", "\u1160", "\u3164", "\uffa0", "\u2800", "\u17b4", "\U0001d159", "\u180e", "\u00ad"),  # empty pictures
+    *("\u061c", "\u202e", "\u2066", "\u2069", "\ufeff", "\u2060", "\U000e0041", "\u2028", "\u2029"),  # steering
+    *("\u034f", "\ufe0f", "\ufe00", "\U000e0100", "\u0338", "\u20dd", "\u0489"),  # what covers or follows another
+    *("\x00", "\x1b", "\x7f", "\x85", "\ud800", "\ue000", "\u0378", "\ufffc"),
+]
+
+
+@pytest.mark.parametrize("hiding", HIDING, ids=ascii)
+@pytest.mark.parametrize("before", ["", "rm", "ק", "界", " "], ids=ascii)
+@pytest.mark.few(29)
+def test_visible_spells_out_what_hides(hiding: str, before: str) -> None:
+    shown = visible(f"{before}{hiding}x")
+    assert hiding not in shown
+    assert (f"\\u{ord(hiding):04x}" if ord(hiding) < 0x10000 else f"\\U{ord(hiding):08x}") in shown
+
+
+@pytest.mark.parametrize(
+    "word", ["Räume", "Ra\u0308ume", "e\u0323\u0302", "你好", "שָׁלוֹם", "हिन्दी", "นี้", "か\u3099", "👩", "→ ½"]
+)
+def test_visible_shows_what_people_write_as_it_is(word: str) -> None:
+    assert visible(word) == word
+
+
+def test_visible_spells_out_marks_that_pile_up() -> None:
+    assert visible("ก" + "\u0e49" * 9).count("\\u0e49") == 6
+
+
+@examples(Fraction(2, 3))
+@given(st.text())
+def test_visible_lets_whatever_is_written_be_seen(text: str) -> None:
+    shown = visible(text)
+    assert shown == visible(shown)
+    assert "".join(pictures(text)) == shown
+    assert all(one == " " or unicodedata.category(one)[0] not in "CZ" for one in shown)
+
+
+@examples(Fraction(2, 3))
+@given(st.text(alphabet='"\\ [y]es\n\u202e'))
+def test_quoted_ends_where_it_is_meant_to(text: str) -> None:
+    shown = quoted(text)
+    assert shown[0] == shown[-1] == '"'
+    assert '"' not in shown[1:-1].replace("\\\\", "").replace('\\"', "")
+
+
+@pytest.mark.parametrize(
+    ("picture", "columns"),
+    [("a", 1), ("\\u200b", 6), ("é", 2), ("界", 2), ("→", 2), ("─", 2), ("☺", 2), ("שָׁ", 1), ("👩", 2)],
+)
+def test_widest_gives_room_to_what_a_terminal_may_draw_wide(picture: str, columns: int) -> None:
+    assert widest(picture) == columns
+
+
+# `-o markdown`: what comes from elsewhere is no markup, wherever it stands.
+
+ANY = st.text(max_size=40) | st.text(alphabet="`|\\ *_[]()<>#@!~:.\nwab1", max_size=20)
+READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+
+
+@examples(Fraction(2, 3))
+@given(st.lists(st.lists(ANY, min_size=3, max_size=3), min_size=1, max_size=4))
+def test_markdown_shows_each_value_of_a_table_as_it_is(rows: list[list[str]]) -> None:
+    text = markdown.header(["id", "error", "run_id"]) + "".join(map(markdown.row, rows))
+    tokens = READER.parse(text)
+    assert [each.type for each in tokens if each.level == 0] == ["table_open", "table_close"]
+    cells = [each.children or [] for each in tokens if each.type == "inline"][3:]
+    assert {each.type for cell in cells for each in cell} <= {"text", "code_inline"}
+    shown = ["".join(each.content for each in cell).strip() for cell in cells]
+    assert shown == [inert(value).strip() for row in rows for value in row]
+
+
+@pytest.mark.parametrize("text", ["GH-26", "as in gh-7", "a :boom: b", "a:100:", "www.example", "1. a"])
+def test_markdown_leaves_github_nothing_to_link_or_draw(text: str) -> None:
+    assert markdown.harmless(text) == f"`{text}`"
+
+
+@pytest.mark.parametrize("text", ["2026-06-14T09:00:00Z", "error: no: such", "7m 30s, 12.5%", "right-1"])
+def test_markdown_shows_plain_words_plainly(text: str) -> None:
+    assert markdown.harmless(text) == text
+
+
+@given(ANY)
+def test_markdown_ends_a_block_of_code_nowhere_else(text: str) -> None:
+    [block] = READER.parse(markdown.block(inert(text), "diff"))
+    assert (block.type, block.content) == ("fence", inert(text) + "\n")
