@@ -117,7 +117,7 @@ MEMORIES = _table(
     "memories", "memory", "began:REAL ended:REAL known_from:REAL back_to:REAL states open_runs at:REAL", most=1000
 )
 REPORTED = _table("reported", "memory item", "at:REAL", most=200_000)
-# What policies decided: `decided.py`.
+# What policies decided: `sessions/by_policy.py`.
 DECISIONS = _table(
     "decisions",
     "host session call",

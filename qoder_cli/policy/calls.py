@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.policy import shell
+from qoder_cli.policy.programs import Command
 from qoder_cli.policy.shell import Chain, Unreadable
 
 LONGEST = 100_000  # characters of one text in an input that is allowed
@@ -101,10 +102,10 @@ class Subject:
         except Unreadable as error:
             return error
 
-    @property
-    def commands(self) -> list[shell.Words]:
+    @cached_property
+    def commands(self) -> list[Command]:
         """The commands of its command, if that can be read."""
-        return [command.words for command in self.chain.commands] if isinstance(self.chain, Chain) else []
+        return [*map(Command.of, self.chain.commands)] if isinstance(self.chain, Chain) else []
 
     @property
     def unread(self) -> list[str]:
@@ -120,7 +121,8 @@ class Subject:
     @cached_property
     def texts(self) -> list[str]:
         """Its values, and a command as the words in it, if that can be read."""
-        return [*(text for text in self.values if text not in self.unread), *map(" ".join, self.commands)]
+        whole = [text for text in self.values if text not in self.unread]
+        return whole + [" ".join(command.words) for command in self.commands]
 
 
 def _texts_in(value: Any) -> Iterator[str]:

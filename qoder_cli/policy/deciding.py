@@ -9,17 +9,17 @@ from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
-from qoder_cli.policy import programs, shell
+from qoder_cli.policy import shell
 from qoder_cli.policy.calls import BASH, LONGEST, TOOLS, Subject, Tool, is_of_kind
-from qoder_cli.policy.denying import Fit, denied, names_tool
-from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, is_plain, place, spelled
-from qoder_cli.policy.programs import NotCovered, ProgramRow, Use
+from qoder_cli.policy.denying import denied, names_tool
+from qoder_cli.policy.programs import Command, NotCovered, ProgramRow
 from qoder_cli.policy.rules import Policy, PolicyRule
-from qoder_cli.policy.shell import Chain, Unreadable, Words, unwrapped
-from qoder_cli.policy.texts import folded
+from qoder_cli.policy.shell import Chain, Unreadable
+from qoder_cli.policy.spelling import Place, beginning, folded, folded_place, is_inside, is_plain, place, spelled
 from qoder_cli.policy.verdict import Answer, VerdictData
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+_DECIDED = ("tool", "mcp")  # kinds of calls
 
 
 class Verdict(NamedTuple):
@@ -53,14 +53,19 @@ class Verdict(NamedTuple):
 
 def decide(policy: Policy, subject: Subject) -> Verdict:
     """Return what a policy says of a call. Which deployments it is for, the caller knows."""
-    if subject.kind not in ("tool", "mcp"):
-        return Verdict("ask", (), "a custom tool takes a result, which no rule gives")
+    if subject.kind not in _DECIDED:
+        return Verdict("ask", why="a custom tool takes a result, which no rule gives")
     if denial := denied(policy, subject):
-        return Verdict("deny", (denial.rule,)) if denial.fit is Fit.YES else Verdict("ask", (), denial.in_words)
+        return Verdict("deny", (denial.rule,)) if denial.is_plain else Verdict("ask", why=denial.in_words)
     try:
         return Verdict("allow", tuple(dict.fromkeys(_Covering(policy, subject).rules())))
     except NotCovered as error:
-        return Verdict("ask", (), str(error))
+        return Verdict("ask", why=str(error))
+
+
+def _leaves_work(policy: Policy, chain: Chain) -> bool:
+    """Return whether a command goes to another folder first; `cd .` may, for nobody knows from where."""
+    return chain.cd is not None and (not chain.cd.startswith("/") or place(chain.cd) != policy.work)
 
 
 def may_move(policy: Policy, subject: Subject) -> bool:
@@ -68,11 +73,11 @@ def may_move(policy: Policy, subject: Subject) -> bool:
     chain = subject.chain
     if isinstance(chain, Unreadable):
         return shell.may_move(subject.command or "")
-    if subject.tool is TOOLS[BASH] and not {*subject.input} <= {*subject.tool.fields}:
-        return True  # such as the folder to begin in
-    if chain is None:
-        return subject.tool is TOOLS[BASH]
-    return chain.cd is not None and (not chain.cd.startswith("/") or place(chain.cd) != policy.work)
+    if subject.tool is not TOOLS[BASH]:
+        return False
+    if chain is None or not {*subject.input} <= {*subject.tool.fields}:
+        return True  # another field may be the folder to begin in
+    return _leaves_work(policy, chain)
 
 
 def has_rule_about(
@@ -84,9 +89,9 @@ def has_rule_about(
     """
     subject = Subject(kind, name, {}, server)
     is_for_it = not policy.deployments or not set(policy.deployments).isdisjoint(deployment)
-    if kind not in ("tool", "mcp") or not is_for_it:
+    if kind not in _DECIDED or not is_for_it:
         return False
-    if any(names_tool(rule, subject) for rule in policy.denying("tool")):
+    if any(names_tool(rule, subject, perhaps=True) for rule in policy.denying("tool")):
         return True
     if subject.tool is None:
         return any(rule.is_tool(subject.server, subject.name) for rule in policy.allowing("tool"))
@@ -149,7 +154,10 @@ class _Covering:
 
     def _page(self, tool: Tool) -> PolicyRule:
         for rule in self._policy.allowing(tool.rule):
-            if tool.rule == "search" or any(map(rule.site.allows, self._subject.named("url"))):
+            urls = self._subject.named("url")
+            if rule.verb == "search" or any(
+                rule.site.is_plainly_in(url, below=rule.site.has_subdomains) for url in urls
+            ):
                 return rule
         raise NotCovered("no `search: web` is there" if tool.rule == "search" else "no `fetch` covers its address")
 
@@ -163,11 +171,9 @@ class _Covering:
         if None in (*begins, *chooses):
             raise NotCovered("its pattern may lead out of the folder")
         at = self._place(paths[0])
-        if tool.rule == "write":
-            return self._writing(at)
         if tool.goes_down:
             self._check_below(place("/".join(map(str, begins)), at))
-        return self._reading(at)
+        return self._covering(tool.rule, at)
 
     # Paths.
 
@@ -185,17 +191,13 @@ class _Covering:
             return "it depends on the folder of the shell, and the policy has no `work`"
         return "the shell may be in another folder since an earlier call"
 
-    def _reading(self, at: Place) -> PolicyRule:
-        for rule in self._policy.allowing("read"):
-            if is_inside(at, rule.place):
+    def _covering(self, verb: str, at: Place) -> PolicyRule:
+        """Return the rule by which a place may be read, or written."""
+        for rule in self._policy.allowing(verb):
+            is_kept = verb == "write" and any(map(_is_kept, at[len(rule.place) :]))
+            if is_inside(at, rule.place) and not is_kept:
                 return rule
-        raise NotCovered(f"no `read` covers {spelled(at)}")
-
-    def _writing(self, at: Place) -> PolicyRule:
-        for rule in self._policy.allowing("write"):
-            if is_inside(at, rule.place) and not any(map(_is_kept, at[len(rule.place) :])):
-                return rule
-        raise NotCovered(f"no `write` covers {spelled(at)}")
+        raise NotCovered(f"no `{verb}` covers {spelled(at)}")
 
     def _check_below(self, folder: Place) -> None:
         above = folded_place(spelled(folder))
@@ -206,41 +208,41 @@ class _Covering:
     # Commands.
 
     def _commands(self) -> Iterator[PolicyRule]:
-        chain, work = self._subject.chain, self._policy.work
+        chain = self._subject.chain
         if not isinstance(chain, Chain):
             raise NotCovered(f"its command cannot be read: {chain}")
-        if chain.cd is not None and (not chain.cd.startswith("/") or work is None or place(chain.cd) != work):
+        if _leaves_work(self._policy, chain):
             raise NotCovered("it changes the folder: only `cd WORK && …` is read")
         if chain.is_in_cd:
-            self._work = work
-        for command in chain.commands:
-            yield from self._command(command.words)
+            self._work = self._policy.work
+        for command in self._subject.commands:
+            yield from self._command(command)
 
-    def _command(self, words: Words) -> Iterator[PolicyRule]:
-        program, launchers = unwrapped(words)
-        row = programs.row_of(program)
-        is_itself = row is not None and launchers <= {row.launched}
+    def _command(self, command: Command) -> Iterator[PolicyRule]:
+        row = command.row
         runs = sorted(self._policy.allowing("run"), key=lambda rule: rule.more)
-        rule = next((rule for rule in runs if rule.is_command(words, program if is_itself else ())), None)
-        if rule is not None and self._work is None:
-            raise NotCovered(self._why_nowhere)
+        rule = next((rule for rule in runs if rule.is_command(command)), None)
         if rule is not None:
+            if self._work is None:
+                raise NotCovered(self._why_nowhere)
             yield rule
-        if rule is None or rule.more:
-            if row is None or (rule is None and row.rule == "run"):
-                raise NotCovered(f"no rule covers {_quoted(' '.join(program[:3]))}")
-            if not is_itself:
-                raise NotCovered(f"{row.name} may be another program behind {words[0]}")
-            yield from self._use(row, programs.use_of(row, program), is_named=rule is not None)
+            if not rule.more:
+                return
+        if row is None or (rule is None and row.rule == "run"):
+            raise NotCovered(f"no rule covers {_quoted(' '.join(command.program[:3]))}")
+        if not command.is_itself:
+            raise NotCovered(f"{row.name} may be another program behind {command.words[0]}")
+        yield from self._use(command, row, is_named=rule is not None)
 
-    def _use(self, row: ProgramRow, use: Use, *, is_named: bool) -> Iterator[PolicyRule]:
+    def _use(self, command: Command, row: ProgramRow, *, is_named: bool) -> Iterator[PolicyRule]:
         """Yield the rules that cover what a command does, which a `run` may have named."""
+        use = command.use
         reads = [self._place(path) for path in (*use.reads, *["."] * use.is_in_work)]
         moves, writes = ([self._place(path) for path in paths] for paths in (use.moves, use.writes))
         if row.is_of_git:
             yield self._git(row)
-        yield from map(self._reading, reads)
-        yield from map(self._writing, (*moves, *writes))
+        yield from (self._covering("read", at) for at in reads)
+        yield from (self._covering("write", at) for at in (*moves, *writes))
         if moves:  # or replaces
             named = [*filter(None, (self._policy.work, *(rule.place for rule in self._policy.rules)))]
             for at in (*moves, *writes):
@@ -250,9 +252,10 @@ class _Covering:
             for folder in (*reads, *moves, *writes, *[self._place(".")] * row.is_of_git):
                 self._check_below(folder)
         if not (is_named or reads or moves or writes or row.is_of_git):
-            if not any(self._policy.allowing(row.rule)):
+            rule = next(self._policy.allowing(row.rule), None)
+            if rule is None:
                 raise NotCovered(f"no `{row.rule}` covers it")
-            yield next(self._policy.allowing(row.rule))
+            yield rule
 
     def _git(self, row: ProgramRow) -> PolicyRule:
         """Return the rule for the repository, which git reads as a whole, its config included."""
@@ -260,7 +263,7 @@ class _Covering:
             if any(folded(part).endswith(".git") for part in rule.place):  # also a bare repository
                 raise NotCovered(f"line {rule.line} covers git's config, which can start programs")
         try:
-            return self._reading(self._place("."))
+            return self._covering("read", self._place("."))
         except NotCovered as error:
             raise NotCovered(f"{row.name} needs `read` on all of `work`: {error}") from None
 

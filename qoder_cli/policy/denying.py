@@ -2,68 +2,68 @@
 
 import re
 from collections.abc import Iterator
-from enum import IntEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import NamedTuple
 
-from qoder_cli.policy import programs
 from qoder_cli.policy.calls import LONGEST, Subject, called
-from qoder_cli.policy.paths import LONGEST as LONGEST_PATH
-from qoder_cli.policy.paths import Place, beginning, folded_place, is_inside, may_be_anywhere, place, spelled
-from qoder_cli.policy.programs import Use
+from qoder_cli.policy.programs import Command, NotCovered, Use
 from qoder_cli.policy.rules import Policy, PolicyRule
-from qoder_cli.policy.shell import Chain, Words, may_hold, pieces, unwrapped
-from qoder_cli.policy.texts import folded, folded_forms
+from qoder_cli.policy.shell import Chain, may_hold, pieces
+from qoder_cli.policy.spelling import (
+    LONGEST_PATH,
+    Place,
+    beginning,
+    folded,
+    folded_forms,
+    folded_place,
+    is_inside,
+    may_be_anywhere,
+    place,
+    spelled,
+)
 
 _APART = re.compile(r"[\s;&|<>(){}`\"']+")
 _WILD = re.compile(r"[*?\[{$`\\]")
 _MOST_STARTS = 50  # of paths in one word; what has more may be anything
 
 
-class Fit(IntEnum):
-    """Whether a deny means a call."""
-
-    NO = 0
-    MAYBE = 1
-    YES = 2
-
-
 class Denial(NamedTuple):
-    """A deny that means a call, or may."""
+    """A deny that means a call: plainly, or perhaps."""
 
     rule: PolicyRule
-    fit: Fit
+    is_plain: bool
 
     @property
     def in_words(self) -> str:
-        doing = "denies it" if self.fit is Fit.YES else "may mean to deny it"
+        doing = "denies it" if self.is_plain else "may mean to deny it"
         return f"line {self.rule.line} {doing}: {self.rule.text}"
 
 
 def denied(policy: Policy, subject: Subject) -> Denial | None:
-    """Return the deny that most plainly means a call, of whatever kind of tool, or may."""
-    reader = _InputReader(policy, subject)
-    denials = [Denial(rule, reader.fit(rule)) for rule in policy.rules if not rule.allows]
-    return max(
-        (denial for denial in denials if denial.fit),
-        key=lambda fitting: (fitting.fit, -fitting.rule.line),
-        default=None,
-    )
+    """Return the first deny that plainly means a call, of whatever kind of tool; else the first that may."""
+    meaning = _Meaning(policy, subject)
+    denies = [rule for rule in policy.rules if not rule.allows]
+    if plain := next(filter(meaning.is_plain_of, denies), None):
+        return Denial(plain, is_plain=True)
+    if perhaps := next(filter(meaning.may_be_of, denies), None):
+        return Denial(perhaps, is_plain=False)
+    return None
 
 
-def names_tool(rule: PolicyRule, subject: Subject) -> Fit:
-    """Return whether a deny names the tool of a call, by any of its names."""
+def names_tool(rule: PolicyRule, subject: Subject, *, perhaps: bool) -> bool:
+    """Return whether a deny names the tool of a call by any of its names, `perhaps` in other letters."""
     bare = subject.name.removeprefix(f"mcp__{subject.server}__")
     names = [subject.name, bare, called(subject.name) if subject.kind == "tool" else f"mcp__{subject.server}__{bare}"]
-    if any(fnmatchcase(name, rule.value) for name in names):
-        return Fit.YES
-    globs = [folded(rule.value), folded(called(rule.value))]
-    return Fit.MAYBE if any(fnmatchcase(folded(name), glob) for glob in globs for name in names) else Fit.NO
+    globs = [rule.value]
+    if perhaps:
+        names += list(map(folded, names))
+        globs += folded(rule.value), folded(called(rule.value))
+    return any(fnmatchcase(name, glob) for name in names for glob in globs)
 
 
-class _InputReader:
-    """A call, read once for all denies."""
+class _Meaning:
+    """What denies mean of a call, which is read once for all of them."""
 
     def __init__(self, policy: Policy, subject: Subject) -> None:
         self._policy = policy
@@ -71,29 +71,28 @@ class _InputReader:
         self._work = policy.work or ()
         self._is_long = any(len(text) > LONGEST for text in subject.values)
 
-    def fit(self, rule: PolicyRule) -> Fit:
-        if rule.verb == "tool":
-            return names_tool(rule, self._subject)
-        if self._is_meant(rule):
-            return Fit.YES
-        return Fit.MAYBE if self._may_be_meant(rule) else Fit.NO
-
-    def _is_meant(self, rule: PolicyRule) -> bool:
+    def is_plain_of(self, rule: PolicyRule) -> bool:
+        """Return whether a deny plainly means the call."""
         subject = self._subject
         match rule.verb:
+            case "tool":
+                return names_tool(rule, subject, perhaps=False)
             case "run":  # a command that begins so, behind what only starts it
-                commands = [command for words in subject.commands for command in (words, unwrapped(words)[0])]
-                return any(words[: len(rule.words)] == rule.words for words in commands)
+                beginnings = [words for command in subject.commands for words in (command.words, command.program)]
+                return any(words[: len(rule.command.words)] == rule.command.words for words in beginnings)
             case "path":
                 return any(is_inside(place(path, self._work), rule.place) for path in self._opened)
             case "fetch":
-                return any(map(rule.site.denies, subject.named("url")))
+                return any(rule.site.is_plainly_in(url, below=True) for url in subject.named("url"))
         return any(rule.value in text for text in subject.texts)
 
-    def _may_be_meant(self, rule: PolicyRule) -> bool:
+    def may_be_of(self, rule: PolicyRule) -> bool:
+        """Return whether a deny may mean the call."""
         match rule.verb:
+            case "tool":
+                return names_tool(rule, self._subject, perhaps=True)
             case "run":
-                return self._is_long or may_hold(self._pieces, rule.words)
+                return self._is_long or may_hold(self._pieces, rule.command.words)
             case "path":
                 inner = tuple(map(folded, rule.place))
                 if self._is_long or any(name.may_be_in(inner, is_placed=self._is_placed) for name in self._names):
@@ -111,7 +110,7 @@ class _InputReader:
         """All that may be a word of a command, in order."""
         texts = self._others
         if self._subject.command is not None:
-            texts = [*self._subject.unread, *map(" ".join, self._subject.commands)]
+            texts = [*self._subject.unread, *(" ".join(command.words) for command in self._subject.commands)]
         return [piece for text in texts for piece in pieces(text)]
 
     @property
@@ -121,11 +120,24 @@ class _InputReader:
 
     @cached_property
     def _is_placed(self) -> bool:
-        chain = self._subject.chain
-        is_read = chain is None or (
-            isinstance(chain, Chain) and (chain.cd is None or place(chain.cd, self._work) == self._policy.work)
-        )
-        return self._policy.work is not None and self._subject.in_work and is_read
+        """Whether it is certain that a relative path begins in `work`."""
+        work, chain = self._policy.work, self._subject.chain
+        if work is None or not self._subject.in_work:
+            return False
+        if isinstance(chain, Chain):
+            return chain.cd is None or place(chain.cd, work) == work
+        return chain is None
+
+    @cached_property
+    def _uses(self) -> list[tuple[Command, Use]]:
+        """What each command does; nothing where that is not known."""
+        uses = []
+        for command in self._subject.commands:
+            try:
+                uses.append((command, command.use))
+            except NotCovered:
+                uses.append((command, Use()))
+        return uses
 
     @cached_property
     def _opened(self) -> list[str]:
@@ -135,32 +147,22 @@ class _InputReader:
         if patterns := subject.named("pattern"):
             folders = opened or ["."]
             opened = [f"{folder}/{beginning(pattern) or ''}" for folder in folders for pattern in patterns]
-        opened += [path for _, use in self._uses for path in (*use.reads, *use.writes, *use.moves)]
+        opened += [path for _, use in self._uses for path in use.paths]
         return [path for path in opened if self._is_placed or path.startswith("/")]
 
     @cached_property
-    def _uses(self) -> list[tuple[Words, Use]]:
-        uses = []
-        for words in self._subject.commands:
-            program = unwrapped(words)[0]
-            try:
-                uses.append((words, programs.use_of(programs.row_of(program), program)))
-            except programs.NotCovered:
-                uses.append((words, Use()))
-        return uses
+    def _suspects(self) -> list[str]:
+        """The texts in which a path may be."""
+        subject, chain = self._subject, self._subject.chain
+        texts = [*self._others, *(text for kind in ("path", "pattern", "filter") for text in subject.named(kind))]
+        for command, use in self._uses:  # a pattern is no path, but the same word may stand there as one
+            texts += [*(word for word in command.words if word not in use.texts), *use.paths]
+        texts += [chain.cd or ""] if isinstance(chain, Chain) else subject.unread
+        return texts
 
     @cached_property
     def _names(self) -> list["_SubjectName"]:
         return [name for text in self._suspects for name in _names_in(text, self._work)]
-
-    @property
-    def _suspects(self) -> list[str]:
-        subject, chain = self._subject, self._subject.chain
-        texts = [*self._others, *(text for kind in ("path", "pattern", "filter") for text in subject.named(kind))]
-        for words, use in self._uses:  # a pattern is no path, but the same word may stand there as one
-            texts += [*(word for word in words if word not in use.texts), *use.reads, *use.writes, *use.moves]
-        texts += [chain.cd or ""] if isinstance(chain, Chain) else subject.unread
-        return texts
 
 
 class _SubjectName(NamedTuple):

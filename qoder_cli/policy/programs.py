@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
-from qoder_cli.policy.paths import is_plain
 from qoder_cli.policy.shell import Words
+from qoder_cli.policy.spelling import is_plain
 
 _MANY = "*+"
+_NUMBER = re.compile(r"\d+(?:\.\d+)?[smhd]?", re.ASCII)
+# What may start programs and modules of Python, one of each, in this order.
+_LAUNCHERS = ((("uv", "run"), ("poetry", "run")), (("python", "-m"), ("python3", "-m")))
 
 
 class NotCovered(Exception):
@@ -81,16 +85,16 @@ class ProgramOption:
     is_optional: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ProgramRow:
-    """A program, with its subcommand, as the table knows it. The comment there says what each column is."""
+    """A program, with its subcommand, as the table knows it once. The comment there says what each column is."""
 
     words: Words
     rule: str
     operands: Words
     options: Mapping[str, ProgramOption]
     has_whole_options: bool
-    down: Mapping[str, frozenset[str]]
+    down: str
     launched: str
     runs: str
     note: str
@@ -105,8 +109,9 @@ class ProgramRow:
 
     def goes_down(self, used: set[str]) -> bool:
         """Return whether it goes down into folders, or prints what the repository holds, with these options."""
-        is_usual = "always" in self.down and used.isdisjoint(self.down.get("unless", ()))
-        return is_usual or not used.isdisjoint(self.down.get("with", ()))
+        usually, _, then = f" {self.down}".partition(" with ")
+        is_usual = "always" in usually and used.isdisjoint(usually.split())
+        return is_usual or not used.isdisjoint(then.split())
 
 
 @cache
@@ -116,25 +121,13 @@ def table() -> Mapping[Words, ProgramRow]:
     names, *rows = [line.split("\t") for line in lines if not line.startswith("#")]
     by_words: dict[Words, ProgramRow] = {}
     for row in rows:
-        values = dict(zip(names, [*row, *[""] * (len(names) - len(row))], strict=True))
-        first, *more = values.pop("program").split()
-        by_words |= {words: _row(words, **values) for words in ((program, *more) for program in first.split("|"))}
+        program, rule, operands, options, *rest = [*row, *[""] * (len(names) - len(row))]
+        tokens = options.split()
+        known = dict(option for token in tokens if token != "whole" for option in _options(token))
+        first, *more = program.split()
+        for words in ((name, *more) for name in first.split("|")):
+            by_words[words] = ProgramRow(words, rule, tuple(operands.split()), known, "whole" in tokens, *rest)
     return by_words
-
-
-def _row(
-    words: Words, rule: str, operands: str, options: str, down: str, launched: str, runs: str, note: str
-) -> ProgramRow:
-    tokens = options.split()
-    known = dict(option for token in tokens if token != "whole" for option in _options(token))
-    when: dict[str, list[str]] = {}
-    for word in down.split():
-        if word in ("always", "unless", "with"):
-            listed = when.setdefault(word, [])
-        else:
-            listed.append(word)
-    downs = {word: frozenset(listed) for word, listed in when.items()}
-    return ProgramRow(words, rule, tuple(operands.split()), known, "whole" in tokens, downs, launched, runs, note)
 
 
 def _options(token: str) -> list[tuple[str, ProgramOption]]:
@@ -144,12 +137,6 @@ def _options(token: str) -> list[tuple[str, ProgramOption]]:
     if name.endswith("["):
         return [(name[:-1], ProgramOption((kinds[:-1],), is_optional=True))]
     return [(name, ProgramOption(tuple(kinds.split(",")) if equals else ()))]
-
-
-def row_of(words: Words) -> ProgramRow | None:
-    """Return the row of a command: the one with the most of its first words."""
-    rows = (table().get(words[:length]) for length in range(4, 0, -1))
-    return next((row for row in rows if row is not None), None)
 
 
 def nearest_rows(words: Sequence[str]) -> list[str]:
@@ -181,29 +168,74 @@ class Use:
         if kind in kinds:
             kinds[kind].append(value)
 
+    @property
+    def paths(self) -> list[str]:
+        return self.reads + self.writes + self.moves
 
-def use_of(row: ProgramRow | None, words: Words) -> Use:
-    """Return what a command of a row names. Raises NotCovered."""
-    if row is None:
-        raise NotCovered("no rule covers it")
-    if row.operands == ("words",):
-        return Use()
-    reading = _OptionReader(row, list(words[len(row.words) :]))
-    use, operands = reading.use, reading.operands
-    kinds = _kinds_of(row, len(operands), has_first=reading.has_first)
-    for operand, kind in zip(operands, kinds, strict=True):
-        if not _is_of(operand, kind):
-            raise NotCovered(f"no rule covers the operand {operand}" if operand else "an operand is empty")
-        use.note(operand, kind)
-        if kind in _TEXTS:
-            use.texts.append(operand)
-    if kinds[-1:] == ["written"] and kinds[0] != "written":
-        # The last may be a folder, in which the others get their names.
-        use.writes += [f"{operands[-1]}/{source.rstrip('/').rpartition('/')[2]}" for source in operands[:-1]]
-    use.goes_down = row.goes_down(reading.used)
-    takes_folder = row.operands[-1:] == ("folder*",) or (use.goes_down and row.rule == "read" and not row.is_of_git)
-    use.is_in_work = takes_folder and "path" not in kinds and "folder" not in kinds
-    return use
+
+class Command(NamedTuple):
+    """The words of a command, as they are and without what only starts them: `timeout 60`, `uv run`, `python -m`.
+
+    `row` is that of the program, and `is_itself` whether it is certainly that, and none of its name in work.
+    """
+
+    words: Words
+    untimed: Words
+    program: Words
+    row: ProgramRow | None
+    is_itself: bool
+
+    @classmethod
+    def of(cls, words: Words) -> "Command":
+        untimed = words
+        if words[0] == "timeout" and len(words) > 2 and _NUMBER.fullmatch(words[1]):
+            untimed = words[2:]
+        program, launchers = _unlaunched(untimed)
+        rows = (table().get(program[:length]) for length in range(4, 0, -1))  # the most of its first words
+        row = next((row for row in rows if row is not None), None)
+        return cls(words, untimed, program, row, row is not None and launchers <= {row.launched})
+
+    @property
+    def use(self) -> Use:
+        """What it names, as its row has it. Raises NotCovered."""
+        row = self.row
+        if row is None:
+            raise NotCovered("no rule covers it")
+        if row.operands == ("words",):
+            return Use()
+        reading = _OptionReader(row, list(self.program[len(row.words) :]))
+        use, operands = reading.use, reading.operands
+        kinds = _kinds_of(row, len(operands), has_first=reading.has_first)
+        for operand, kind in zip(operands, kinds, strict=True):
+            if not _is_of(operand, kind):
+                raise NotCovered(f"no rule covers the operand {operand}" if operand else "an operand is empty")
+            use.note(operand, kind)
+            if kind in _TEXTS:
+                use.texts.append(operand)
+        if kinds[-1:] == ["written"] and kinds[0] != "written":
+            # The last may be a folder, in which the others get their names.
+            use.writes += [f"{operands[-1]}/{source.rstrip('/').rpartition('/')[2]}" for source in operands[:-1]]
+        use.goes_down = row.goes_down(reading.used)
+        takes_folder = row.operands[-1:] == ("folder*",) or (use.goes_down and row.rule == "read" and not row.is_of_git)
+        use.is_in_work = takes_folder and "path" not in kinds and "folder" not in kinds
+        return use
+
+
+def _unlaunched(words: Words) -> tuple[Words, set[str]]:
+    """Return a command without what starts it, and what that is: `python`, or `node`.
+
+    `python -m timeout` would start a module of work, and `npx npx` a program of node_modules, so that neither counts.
+    """
+    if words[:2] == ("git", "--no-pager") and len(words) > 2:
+        return ("git", *words[2:]), set()
+    if words[0] == "npx" and len(words) > 1:
+        return words[1:], {"node"}
+    launchers: set[str] = set()
+    for alternatives in _LAUNCHERS:
+        if words[:2] in alternatives and len(words) > 2:
+            words = words[2:]
+            launchers.add("python")
+    return words, launchers
 
 
 def _kinds_of(row: ProgramRow, count: int, *, has_first: bool) -> list[str]:

@@ -4,20 +4,21 @@ import hashlib
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from qoder_cli.base.plainfile import writable_by_others
 from qoder_cli.files.documents import read, trees
 from qoder_cli.files.tree import BadFiles, Node, Path, Problem
 from qoder_cli.files.yamlread import refuse_unclear
 from qoder_cli.output.visible import hides
-from qoder_cli.policy import programs, shell
+from qoder_cli.policy import shell
 from qoder_cli.policy.calls import TOOLS, called
-from qoder_cli.policy.hosts import Site
-from qoder_cli.policy.paths import is_plain, place
+from qoder_cli.policy.programs import Command, nearest_rows
 from qoder_cli.policy.rules import MCP, Policy, PolicyRule
-from qoder_cli.policy.shell import Unreadable, unwrapped
-from qoder_cli.policy.texts import folded_forms
+from qoder_cli.policy.shell import Unreadable
+from qoder_cli.policy.spelling import Place, Site, folded_forms, is_plain, place
+
+T = TypeVar("T")
 
 LONGEST_REASON = 1_000  # characters
 _LONGEST_VALUE = 10_000
@@ -73,12 +74,15 @@ def load(path: str) -> Policy:
 
 
 def _policy(path: str, text: str, document: Node, problems: list[Problem]) -> Policy:
-    def gathered(read: Callable[..., Any], *about: Any) -> Any:
+    """Return the policy of a document. Raises Problem for one of those that are gathered."""
+
+    def gathered(read: Callable[..., T | None], *about: Any) -> T | None:
         """Return what is read; keep what is wrong with it, and return None."""
         try:
             return read(*about)
         except Problem as problem:
             problems.append(problem)
+            return None
 
     for name, child in document.items():
         if name not in _FIELDS:
@@ -86,14 +90,11 @@ def _policy(path: str, text: str, document: Node, problems: list[Problem]) -> Po
     rules = [
         gathered(_rule, node, side, (side, number))
         for side in _VERBS
-        for number, node in enumerate(gathered(_listed, document, side) or ())
+        for number, node in enumerate(gathered(_field, document, side, _rules) or ())
     ]
-    work, agents = (gathered(_text, document, name, ()) for name in ("work", "agents"))
-    if work is not None and (why := _not_a_path(work)):
-        problems.append(_problem(document, "work", (), why))
-    if agents not in (None, "all"):
-        problems.append(_problem(document, "agents", (), "must be all, or left out: then it is for the main agent"))
-    deployments = gathered(_texts, document, "deployments", ()) or ()
+    work = gathered(_field, document, "work", _folder)
+    agents = gathered(_field, document, "agents", _agents)
+    deployments = gathered(_field, document, "deployments", _texts) or ()
     commands = [rule.line for rule in rules if rule is not None and rule.allows and rule.verb == "run"]
     if "work" not in document.plain() and commands:
         what = "needs `work`, the folder in which commands run: write `work: /repo` at the top"
@@ -106,15 +107,9 @@ def _policy(path: str, text: str, document: Node, problems: list[Problem]) -> Po
         f"others may write {writable}, and so decide what is approved; keep a policy where only you can write"
         for writable in writable_by_others(path)
     ]
-    ordered = tuple(sorted(rules, key=lambda rule: rule.line))
-    place_of_work = None if work is None else place(work)
+    ordered = tuple(sorted(filter(None, rules), key=lambda rule: rule.line))
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    return Policy(path, sha256, ordered, place_of_work, agents is not None, deployments, tuple(warnings))
-
-
-def _problem(node: Node, name: str, at: Path, what: str) -> Problem:
-    child = node.child(name)
-    return Problem(what, line=node.line if child is None else child.line, path=(*at, name))
+    return Policy(path, sha256, ordered, work, agents is not None, deployments, tuple(warnings))
 
 
 def _unknown(name: str, node: Node, at: Path, names: tuple[str, ...], side: str = "") -> Problem:
@@ -126,54 +121,10 @@ def _unknown(name: str, node: Node, at: Path, names: tuple[str, ...], side: str 
     return Problem(f"unknown field; {advice or 'known are ' + ', '.join(names)}", line=node.line, path=at)
 
 
-def _listed(document: Node, side: str) -> list[Node]:
-    child = document.child(side)
-    items = child.content if child is not None and isinstance(child.content, list) else []
-    if child is not None and not items:
-        raise _problem(document, side, (), "must be a list of rules; leave it out if there are none")
-    return items
-
-
-def _text(node: Node, name: str, at: Path, most: int = _LONGEST_VALUE) -> str | None:
-    """Return a text that may be missing, but not empty. Raises Problem."""
-    child = node.child(name)
-    if child is None:
-        return None
-    text = child.content
-    if not isinstance(text, str):
-        raise _problem(node, name, at, "must be text; put it in quotes")
-    if text != text.strip() or not text:
-        raise _problem(node, name, at, "must be text without blanks or line breaks at its ends, and not empty")
-    if len(text) > most:
-        raise _problem(node, name, at, f"must have at most {most:,} characters")
-    _check_seen(text, node, name, at)
-    return text
-
-
-def _check_seen(text: str, node: Node, name: str, at: Path) -> None:
-    """Raise Problem for a character that nobody sees: the text would not mean what it seems to."""
-    if unseen := next((character for character in text if hides(character) and character != "\n"), None):
-        raise _problem(node, name, at, f"has the character U+{ord(unseen):04X}, which nobody sees; leave it out")
-
-
-def _texts(node: Node, name: str, at: Path) -> tuple[str, ...] | None:
-    """Return the texts of a list that may be missing, but not empty. Raises Problem."""
-    child = node.child(name)
-    if child is None:
-        return None
-    items = child.content if isinstance(child.content, list) else []
-    if not items or not all(isinstance(item.content, str) and item.content.strip() for item in items):
-        raise _problem(node, name, at, "must be a list of texts, such as [one, two]")
-    texts = tuple(str(item.content) for item in items)
-    for text in texts:
-        _check_seen(text, node, name, at)
-    return texts
-
-
 def _rule(node: Node, side: str, at: Path) -> PolicyRule:
     verbs = _VERBS[side]
-    example = f"must be a rule, such as `{verbs[0]}: {'/repo' if side == 'allow' else 'git push'}`"
     if not isinstance(node.content, dict):
+        example = f"must be a rule, such as `{verbs[0]}: {'/repo' if side == 'allow' else 'git push'}`"
         raise Problem(example, line=node.line, path=at)
     named = [name for name in node.content if name in verbs]
     others = ("because",) if side == "deny" else ("fields",) if named == ["tool"] else ()
@@ -183,34 +134,84 @@ def _rule(node: Node, side: str, at: Path) -> PolicyRule:
     if len(named) != 1:
         raise Problem(f"must have one of {', '.join(verbs)}", line=node.line, path=at)
     [verb] = named
-    value = _text(node, verb, at) or ""
-    fields = _texts(node, "fields", at)
-    because = _text(node, "because", at, LONGEST_REASON)
-    try:
-        meaning = _meaning(verb, value, allows=side == "allow")
-    except ValueError as error:
-        raise _problem(node, verb, at, str(error)) from None
+    value = _field(node, verb, _text, at) or ""
+    fields = _field(node, "fields", _texts, at)
+    because = _field(node, "because", _reason, at)
+    meaning = _field(node, verb, lambda content: _meaning(verb, value, allows=side == "allow"), at) or {}
     names = None if fields is None else frozenset(fields)
     return PolicyRule(side == "allow", verb, value, node.line, because, names, **meaning)
 
 
-def _not_a_path(path: str) -> str:
+# What stands in a field. Each raises ValueError, in words for people.
+
+
+def _field(node: Node, name: str, read: Callable[[Any], T], at: Path = ()) -> T | None:
+    """Return what is read from a field; None if it is missing. Raises Problem."""
+    child = node.child(name)
+    if child is None:
+        return None
+    try:
+        return read(child.content)
+    except ValueError as error:
+        raise Problem(str(error), line=child.line, path=(*at, name)) from None
+
+
+def _rules(content: Any) -> list[Node]:
+    if not content or not isinstance(content, list):
+        raise ValueError("must be a list of rules; leave it out if there are none")
+    return content
+
+
+def _text(content: Any, most: int = _LONGEST_VALUE) -> str:
+    if not isinstance(content, str):
+        raise ValueError("must be text; put it in quotes")
+    if content != content.strip() or not content:
+        raise ValueError("must be text without blanks or line breaks at its ends, and not empty")
+    if len(content) > most:
+        raise ValueError(f"must have at most {most:,} characters")
+    return _seen(content)
+
+
+def _seen(text: str) -> str:
+    """Return a text without a character that nobody sees: it would not mean what it seems to."""
+    if unseen := next((character for character in text if hides(character) and character != "\n"), None):
+        raise ValueError(f"has the character U+{ord(unseen):04X}, which nobody sees; leave it out")
+    return text
+
+
+def _reason(content: Any) -> str:
+    return _text(content, LONGEST_REASON)
+
+
+def _agents(content: Any) -> str:
+    if _text(content) != "all":
+        raise ValueError("must be all, or left out: then it is for the main agent")
+    return "all"
+
+
+def _texts(content: Any) -> tuple[str, ...]:
+    texts = [item.content for item in content] if isinstance(content, list) else []
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError("must be a list of texts, such as [one, two]")
+    return tuple(map(_seen, texts))
+
+
+def _folder(content: Any) -> Place:
+    path = _text(content)
     if "*" in path:
-        return "must have no *: a rule is for all that is below its path"
+        raise ValueError("must have no *: a rule is for all that is below its path")
     if not path.startswith("/"):
-        return "must be an absolute path, from / on, such as /repo"
+        raise ValueError("must be an absolute path, from / on, such as /repo")
     if not is_plain(path) or {".", ".."} & {*path.split("/")}:
-        return "must be a plain path of letters, digits and blanks, without . and .., such as /repo/reports"
-    return ""
+        raise ValueError("must be a plain path of letters, digits and blanks, without . and .., such as /repo/reports")
+    return place(path)
 
 
 def _meaning(verb: str, value: str, *, allows: bool) -> dict[str, Any]:
-    """Return what the value of a rule means, by the fields of `PolicyRule`. Raises ValueError, in words for people."""
+    """Return what the value of a rule means, by the fields of `PolicyRule`."""
     match verb:
         case "read" | "write" | "path":
-            if why := _not_a_path(value):
-                raise ValueError(why)
-            return {"place": place(value)}
+            return {"place": _folder(value)}
         case "run":
             return _command(value, allows=allows)
         case "fetch":
@@ -219,37 +220,31 @@ def _meaning(verb: str, value: str, *, allows: bool) -> dict[str, Any]:
             raise ValueError("must be web: `search: web`")
         case "text" if not all(form.strip() for form in folded_forms(value)):
             raise ValueError("must have letters that can be looked for")
-        case "tool":
-            _check_tool(value, allows=allows)
+        case "tool" if not re.fullmatch(r"[A-Za-z0-9_.*-]+", value, re.ASCII):
+            raise ValueError("must be the name of a tool: letters, digits, _ . - and *")
+        case "tool" if allows and called(value) in TOOLS:
+            raise ValueError(f"{value} is a built-in tool: write a rule with `{TOOLS[called(value)].rule}`")
+        case "tool" if allows and not _OF_SERVER.fullmatch(value):
+            raise ValueError("must name a server and its tool, with * only at the end: mcp__github__get_*")
     return {}
 
 
 def _command(value: str, *, allows: bool) -> dict[str, Any]:
-    more, command = value.endswith(_MORE), value.removesuffix(_MORE).rstrip()
-    if command.endswith(":*"):
-        raise ValueError(f"write `run: {command.removesuffix(':*')} *`, with a blank before the *")
+    more, words = value.endswith(_MORE), value.removesuffix(_MORE).rstrip()
+    if words.endswith(":*"):
+        raise ValueError(f"write `run: {words.removesuffix(':*')} *`, with a blank before the *")
     if more and not allows:
-        raise ValueError(f"leave out the *: `run: {command}` denies every command that begins so")
+        raise ValueError(f"leave out the *: `run: {words}` denies every command that begins so")
     try:
-        words = shell.words_of(command)
+        command = Command.of(shell.words_of(words))
     except Unreadable as error:
-        only = "; * stands only at the end, behind a blank" if "*" in command else ""
+        only = "; * stands only at the end, behind a blank" if "*" in words else ""
         raise ValueError(f"cannot be read as one command of plain or quoted words: {error}{only}") from None
-    program, launchers = unwrapped(words)
-    row = programs.row_of(program)
-    if more and row is None:
-        near = "".join(f"; it knows {', '.join(names)}" for names in [programs.nearest_rows(program)] if names)
-        why = f"`qoder` does not know what the options of {words[0]} do, so * cannot stand behind {command}"
+    if more and command.row is None:
+        near = "".join(f"; it knows {', '.join(names)}" for names in [nearest_rows(command.program)] if names)
+        why = f"`qoder` does not know what the options of {command.words[0]} do, so * cannot stand behind {words}"
         raise ValueError(f"{why}{near}; without it, exactly this command is allowed")
-    if more and row is not None and not launchers <= {row.launched}:
-        raise ValueError(f"{row.name} may be another program behind {words[0]}; write `run: {row.name} *`")
-    return {"words": words, "more": more}
-
-
-def _check_tool(value: str, *, allows: bool) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_.*-]+", value, re.ASCII):
-        raise ValueError("must be the name of a tool: letters, digits, _ . - and *")
-    if allows and called(value) in TOOLS:
-        raise ValueError(f"{value} is a built-in tool: write a rule with `{TOOLS[called(value)].rule}`")
-    if allows and not _OF_SERVER.fullmatch(value):
-        raise ValueError("must name a server and its tool, with * only at the end: mcp__github__get_*")
+    if more and command.row is not None and not command.is_itself:
+        name = command.row.name
+        raise ValueError(f"{name} may be another program behind {command.words[0]}; write `run: {name} *`")
+    return {"command": command, "more": more}

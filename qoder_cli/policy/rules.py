@@ -1,22 +1,22 @@
 """The rules of a policy, as values. `reading.py` makes them of a file."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from qoder_cli.policy import shell
-from qoder_cli.policy.hosts import Site
-from qoder_cli.policy.paths import Place
-from qoder_cli.policy.shell import Words
+from qoder_cli.policy.programs import Command
+from qoder_cli.policy.spelling import Place, Site
 
 MCP = "mcp__"
+NO_COMMAND = Command((), (), (), None, is_itself=False)
+NO_SITE = Site("")
 
 
 @dataclass(frozen=True)
 class PolicyRule:
     """One rule, with the line where it begins.
 
-    `words` are those of a command, and `more` whether others may follow; `fields` those of a tool, None where its
-    schema has them. What a rule has none of is empty.
+    `more` is whether other words may follow its `command`; `fields` are those of a tool, None where its schema has
+    them. What a rule has none of is empty.
     """
 
     allows: bool
@@ -26,20 +26,20 @@ class PolicyRule:
     because: str | None = None
     fields: frozenset[str] | None = None
     place: Place = ()
-    words: Words = ()
+    command: Command = NO_COMMAND
     more: bool = False
-    site: Site = field(default=Site(""))
+    site: Site = NO_SITE
 
     @property
     def text(self) -> str:
         return f"{'allow' if self.allows else 'deny'} {self.verb}: {self.value}"
 
-    def is_command(self, words: Words, program: Words) -> bool:
-        """Return whether an allow is for a command; `program` is that without what only starts it, if it is itself."""
+    def is_command(self, command: Command) -> bool:
+        """Return whether an allow is for a command."""
         if not self.more:
-            return self.words in (words, shell.untimed(words))
-        beginning = shell.unwrapped(self.words)[0]
-        return program[: len(beginning)] == beginning
+            return self.command.words in (command.words, command.untimed)
+        beginning = self.command.program
+        return command.is_itself and command.program[: len(beginning)] == beginning
 
     def is_tool(self, server: str | None, tool: str) -> bool:
         """Return whether an allow is for a tool of a server, by its own name."""

@@ -31,9 +31,6 @@ _BUILTINS = """
     block commandline emit funced funcsave prevd nextd"""
 RESERVED = frozenset(f"{_KEYWORDS} {_BUILTINS}".split())
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?[smhd]?", re.ASCII)
-# What may start programs and modules of Python, one of each, in this order.
-_LAUNCHERS = ((("uv", "run"), ("poetry", "run")), (("python", "-m"), ("python3", "-m")))
 _MOVES = re.compile(
     r"(?<![\w./-])(?:cd|chdir|pushd|popd|eval|source|exec)(?![\w./-])|(?:^|[;&|({`\n])\s*[.$](?=[\s\w({])"
 )
@@ -45,37 +42,34 @@ class Unreadable(ValueError):
     """A command that is not read; the text says why, for people."""
 
 
-class ShellCommand(NamedTuple):
-    """One command of a chain, and what joins it to the one before: nothing, `&&`, `||`, `;`, `|` or a line break."""
-
-    words: Words
-    join: str = ""
-
-
 class Chain(NamedTuple):
-    """What a command text does, without a `cd` to the folder in which it begins; `cd` is where that goes."""
+    """The words of each command of a text, without a `cd` before them; `cd` is the folder where that goes.
 
-    commands: tuple[ShellCommand, ...]
+    `joins` are what joins each command to the next: `&&`, `||`, `;`, `|` or a line break.
+    """
+
+    commands: tuple[Words, ...]
+    joins: tuple[str, ...] = ()
     cd: str | None = None
 
     @property
     def is_in_cd(self) -> bool:
         """Whether each command runs only where the `cd` before it went well."""
-        return self.cd is not None and all(command.join in ("", "&&", "|") for command in self.commands)
+        return self.cd is not None and {*self.joins} <= {"&&", "|"}
 
 
 def chain_of(text: str) -> Chain:
     """Return the commands of a text. Raises Unreadable."""
-    commands = _commands_of(text)
-    first, cd = commands[0].words, None
-    if first[0] == "cd" and len(first) == 2 and [command.join for command in commands[1:2]] == ["&&"]:
-        cd, commands = first[1], [commands[1]._replace(join=""), *commands[2:]]
-    for name in (command.words[0] for command in commands):
+    commands, joins = _commands_of(text)
+    cd = None
+    if commands[0][0] == "cd" and len(commands[0]) == 2 and joins[:1] == ["&&"]:
+        cd, commands, joins = commands[0][1], commands[1:], joins[1:]
+    for name, *_ in commands:
         if name == "cd":
             raise Unreadable("it changes the folder: only `cd WORK && …` is read")
         if name.lower() in RESERVED:
             raise Unreadable(f"{name} is a word of the shell itself")
-    return Chain(tuple(commands), cd)
+    return Chain(tuple(commands), tuple(joins), cd)
 
 
 def words_of(text: str) -> Words:
@@ -83,16 +77,17 @@ def words_of(text: str) -> Words:
     chain = chain_of(text)
     if len(chain.commands) > 1 or chain.cd is not None:
         raise Unreadable("it is more than one command")
-    return chain.commands[0].words
+    return chain.commands[0]
 
 
-def _commands_of(text: str) -> list[ShellCommand]:
+def _commands_of(text: str) -> tuple[list[Words], list[str]]:
+    """Return the words of each command, and what joins each to the next. Raises Unreadable."""
     if len(text) > LONGEST:
         raise Unreadable(f"it has more than {LONGEST:,} characters")
     text = text.strip(" \n")
-    commands: list[ShellCommand] = []
+    commands, joins = list[Words](), list[str]()
     words: list[str] = []
-    join, at, is_quiet = "", 0, False
+    at, is_quiet = 0, False
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None or (is_quiet and token["word"]):
@@ -103,15 +98,18 @@ def _commands_of(text: str) -> list[ShellCommand]:
         elif token["quiet"] and words:
             is_quiet = True
         elif words:
-            commands.append(ShellCommand(tuple(words), join))
-            words, join, is_quiet = [], token["join"], False
+            commands.append(tuple(words))
+            joins.append(token["join"])
+            words, is_quiet = [], False
         elif token["join"] != "\n":
             raise Unreadable("a command is missing")
     if words:
-        commands.append(ShellCommand(tuple(words), join))
-    elif join != ";":
+        commands.append(tuple(words))
+    elif joins[-1:] == [";"]:
+        joins.pop()  # it joins to nothing
+    else:
         raise Unreadable("a command is missing")
-    return commands
+    return commands, joins
 
 
 def _word(written: str, *, is_first: bool) -> str:
@@ -129,31 +127,6 @@ def _sign(character: str) -> str:
     if character.isprintable() and character.isascii():
         return f"{character} outside single quotes"
     return f"U+{ord(character):04X} outside single quotes"
-
-
-def untimed(words: Words) -> Words:
-    """Return a command without a `timeout 60` before it."""
-    if words[0] == "timeout" and len(words) > 2 and _NUMBER.fullmatch(words[1]):
-        return words[2:]
-    return words
-
-
-def unwrapped(words: Words) -> tuple[Words, set[str]]:
-    """Return a command without what only starts it, such as `timeout 60`; and what does: `python`, or `node`.
-
-    `python -m timeout` would start a module of work, and `npx npx` a program of node_modules, so that neither counts.
-    """
-    words = untimed(words)
-    if words[:2] == ("git", "--no-pager") and len(words) > 2:
-        return ("git", *words[2:]), set()
-    if words[0] == "npx" and len(words) > 1:
-        return words[1:], {"node"}
-    launchers: set[str] = set()
-    for alternatives in _LAUNCHERS:
-        if words[:2] in alternatives and len(words) > 2:
-            words = words[2:]
-            launchers.add("python")
-    return words, launchers
 
 
 def may_move(text: str) -> bool:

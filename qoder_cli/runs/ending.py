@@ -289,7 +289,7 @@ def unanswered(
         return None
     if wanted.on_ask != "prompt":
         return needs_answer(run, app)
-    from qoder_cli.sessions.deciding import prompted
+    from qoder_cli.sessions.question import prompted
 
     try:
         if not (run.session_id and prompted(app, run.session_id, run=run, left=left)):

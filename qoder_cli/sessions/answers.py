@@ -233,22 +233,24 @@ class Answers:
         self.answers = answers
         self.answered_before: dict[str, bool] = {}
         self._app = app
-        self._calls = [call for call, _ in answers]
-        self._events = [event for _, event in answers]
+        self._to_send = answers
         self._asked_by = dict(asked.asked_by)  # the event that asked, by call, as of sending
         self._begin()
 
     def _begin(self) -> None:
         """Begin a write of its own, of which nothing is sent yet."""
-        app, session_id = self._app, self.asked.session_id
         self._key = str(uuid.uuid4())
         self._not_sent = "; nothing was sent"
-        recovery = by_events(app, session_id, f"what was said to {', '.join(self._ids)}", self._find)
-        self._write = Write(app.client, self._request, self._read, recovery)
+        recovery = by_events(self._app, self.asked.session_id, f"what was said to {', '.join(self._ids)}", self._find)
+        self._write = Write(self._app.client, self._request, self._read, recovery)
 
     @property
     def _ids(self) -> list[str]:
-        return [call.id for call in self._calls]
+        return [call.id for call, _ in self._to_send]
+
+    @property
+    def _events(self) -> Events:
+        return [event for _, event in self._to_send]
 
     def deliver(self) -> Events:
         """Send them and return the events accepted, or none if lost and nothing waits.
@@ -258,7 +260,7 @@ class Answers:
         if self._app.settings.policy is not None:
             from qoder_cli.sessions.guard import refuse_guarded
 
-            allowed = [call for call, event in zip(self._calls, self._events, strict=True) if not is_denial(event)]
+            allowed = [call for call, event in self._to_send if not is_denial(event)]
             refuse_guarded(self._app, self.asked.session_id, allowed)
         events: Events | None = None
         while events is None:
@@ -278,26 +280,24 @@ class Answers:
         None was accepted, or this would be no refusal, so those that wait as before have no answer. A replica that lags
         may show that of a call that has one: they are looked at again a second later.
         """
-        if len(self._calls) == 1:
+        if len(self._to_send) == 1:
             return False
         for pause in (0.0, SHOWS_AFTER):
             self._app.clock.sleep(pause)
             try:
-                self.asked = look(self._app.client, self.asked.session_id, until=self._ids)
+                self._look()
             except ApiError:
                 return False
-            answered = {call.id: event for call in self._calls if (event := self.asked.answer_to(call.id)) is not None}
-            gone = {id for id in answered if id not in self.asked.waiting}
-            waiting = {call.id: call.shown for call in self.asked.calls}
-            left = [call for call in self._calls if call.id not in gone]
-            if not gone or not left or any(waiting.get(call.id) != call.shown for call in left):
+            theirs = {id: self.asked.answer_to(id) for id in self._ids if id not in self.asked.waiting}
+            gone = {id: answer for id, answer in theirs.items() if answer is not None}
+            left = [(call, event) for call, event in self._to_send if call.id not in gone]
+            if not gone or not left or any(self._why_not(call) for call, _ in left):
                 return False
-        for ours in [event for event in self._events if _call_of(event) in gone]:
-            id = _call_of(ours)
-            self.answered_before[id] = _agrees(answered[id], ours)
-            self._app.progress.warn(f"{id} no longer waits: {self.asked.became_of(id)}; sending the rest")
-            self._events.remove(ours)
-        self._calls = left
+        for call, event in self._to_send:
+            if call.id in gone:
+                self.answered_before[call.id] = _agrees(gone[call.id], event)
+                self._app.progress.warn(f"{self._why_not(call)}; sending the rest")
+        self._to_send = left
         self._begin()
         return True
 
@@ -313,12 +313,17 @@ class Answers:
         """
         return look_for(self._app.clock, self._find, looks, unread=_UNREAD)
 
+    def _look(self, *more: str, retry: bool = True) -> None:
+        """Read again what waits, back to the calls, and to `more`. Raises ApiError."""
+        until = (*self._ids, *more)
+        self.asked = look(self._app.client, self.asked.session_id, until=until, retry=retry)
+
     def _explained(self, error: Rejected) -> QoderError | None:
         """Return what a refusal means: that part of it was accepted, or that somebody else was faster."""
         if error.http_status is None:
             return None
         with suppress(ApiError):
-            self.asked = look(self._app.client, self.asked.session_id, until=self._ids)
+            self._look()
         still_waits = not set(self.asked.waiting).isdisjoint(self._ids)
         if still_waits and any(map(self._shown_of, self._events)):
             return self._write.unknown("some of it is among the session's events", cause=error)
@@ -328,7 +333,7 @@ class Answers:
 
     def _request(self) -> Pending:
         """Prepare an attempt. Raises Rejected unless the calls wait as shown."""
-        self.asked = look(self._app.client, self.asked.session_id, until=self._ids)
+        self._look()
         if gone := self._gone():
             raise gone.with_(message=gone.message + self._not_sent)
         self._asked_by, self._not_sent = dict(self.asked.asked_by), ""
@@ -340,21 +345,19 @@ class Answers:
 
     def _find(self) -> Events | None:
         """Return the answers listed; empty if nothing waits, whoever answered."""
-        named = set(map(_call_of, self._events))
-        asked_by = {self._asked_by[id] for id in named}
-        client, id, until = self._app.client, self.asked.session_id, [*named, *asked_by]
-        self.asked = asked = look(client, id, until=until, retry=False)
-        shown = list(filter(None, map(self._shown_of, self._events)))
-        if len(shown) == len(named):
-            return shown
-        for event in self._events:
-            if not self._shown_of(event) and (other := next(self._answers_to(event), None)):
+        asked_by = {self._asked_by[id] for id in self._ids}
+        self._look(*asked_by, retry=False)
+        shown = [self._shown_of(event) for event in self._events]
+        for event, ours in zip(self._events, shown, strict=True):
+            if ours is None and (other := next(self._answers_to(event), None)):
                 wanted, so = (DONE.get("".join(_results(answer)), "answered otherwise") for answer in (event, other))
                 since = f" since {at}" if (at := event_time(other)) else ""
                 why = f"{_call_of(event)} was to be {wanted}, but the server shows that it is {so}{since}"
                 raise OutcomeUnknown(why)
-        knows_as_much = asked_by <= set(map(event_key, asked.events))  # else it lags
-        if knows_as_much and not named & set(asked.waiting) and self._went_on():
+        if None not in shown:
+            return [*filter(None, shown)]
+        knows_as_much = asked_by <= set(map(event_key, self.asked.events))  # else it lags
+        if knows_as_much and set(self._ids).isdisjoint(self.asked.waiting) and self._went_on():
             return []
         return None
 
@@ -380,18 +383,19 @@ class Answers:
 
     def _gone(self) -> Rejected | None:
         """Return the error for calls that do not wait as shown; None if all do."""
-        waiting = {call.id: call for call in self.asked.calls}
-        reasons: list[str] = []
-        for call in self._calls:
-            if call.id in self.asked.unreadable:
-                reasons.append(f"{call.id} can no longer be read")
-            elif call.id not in waiting:
-                reasons.append(f"{call.id} no longer waits: {self.asked.became_of(call.id)}")
-            elif waiting[call.id].shown != call.shown:
-                reasons.append(f"{call.id} has changed since it was shown")
-        if reasons:
-            return Rejected("; ".join(reasons))
-        return None
+        reasons = [*filter(None, (self._why_not(call) for call, _ in self._to_send))]
+        return Rejected("; ".join(reasons)) if reasons else None
+
+    def _why_not(self, call: Call) -> str:
+        """Return why a call is not answered: it does not wait as it was shown. Empty if it does."""
+        now = next((waiting for waiting in self.asked.calls if waiting.id == call.id), None)
+        if call.id in self.asked.unreadable:
+            return f"{call.id} can no longer be read"
+        if now is None:
+            return f"{call.id} no longer waits: {self.asked.became_of(call.id)}"
+        if now.shown != call.shown:
+            return f"{call.id} has changed since it was shown"
+        return ""
 
     def _in_older_form(self) -> bool:
         """Rewrite confirmations in the older form. Return False if not possible."""

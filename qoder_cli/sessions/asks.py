@@ -203,12 +203,15 @@ def look(
     retry: bool = True,
     main_only: bool = False,
     threads: bool = True,
+    may_lack_threads: bool = False,
 ) -> Asked:
     """Return what a session waits for, read back to the keys `until`. Raises ApiError.
 
     Unless it is to be of the main agent alone (`main_only`), also what sub-agents wait for while that works on. The
     `threads` are listed then, or if an event names a second one: what they tell may stand in their own logs only.
+    Where they cannot be, what the session's own log shows to wait is enough for who `may_lack_threads`.
     """
+    unlisted: ApiError | None = None
     within = None if retry else READ_WITHIN
     met: Events = []  # all that was shown, also repeats that differ
     log = Log(client, session_id, exact=True, on_event=met.append)
@@ -225,14 +228,22 @@ def look(
         events = _with_threads(events, chain.from_iterable(of_threads))
         known = {text(stop.get("session_thread_id")) for stop, _ in _newest_of_threads(events)}
         if threads or len(known) > 1:
-            for of_thread in _events_of_threads(client, session_id, known, met.append, within=within, retry=retry):
-                events = _with_threads(events, of_thread)
-                read.update(map(event_key, of_thread))
+            try:
+                for of_thread in _events_of_threads(client, session_id, known, met.append, within=within, retry=retry):
+                    events = _with_threads(events, of_thread)
+                    read.update(map(event_key, of_thread))
+            except ApiError as error:
+                if not may_lack_threads:
+                    raise
+                unlisted = error
         needed = _needed(events)
         while not needed <= read and (older := next(portions, None)) is not None:
             events = _with_threads(events, older)
             read.update(map(event_key, older))
-    return _asked(session_id, events, _readable(session_id, met), is_behind=is_behind)
+    asked = _asked(session_id, events, _readable(session_id, met), is_behind=is_behind)
+    if unlisted is not None and not asked.waiting:
+        raise unlisted
+    return asked
 
 
 def threads_of(client: "Client", session_id: str, **how: Any) -> list[dict[str, Any]]:
@@ -453,7 +464,11 @@ class PendingCall:
 
     def row(self, now: float, *, most: int | None = None) -> Fields:
         """Return the row, with the whole input or its first `most` characters: a call is never cut in a pipe."""
-        data, call = self.as_json(), self.call
+        data = self.as_json()
+        name = given = None
+        if self.call is not None:
+            name, given = self.call.name, in_a_line(self.call.input)
+            given = given if most is None else shortened(given, most)
         asked, since = data["asked_at"], unix(data["asked_at"])
         row: Fields = {
             "run": self.run_id and Id(self.run_id),
@@ -461,8 +476,8 @@ class PendingCall:
             "deployment": self.deployment_id and Id(self.deployment_id),
             "call": Id(self.id),
             "kind": data["kind"] or "unreadable",
-            "name": None,
-            "input": None,
+            "name": _words(name, least=14),
+            "input": _words(given, least=12),
             "asked": asked and Moment(asked),
             "waits": None if since is None else Milliseconds(max(0, round(1000 * (now - since)))),
             **{name: data[name] for name in ("credits", "length", "number")},
@@ -471,11 +486,6 @@ class PendingCall:
             "input_sha256": data["input_sha256"],
             "deployment_name": self.deployment_name,
         }
-        if call is not None:
-            given = in_a_line(call.input)
-            if most is not None:
-                given = shortened(given, most)
-            row |= {"name": Words(visible(call.name), least=14), "input": Words(visible(given), least=12)}
         if self.verdict is not None:
             row["policy"] = self.verdict.in_words
         return row
@@ -489,9 +499,8 @@ class PendingCall:
 
         How long it has waited is not in it: two readings of a call that waits are equal.
         """
-        call, terms = self.call, _UNREADABLE
-        if call is not None:
-            terms = call.terms
+        call = self.call
+        terms = _UNREADABLE if call is None else call.terms
         data: WaitingData = {
             "run_id": self.run_id,
             "session_id": str(self.session.get("id")),
@@ -515,8 +524,8 @@ class PendingCall:
         return data
 
 
-def _words(given: str | None) -> Words | None:
-    return None if given is None else Words(visible(given))
+def _words(given: str | None, **how: int) -> Words | None:
+    return None if given is None else Words(visible(given), **how)
 
 
 def with_asks(client: "Client", run: Run, *, threads: bool = True) -> Run:

@@ -8,26 +8,28 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, OutcomeUnknown, Rejected, UsageError
 from qoder_cli.base.model import text
 from qoder_cli.base.outcome import REPLIES
 from qoder_cli.base.words import few, shortened
-from qoder_cli.local import decided
-from qoder_cli.local.decided import PolicyDecision
+from qoder_cli.local.tables import DECISIONS
 from qoder_cli.output.visible import visible
 from qoder_cli.policy.calls import BASH, Subject, called
 from qoder_cli.policy.deciding import Verdict, decide, may_move
 from qoder_cli.policy.rules import Policy
 from qoder_cli.sessions.answers import Answers, confirmation, is_denial
-from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, PendingCall, look, main_thread
+from qoder_cli.sessions.asks import READ_WITHIN, Asked, Call, look, main_thread
 from qoder_cli.sessions.guard import guard_of, guarded, loaded, subject_of, with_ids
 from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.question import hides_secret, named
 from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.transcript import in_a_line
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a command that was killed
 SHOWS_WITHIN = 60.0  # seconds after which what was accepted is among the events
@@ -35,6 +37,8 @@ MOST_REFUSALS = 2  # of answers to one call, by one command
 _LONGEST_INPUT = 200  # characters of an input that are kept
 NO_RULE = "no rule fits"
 _SAYS_WHERE = ("agent.tool_use", "user.tool_confirmation")
+UNREAD = Verdict("ask", why="it cannot be read in full")
+_FOR_OTHERS = Verdict("ask", why="the policy is for other deployments")
 _HIDES = "it holds a secret of yours, or what stands for one"
 
 
@@ -44,6 +48,57 @@ class JudgedCall(NamedTuple):
     call: Call
     subject: Subject
     verdict: Verdict
+
+
+class PolicyDecision(NamedTuple):
+    """An answer to a call, by a rule, as it is kept on this machine. A call is decided once."""
+
+    at: float  # on this machine's clock
+    session: str
+    run: str
+    call: str
+    call_sha256: str
+    asked_by: str  # the event that named the call as waiting
+    name: str
+    input: str  # its beginning, in one line
+    answer: str
+    rule: str
+    line: int
+    file: str
+    policy_sha256: str
+    state: str = "sending"  # or sent, or gone: lost, and the call no longer waits
+
+
+def kept_decisions(app: App, **where: str) -> list[PolicyDecision]:
+    """Return what was decided on this host and is kept, newest first; of a `session` alone if one is given."""
+    rows = DECISIONS.read(app.store, {"host": app.settings.host, **where}, *PolicyDecision._fields, quiet=False)
+    return sorted(map(PolicyDecision._make, rows), key=lambda one: (-one.at, one.call))
+
+
+def _put(app: App, made: Sequence[PolicyDecision]) -> set[str] | None:
+    """Note decisions, and return the calls noted now; None if nothing may be sent."""
+    rows = [{"host": app.settings.host, **decision._asdict()} for decision in made]
+    noted: set[str] = set()
+
+    def work(connection: "Connection") -> None:
+        noted.clear()
+        noted.update(str(row["call"]) for row in DECISIONS.put(connection, rows, instead="IGNORE"))
+
+    return noted if app.store.write_now(work) else None
+
+
+def _mark(app: App, session_id: str, calls: Sequence[str], state: str) -> None:
+    """Note what became of decisions."""
+    where = {"host": app.settings.host, "session": session_id}
+    app.store.write(
+        lambda of: [DECISIONS.change(of, {**where, "call": call}, state=state) for call in calls], quiet=True
+    )
+
+
+def _drop(app: App, session_id: str, calls: Sequence[str]) -> None:
+    """Forget decisions that certainly were not sent."""
+    where = {"host": app.settings.host, "session": session_id, "state": "sending"}
+    app.store.write(lambda of: [DECISIONS.drop(of, {**where, "call": call}) for call in calls], quiet=True)
 
 
 def opened(app: App, path: str) -> Policy:
@@ -60,86 +115,57 @@ def judged(
 
     With `is_past`, the calls are all that were made in it, oldest first.
     """
-    deployment = text(session.get("deployment_id"))
-    is_for_it = not policy.deployments or deployment in policy.deployments
+    is_for_it = not policy.deployments or text(session.get("deployment_id")) in policy.deployments
     main: str | None = None
     if any(call.thread for call in asked.calls):
         with suppress(ApiError):  # then none is
             main = main_thread(app.client, asked.session_id)
+
+    def decided_on(subject: Subject) -> Verdict:
+        return decide(policy, subject) if is_for_it else _FOR_OTHERS
+
+    subjects = [subject_of(call, session, is_main=call.thread in (None, main)) for call in asked.calls]
+    here = list(map(decided_on, subjects))
+    elsewhere = [decided_on(replace(subject, in_work=False)) for subject in subjects]
+    depends = any(one.answer == "allow" != other.answer for one, other in zip(here, elsewhere, strict=True))
+    stopped = {call.id for call, verdict in zip(asked.calls, here, strict=True) if verdict.answer == "deny"}
+    has_moved = depends and not is_past and _has_moved(app, policy, asked.session_id, stopped)
     judgements = []
-    for call in asked.calls:
-        subject = subject_of(call, session, is_main=call.thread in (None, main))
-        if is_for_it:
-            verdict = decide(policy, subject)
-        else:
-            verdict = Verdict("ask", (), "the policy is for other deployments")
-        judgements.append(JudgedCall(call, subject, verdict))
-    placed = _where_the_shell_is(app, policy, asked, judgements, is_past=is_past)
-    return [judgement._replace(verdict=_kept(app, judgement, session)) for judgement in placed]
+    for call, subject, verdict, other in zip(asked.calls, subjects, here, elsewhere, strict=True):
+        kept = _kept(app, call, other if has_moved else verdict, session)
+        judgements.append(JudgedCall(call, subject, kept))
+        has_moved = has_moved or (depends and is_past and may_move(policy, subject))
+    return judgements
 
 
-def _kept(app: App, judgement: JudgedCall, session: Mapping[str, Any]) -> Verdict:
+def _kept(app: App, call: Call, verdict: Verdict, session: Mapping[str, Any]) -> Verdict:
     """Return what a policy says, unless it is more than it may."""
-    if hides_secret(app, judgement.call):
-        return Verdict("ask", (), _HIDES)
-    if judgement.verdict.answer == "allow" and (denial := guarded(app, judgement.call, session)):
-        return Verdict("ask", (), f"in the profile's policy, {denial.in_words}")
-    return judgement.verdict
+    if hides_secret(app, call):
+        return Verdict("ask", why=_HIDES)
+    if verdict.answer == "allow" and (denial := guarded(app, call, session)):
+        return Verdict("ask", why=f"in the profile's policy, {denial.in_words}")
+    return verdict
 
 
-def _where_the_shell_is(
-    app: App, policy: Policy, asked: Asked, judgements: Sequence[JudgedCall], *, is_past: bool
-) -> list[JudgedCall]:
-    """Return judgements that hold where the shell has left its folder, if it may have."""
-    elsewhere = [decide(policy, replace(judgement.subject, in_work=False)) for judgement in judgements]
-    pairs = zip(judgements, elsewhere, strict=True)
-    depends = any(judgement.verdict.answer == "allow" != other.answer for judgement, other in pairs)
-    if not depends:
-        return [*judgements]
-    has_moved = not is_past and _has_moved(app, policy, asked, judgements)
-    placed = []
-    for judgement, other in zip(judgements, elsewhere, strict=True):
-        placed.append(judgement._replace(verdict=other) if has_moved else judgement)
-        has_moved = has_moved or (is_past and may_move(policy, judgement.subject))
-    return placed
+def _has_moved(app: App, policy: Policy, session_id: str, stopped: set[str]) -> bool:
+    """Return whether a call of a session may have left its shell in another folder, or may before those that wait run.
 
-
-def _has_moved(app: App, policy: Policy, asked: Asked, judgements: Sequence[JudgedCall]) -> bool:
-    """Return whether a call of a session may have left its shell in another folder, or may before these are run.
-
-    A call that was denied did not run, nor will one that is about to be.
+    A call that was denied did not run, nor will one that is about to be: `stopped`.
     """
-    stopped = {judgement.call.id for judgement in judgements if judgement.verdict.answer == "deny"}
     movers: set[str] = set()
     try:
-        for events in Log(app.client, asked.session_id, exact=True).whole(_SAYS_WHERE, within=READ_WITHIN):
+        for events in Log(app.client, session_id, exact=True).whole(_SAYS_WHERE, within=READ_WITHIN):
             for event in events:
                 if event.get("type") in REPLIES and is_denial(event):
-                    stopped.add(str(event.get("tool_use_id")))
-                elif event.get("type") == "agent.tool_use" and _moves(policy, asked.session_id, event):
-                    movers.add(str(event.get("id")))
+                    stopped = stopped | {str(event.get("tool_use_id"))}
+                elif event.get("type") == "agent.tool_use":
+                    call = Call.of(session_id, {"id": "", **event})
+                    is_unclear = not call.is_readable and called(call.name) == BASH
+                    if is_unclear or may_move(policy, subject_of(call, {}, is_main=True)):
+                        movers.add(str(event.get("id")))
     except ApiError:
         return True
     return not movers <= stopped
-
-
-def _moves(policy: Policy, session_id: str, event: dict[str, Any]) -> bool:
-    call = Call.of(session_id, {"id": "", **event})
-    if not call.is_readable and called(call.name) == BASH:
-        return True
-    return may_move(policy, subject_of(call, {}, is_main=True))
-
-
-def with_verdicts(app: App, policy: Policy, waiting: Sequence[PendingCall]) -> list[PendingCall]:
-    """Return the calls that wait in a session with what a policy says of each."""
-    calls = tuple(waiting_call.call for waiting_call in waiting if waiting_call.call is not None)
-    verdicts: dict[str, Verdict] = {}
-    if calls:
-        asked = Asked(calls[0].session_id, calls)
-        judgements = judged(app, policy, asked, waiting[0].session)
-        verdicts = {judgement.call.id: judgement.verdict for judgement in judgements}
-    unread = Verdict("ask", (), "it cannot be read in full")
-    return [replace(waiting_call, verdict=verdicts.get(waiting_call.id, unread)) for waiting_call in waiting]
 
 
 def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") -> list[str]:
@@ -159,7 +185,7 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
         with suppress(ApiError):  # then it is of no deployment
             session = read_session(app.client, session_id, within=READ_WITHIN)
         judgements = judged(app, policy, asked, session)
-        noted = decided.of_session(app.store, app.settings, session_id)
+        noted = {decision.call: decision for decision in kept_decisions(app, session=session_id)}
         _settle(app, asked, noted)
         to_send, left = _to_send(app, judgements, asked, noted)
         if to_send:
@@ -197,7 +223,7 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None
     calls = {call.id: call for call in asked.calls}
     over = [call for call, decision in noted.items() if decision.state == "sending" and call not in asked.waiting]
     if over:
-        decided.mark(app.store, app.settings, asked.session_id, over, "gone")
+        _mark(app, asked.session_id, over, "gone")
     waiting = [decision for decision in noted.values() if decision.call in calls and _is_open(app, decision, asked)]
     if not waiting:
         return
@@ -214,7 +240,7 @@ def _settle(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> None
             session_id=asked.session_id,
             run_state="unknown",
         )
-    decided.mark(app.store, app.settings, asked.session_id, ids, "sent")
+    _mark(app, asked.session_id, ids, "sent")
 
 
 def _is_open(app: App, decision: PolicyDecision, asked: Asked) -> bool:
@@ -227,9 +253,9 @@ def _is_open(app: App, decision: PolicyDecision, asked: Asked) -> bool:
 
 def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall], run_id: str) -> None:
     """Note, say and send answers. Raises QoderError."""
-    session_id, store, settings = asked.session_id, app.store, app.settings
+    session_id = asked.session_id
     notes = [_decision(app, policy, asked, judgement, run_id) for judgement in to_send]
-    mine = decided.put(store, settings, notes)
+    mine = _put(app, notes)
     if mine is None:
         raise UsageError("the policy's decisions cannot be stored on this machine; nothing was sent")
     to_send = [judgement for judgement in to_send if judgement.call.id in mine]
@@ -250,15 +276,15 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
         events = write.deliver()
     except BaseException as error:
         if not write.is_open_or_done:  # certainly nothing was sent
-            decided.drop(store, settings, session_id, ids)
+            _drop(app, session_id, ids)
         if not isinstance(error, Rejected):
             raise
         app.replies.refused.update(ids)
         app.progress.warn(error.message)
         return
     gone = [id for id in ids if id in write.answered_before or not events]
-    decided.mark(store, settings, session_id, gone, "gone")
-    decided.mark(store, settings, session_id, [id for id in ids if id not in gone], "sent")
+    _mark(app, session_id, gone, "gone")
+    _mark(app, session_id, [id for id in ids if id not in gone], "sent")
 
 
 def _decision(app: App, policy: Policy, asked: Asked, judgement: JudgedCall, run_id: str) -> PolicyDecision:

@@ -31,8 +31,8 @@ from qoder_cli.base.times import SUSPENDED
 from qoder_cli.input.editor import Editor, Leave
 from qoder_cli.sessions.answers import Delivery, interruption, message
 from qoder_cli.sessions.asks import CALL_KINDS, Asked, look
-from qoder_cli.sessions.deciding import prompted
 from qoder_cli.sessions.log import LAGGING, LONGEST_PAUSE, LONGEST_SILENCE, Events, Log, message_text
+from qoder_cli.sessions.question import prompted
 from qoder_cli.sessions.state import session_taking_messages
 from qoder_cli.sessions.stream import SILENT, Feed, News, polled_instead
 from qoder_cli.sessions.transcript import ChatPage

@@ -6,15 +6,42 @@ hash: where that waits no longer, or is another call, nothing is sent.
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.words import counted, shortened
-from qoder_cli.local.numbered import Numbered, keep, kept
+from qoder_cli.local.tables import NUMBERED
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.asks import Asked, PendingCall
+
+
+class Numbered(NamedTuple):
+    """A call as it was shown: the id of its event, and its hash."""
+
+    call: str
+    sha256: str
+
+
+def _scope(app: App, session_id: str) -> dict[str, str]:
+    return {"host": app.settings.host, "profile": app.settings.profile, "session": session_id}
+
+
+def _keep(app: App, asked: Asked) -> bool:
+    """Keep the list that is about to be shown. If this returns False, no numbers may be shown."""
+    scope, at = _scope(app, asked.session_id), app.clock.now()
+    rows = [
+        {**scope, "number": number, "call": call.id, "sha256": call.sha256, "at": at}
+        for number, call in enumerate(asked.calls, 1)
+    ]
+    return NUMBERED.save(app.store, rows, in_place_of=scope)
+
+
+def _kept(app: App, session_id: str) -> dict[int, Numbered]:
+    """Return the calls of the list that was last shown of a session, by their numbers."""
+    rows = NUMBERED.read(app.store, _scope(app, session_id), "number", "call", "sha256")
+    return {number: Numbered(call, sha256) for number, call, sha256 in rows}
 
 
 def require_question(app: App, words: Sequence[str], *, yes: bool = False) -> None:
@@ -35,7 +62,7 @@ def resolved(app: App, session_id: str, words: Sequence[str]) -> tuple[list[str]
     bound: dict[str, Numbered] = {}
     for word in words:
         if (number := ids.call_number(word)) is not None:
-            shown = kept(app.store, app.settings, session_id)
+            shown = _kept(app, session_id)
             if number not in shown:
                 where = f"session {session_id}{app.client.settings.whereabouts}"
                 why = f"no list of calls was shown here of {where}"
@@ -66,15 +93,12 @@ def shows_numbers(app: App) -> bool:
     return app.output.is_drawn and app.out.is_terminal
 
 
-def to_show(app: App, calls: list[PendingCall]) -> list[PendingCall]:
-    """Return the calls of a session as a list is about to show them; to a person, by numbers that are kept."""
-    if not (calls and shows_numbers(app)):
-        return calls
-    shown = [waiting.call.shown for waiting in calls if waiting.call]
-    if keep(app.store, app.settings, str(calls[0].session.get("id")), shown, at=app.clock.now()):
-        return calls
-    app.progress.warn("the numbers of calls cannot be kept on this machine; name a call by its id")
-    return [replace(waiting, number=None) for waiting in calls]
+def numbers_of(app: App, asked: Asked) -> dict[str, int]:
+    """Return the numbers of the calls of a session that is about to be shown; to a person only those that are kept."""
+    if asked.calls and shows_numbers(app) and not _keep(app, asked):
+        app.progress.warn("the numbers of calls cannot be kept on this machine; name a call by its id")
+        return {}
+    return {call.id: number for number, call in enumerate(asked.calls, 1)}
 
 
 def how_to_decide(app: App, words: Sequence[str], shown: Sequence[PendingCall]) -> str:

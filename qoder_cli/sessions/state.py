@@ -92,7 +92,8 @@ class SubAgents:
 
         self._looked = now
         with suppress(ApiError):
-            self.asks = look(log.client, log.session_id, retry=False, threads=bool(is_due)).open
+            asked = look(log.client, log.session_id, retry=False, threads=bool(is_due), may_lack_threads=True)
+            self.asks = asked.open
             self._seen_asking = story.asking_threads
             return True
         return False

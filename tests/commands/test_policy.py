@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.local import decided
 from qoder_cli.sandbox.world import World
+from qoder_cli.sessions import by_policy
 from tests.conftest import Qoder
 from tests.support.asking import Asking, Event, call
 from tests.support.things import ok, refusal
@@ -191,16 +191,16 @@ def test_run_wait_sends_no_decision_that_another_command_noted_right_before(
     server.asks("sess_1", call(1))
     server.lenient = True
     server.late.append(lambda: setattr(server, "lag", 20.0))
-    noted, others = decided.of_session, [by(policy)]
+    noted, others = by_policy.kept_decisions, [by(policy)]
 
-    def noted_before(*about: Any) -> Any:
+    def noted_before(*about: Any, **where: Any) -> Any:
         """Return what is noted, and let the other command run right after that."""
-        rows = noted(*about)
+        rows = noted(*about, **where)
         if others:
             qoder(*others.pop())
         return rows
 
-    monkeypatch.setattr(decided, "of_session", noted_before)
+    monkeypatch.setattr(by_policy, "kept_decisions", noted_before)
     assert (qoder(*by(policy)).code, others, server.taken) == (0, [], {"evt_1": 1})
 
 
@@ -525,7 +525,7 @@ def test_run_wait_prompts_about_what_a_policy_leaves(
 ) -> None:
     questions()
     answers = iter("y")
-    monkeypatch.setattr("qoder_cli.sessions.deciding.ask", lambda *_, **__: next(answers))
+    monkeypatch.setattr("qoder_cli.sessions.question.ask", lambda *_, **__: next(answers))
     server.asks("sess_1", call(1), call(3))
     assert qoder(*WAIT, "--on-ask", "prompt", "--policy", str(policy)).code == 0
     assert server.sent == [{"events": [reply(1, "allow")]}, {"events": [reply(3, "allow")]}]
@@ -695,7 +695,7 @@ def test_run_wait_prompts_again_where_the_policy_of_the_profile_refuses(
 ) -> None:
     questions()
     answers = iter("yn")
-    monkeypatch.setattr("qoder_cli.sessions.deciding.ask", lambda *_, **__: next(answers))
+    monkeypatch.setattr("qoder_cli.sessions.question.ask", lambda *_, **__: next(answers))
     server.asks("sess_1", call(2))
     ran = qoder(*WAIT, "--on-ask", "prompt")
     assert (ran.code, server.sent) == (0, [{"events": [reply(2, "deny")]}])

@@ -1,11 +1,12 @@
 """The numbers of calls that wait: where a person is shown them, what is kept of them, and how they are said back."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from qoder_cli.app import App
-from tests.conftest import Qoder
+from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Asking, call
 
 BY_NUMBER = "to decide on one by its number: "
@@ -84,6 +85,16 @@ def test_run_pending_keeps_numbers_only_for_who_sees_them(
     server.colleague("evt_1")
     ran = qoder("run", "approve", "drun_1", "1")
     assert (ran.code, "no list of calls was shown here" in ran.err) == ((6, False) if is_kept else (2, True))
+
+
+def test_run_approve_knows_no_number_that_was_shown_to_another_profile(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1))
+    config = Path(qoder.env["QODER_CONFIG"])
+    config.write_text(f'[profiles.other]\ntoken = "{TOKEN}"\n')
+    config.chmod(0o600)
+    assert noted(qoder, "drun_1", "--profile", "other") is not None
+    ran = qoder("run", "approve", "drun_1", "1")
+    assert (ran.code, server.writes, "no list of calls was shown here" in ran.err) == (2, [], True)
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,8 @@ def test_run_wait_does_without_a_list_of_threads(qoder: Qoder, answer: httpx.Res
     server = Asking(qoder, "current")
     session = works_on(server, call(1, **SUB))
     session.fields["agent"] = {**session.fields["agent"], "multiagent": ROSTER}
-    server.instead[THREADS] = [answer] * 99
+    server.instead[THREADS] = [answer] * 999  # for good
+    began = qoder.clock.time
     ran = qoder(*WAIT, "--timeout", "10m")
-    assert (ran.code, ran.json["status"]) == (11, "running")
+    assert (ran.code, ran.json["requires_action"]) == (11, {"event_ids": ["evt_1"]})
+    assert qoder.clock.time - began < 90

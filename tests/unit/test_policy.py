@@ -570,6 +570,7 @@ MOVES = {
 def test_a_command_that_leaves_the_folder_is_noticed(policy: Policy) -> None:
     assert {command: may_move(policy, bash(command)) for command in MOVES} == MOVES
     assert may_move(policy, tool("Bash", command="ls", cwd="/tmp"))
+    assert may_move(policy, Subject("tool", "Bash", None))
 
 
 def test_a_policy_has_rules_about_the_tools_that_it_decides(policy: Policy, tmp_path: Path) -> None:

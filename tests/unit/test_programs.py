@@ -61,7 +61,7 @@ def test_each_row_of_the_table_says_what_it_is() -> None:
     for row in table().values():
         kinds = [kind for option in row.options.values() for kind in option.kinds if "|" not in kind]
         kinds += [kind.rstrip("*+?") for kind in row.operands if "|" not in kind]
-        named = {option for options in row.down.values() for option in options} - row.options.keys()
+        named = {word for word in row.down.split() if word.startswith("-")} - row.options.keys()
         if not KINDS.issuperset(kinds) or named or row.rule not in ("read", "write", "run"):
             wrong.append((row.name, {*kinds} - KINDS, named, row.rule))
     assert wrong == []
@@ -118,27 +118,42 @@ def _written(row: ProgramRow, name: str, option: ProgramOption, secret: str) -> 
         yield [name + values[0]]
 
 
+def _is_allowed(policy: Policy, command: str) -> bool:
+    return decide(policy, Subject("tool", "Bash", {"command": command})).answer == "allow"
+
+
+def _renew(folder: HostileFolder) -> None:
+    """Make `out` what it was."""
+    shutil.rmtree(folder.out)
+    (folder.out / "sub").mkdir(parents=True)
+    (folder.out / "x").write_text("x\n")
+
+
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.few(10)
 def test_a_program_that_only_reads_only_reads(folder: HostileFolder, policy: Policy, name: str) -> None:
     row = ROWS[name]
-    if shutil.which(row.words[0], path=folder.env["PATH"]) is None:
+    program = shutil.which(row.words[0], path=folder.env["PATH"])
+    if program is None:
         pytest.skip(f"needs {row.words[0]}")
-    for words in _commands(row, str(folder.secret)):
-        shutil.rmtree(folder.out)
-        folder.out.mkdir()
-        if row.words != ("mkdir",):
-            (folder.out / "x").write_text("x\n")
-        command = shlex.join(words)
-        if decide(policy, Subject("tool", "Bash", {"command": command})).answer == "allow":
-            assert folder.run(*words).harm == {}, command
+    commands = [words for words in _commands(row, str(folder.secret)) if _is_allowed(policy, shlex.join(words))]
+    _renew(folder)
+    if row.rule == "read":  # all at once, and each alone only if one does harm
+        ran = folder.run("\n".join(shlex.join([program, *words[1:]]) for words in commands), shell="bash")
+        if (ran.started, {**ran.harm, "started": []}) == ([program] * len(commands), {"started": []}):
+            return
+    for words in commands:
+        _renew(folder)
+        if row.words == ("mkdir",):
+            (folder.out / "x").unlink()
+        assert folder.run(*words).harm == {}, words
+    assert row.rule == "write", ran
 
 
 def test_nearly_every_command_of_a_row_is_allowed(folder: HostileFolder, policy: Policy) -> None:
     """So that the test above plays something."""
     commands = [shlex.join(words) for row in ROWS.values() for words in _commands(row, str(folder.secret))]
-    left = [each for each in commands if decide(policy, Subject("tool", "Bash", {"command": each})).answer != "allow"]
-    assert left == []
+    assert [command for command in commands if not _is_allowed(policy, command)] == []
 
 
 # What an agent may try, one after the other; what is allowed is done. SECRET is the file beside the folder.
@@ -297,7 +312,7 @@ def test_what_is_allowed_of_an_attack_harms_nothing(folder: HostileFolder, polic
     folder.out.mkdir()
     for line in ATTEMPTS[name].strip().splitlines():
         command = line.strip().replace("SECRET", "../outside/secret.txt")
-        if decide(policy, Subject("tool", "Bash", {"command": command})).answer == "allow":
+        if _is_allowed(policy, command):
             ran = folder.run(command, shell="bash")
             known = [f"/{each}" for each in _PROGRAMS]
             ran.started = [each for each in ran.started if not each.endswith(tuple(known))]
@@ -335,21 +350,25 @@ def _drawn(rows: list[ProgramRow], random: random.Random) -> list[str]:
 
 def test_drawn_commands_that_are_allowed_harm_nothing(folder: HostileFolder, policy: Policy) -> None:
     draws, rows = random.Random(49), [*ROWS.values()]
-    left = 2_400 if ALL_CELLS else 75
-    while left:
+    commands: list[str] = []
+    while len(commands) < (2_400 if ALL_CELLS else 75):
         command = shlex.join(_drawn(rows, draws))
-        if decide(policy, Subject("tool", "Bash", {"command": command})).answer != "allow":
-            continue
-        left -= 1
-        if not shutil.which(shlex.split(command)[0], path=folder.env["PATH"]):
-            continue  # it is drawn all the same, so that each machine draws the same
-        shutil.rmtree(folder.out)
-        (folder.out / "sub").mkdir(parents=True)
-        (folder.out / "x").write_text("x\n")
-        ran = folder.run(command, shell="bash")
-        ran.started = [each for each in ran.started if Path(each).name not in _PROGRAMS]
-        assert ran.harm == {}, command
+        if _is_allowed(policy, command):
+            commands.append(command)  # also where it is missing here, so that each machine draws the same
+    there = [command for command in commands if shutil.which(shlex.split(command)[0], path=folder.env["PATH"])]
+    writing = [command for command in there if ROWS.get(command.split()[0], ROWS["cat"]).rule == "write"]
+    reading = [command for command in there if command not in writing]
+    for some in ("\n".join(reading[start : start + 40]) for start in range(0, len(reading), 40)):
+        writing += [some] if not _harm(folder, some) else some.split("\n")
+    assert {command: harm for command in writing if (harm := _harm(folder, command))} == {}
     assert not (folder.root / "caught").exists()
+
+
+def _harm(folder: HostileFolder, command: str) -> dict[str, object]:
+    _renew(folder)
+    ran = folder.run(command, shell="bash")
+    ran.started = [each for each in ran.started if Path(each).name not in _PROGRAMS]
+    return ran.harm
 
 
 # Words.
@@ -419,14 +438,13 @@ def _that_run(chain: Chain) -> list[tuple[str, ...]]:
     """Return the commands of a chain that run, by how those before them end: p1 fails."""
     ran: list[tuple[str, ...]] = []
     has_failed, runs = False, True
-    for place, command in enumerate(chain.commands):
-        if command.join != "|":
-            runs = command.join not in ("&&", "||") or has_failed is (command.join == "||")
+    for words, join, joins_next in zip(chain.commands, ("", *chain.joins), (*chain.joins, ""), strict=True):
+        if join != "|":
+            runs = join not in ("&&", "||") or has_failed is (join == "||")
         if runs:
-            ran.append(command.words)
-        is_last = place + 1 == len(chain.commands) or chain.commands[place + 1].join != "|"
-        if runs and is_last:
-            has_failed = command.words[0] == "p1"
+            ran.append(words)
+        if runs and joins_next != "|":
+            has_failed = words[0] == "p1"
     return sorted(ran)
 
 
@@ -438,9 +456,9 @@ def test_the_words_of_a_command_are_those_that_shells_see(tmp_path: Path, shell:
     program = tmp_path / "bin/p0"
     subprocess.run(("cc", "-o", program, tmp_path / "words.c"), check=True)
     os.link(program, tmp_path / "bin/p1")
-    drawer, words = _Drawer(2026), tmp_path / "words"
+    drawer, seen = _Drawer(2026), tmp_path / "words"
     left = 10_000 if ALL_CELLS else 300
-    env = {"PATH": str(tmp_path / "bin"), "WORDS": str(words), "HOME": "/home/x", "LC_ALL": "C.UTF-8"}
+    env = {"PATH": str(tmp_path / "bin"), "WORDS": str(seen), "HOME": "/home/x", "LC_ALL": "C.UTF-8"}
     executable = str(shutil.which(shell))
     while left:
         text = drawer.text()
@@ -448,10 +466,10 @@ def test_the_words_of_a_command_are_those_that_shells_see(tmp_path: Path, shell:
             chain = chain_of(text)
         except Unreadable:
             continue
-        if not all(re.fullmatch("p[01]", command.words[0]) for command in chain.commands):
+        if not all(re.fullmatch("p[01]", words[0]) for words in chain.commands):
             continue
         left -= 1
-        words.write_bytes(b"")
+        seen.write_bytes(b"")
         subprocess.run((executable, "-c", text), cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True)
-        seen = [tuple(each.decode().split("\0")) for each in words.read_bytes().split(b"\0\x01\0")[:-1]]
-        assert sorted(seen) == _that_run(chain), text
+        ran = [tuple(each.decode().split("\0")) for each in seen.read_bytes().split(b"\0\x01\0")[:-1]]
+        assert sorted(ran) == _that_run(chain), text

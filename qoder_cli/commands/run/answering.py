@@ -22,18 +22,28 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import span
 from qoder_cli.base.words import few, shortened
 from qoder_cli.commands.target import TypedSession
+from qoder_cli.fleet.wait import wait_for
 from qoder_cli.input.prompt import interrupted_with
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.visible import quoted, visible
-from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import observer_of, turn_observer
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, look
-from qoder_cli.sessions.deciding import decided, show_context
 from qoder_cli.sessions.log import Events, Log
 from qoder_cli.sessions.numbering import check, resolved
-from qoder_cli.sessions.question import HIDDEN, TO_READ_IT, TOO_LONG, ask, hides_secret, is_too_long, named, show_call
+from qoder_cli.sessions.question import (
+    HIDDEN,
+    TO_READ_IT,
+    TOO_LONG,
+    ask,
+    decided,
+    hides_secret,
+    is_too_long,
+    named,
+    show_call,
+    show_context,
+)
 from qoder_cli.sessions.state import session_of, session_taking_messages
 from qoder_cli.sessions.story import events_so_far, keys
 

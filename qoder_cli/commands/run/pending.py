@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NeedsAnswer, NoResponse, NotFound, UsageError, exclude
@@ -19,13 +19,14 @@ from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
 from qoder_cli.sessions.asks import COLUMNS, FIRST, MOST_DRAWN, Asked, Call, PendingCall, look
-from qoder_cli.sessions.numbering import how_to_decide, shows_numbers, to_show
+from qoder_cli.sessions.numbering import how_to_decide, numbers_of, shows_numbers
 from qoder_cli.sessions.question import HIDDEN, hides_secret
 from qoder_cli.sessions.question import named as named_call
 from qoder_cli.sessions.state import names_agents, session_of
 
 if TYPE_CHECKING:
     from qoder_cli.commands.target import TypedSession
+    from qoder_cli.policy.deciding import Verdict
     from qoder_cli.policy.rules import Policy
 
 GIVE_UP_AFTER = 8  # sessions that could not be read; the rest would fail too
@@ -95,12 +96,8 @@ def _show(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
     drawn: list[PendingCall] = []  # on a terminal all at once: its columns are made for all of them
     with rows:
         try:
-            for batch in _waiting_calls(app, words, since):
-                calls = to_show(app, batch)
-                if policy is not None:
-                    from qoder_cli.sessions.by_policy import with_verdicts
-
-                    calls = with_verdicts(app, policy, calls)
+            for waiting in _waiting(app, words, since):
+                calls = _calls_of(app, waiting, policy)
                 shown += calls
                 if app.output.is_drawn:
                     drawn += calls
@@ -117,7 +114,15 @@ def _show(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
     return bool(shown)
 
 
-def _waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[PendingCall]]:
+class _Waiting(NamedTuple):
+    """What waits in a session, as it was read, and how that was named."""
+
+    target: "TypedSession"
+    asked: Asked
+    session: Raw
+
+
+def _waiting(app: App, words: Sequence[str], since: str) -> Iterator[_Waiting]:
     """Yield what waits, read now, in the runs and sessions typed; without any, wherever it does. Raises QoderError."""
     from qoder_cli.commands.target import target_of
 
@@ -126,26 +131,39 @@ def _waiting_calls(app: App, words: Sequence[str], since: str) -> Iterator[list[
         return
     for target in [target_of(word, app) for word in words]:
         session = session_of(app, target.session_id)
-        yield _waiting_in(app, target, look(app.client, target.session_id), session)
+        asked = look(app.client, target.session_id)
+        asked.refuse_unclear(app.progress)
+        yield _Waiting(target, asked, session)
 
 
-def _waiting_in(app: App, target: "TypedSession", asked: Asked, session: Raw) -> list[PendingCall]:
-    """Return the waiting calls of a session, each with the commands that answer it. Raises NoResponse if unclear.
+def _calls_of(app: App, waiting: _Waiting, policy: "Policy | None") -> list[PendingCall]:
+    """Return the waiting calls of a session, each with the commands that answer it, and what a policy says of it.
 
     The run of the session and the name of its deployment are those that this machine has seen.
     """
-    asked.refuse_unclear(app.progress)
+    target, asked, session = waiting
+    verdicts: dict[str, Verdict] = {}
+    if policy is not None:
+        from qoder_cli.sessions.by_policy import UNREAD, judged
+
+        verdicts = dict.fromkeys(asked.unreadable, UNREAD)
+        verdicts |= {judgement.call.id: judgement.verdict for judgement in judged(app, policy, asked, session)}
     run_id = target.run.id if target.run else app.seen_names.run_of(target.session_id)
     name = app.seen_names.name_of(text(session.get("deployment_id")))
-    pending = [
-        PendingCall(call.id, session, call, run_id, _commands(app, target, call), number, name)
-        for number, call in enumerate(asked.calls, 1)
+    numbers = numbers_of(app, asked)
+    calls: list[tuple[str, Call | None]] = [
+        *((call.id, call) for call in asked.calls),
+        *((id, None) for id in asked.unreadable),
     ]
-    unread = [PendingCall(id, session, None, run_id, deployment_name=name) for id in asked.unreadable]
-    return pending + unread
+    return [
+        PendingCall(id, session, call, run_id, _commands(app, target, call), numbers.get(id), name, verdicts.get(id))
+        for id, call in calls
+    ]
 
 
-def _commands(app: App, target: "TypedSession", call: Call) -> dict[str, list[str]]:
+def _commands(app: App, target: "TypedSession", call: Call | None) -> dict[str, list[str]]:
+    if call is None:
+        return {}
     if call.kind == "custom":
         return {"answer": target.command(app, "answer", call.id, "--with", "-")}
     shown = ("--input-sha256", call.sha256, "--yes")
@@ -160,7 +178,7 @@ def _warn_of_hidden(app: App, calls: Sequence[PendingCall]) -> None:
             app.progress.warn(f"{named_call(call.id)} {HIDDEN}")
 
 
-def _everywhere(app: App, since: str) -> Iterator[list[PendingCall]]:
+def _everywhere(app: App, since: str) -> Iterator[_Waiting]:
     """Yield what waits in the sessions created `since`. Raises ApiError.
 
     Also in those at work, for a sub-agent may ask. A session that cannot be read is a warning, and an error at the end.
@@ -172,27 +190,28 @@ def _everywhere(app: App, since: str) -> Iterator[list[PendingCall]]:
     start, pages = app.by_server_clock(lambda: _pages_of_open(app, since))
     looked, failures = 0, list[ApiError]()
 
-    def read(session: Raw) -> list[PendingCall] | ApiError:
+    def read(session: Raw) -> _Waiting | ApiError:
         id = str(session["id"])
         try:
             asked = look(app.client, id, threads=names_agents(session))
-            return _waiting_in(app, TypedSession(id), asked, session)
+            asked.refuse_unclear(app.progress)
         except ApiError as error:
             return error
+        return _Waiting(TypedSession(id), asked, session)
 
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'session')}", leaving="nothing is changed"):
-        for pending in in_order(read, _open_sessions(pages, start)):
+        for waiting in in_order(read, _open_sessions(pages, start)):
             looked += 1
             app.progress.beat()
-            if isinstance(pending, NotFound) and pending.enveloped:
+            if isinstance(waiting, NotFound) and waiting.enveloped:
                 continue  # deleted meanwhile
-            if isinstance(pending, ApiError):
-                failures.append(pending)
+            if isinstance(waiting, ApiError):
+                failures.append(waiting)
                 if len(failures) >= GIVE_UP_AFTER:
-                    raise pending
-            elif pending:
+                    raise waiting
+            elif waiting.asked.waiting:
                 with app.progress.aside():
-                    yield pending
+                    yield waiting
     app.progress.note(f"looked at {counted(looked, 'session')} created since {utc_text(start)}")
     if failures:
         app.progress.warn(f"{counted(len(failures), 'session')} could not be read")
