@@ -185,7 +185,12 @@ def test_notify_of_a_hostile_output_steers_no_terminal(qoder: Qoder, world: Worl
 TROUBLE: dict[str, tuple[BaseException, str, int, str]] = {
     "a signal": (Signalled(signal.SIGTERM), "dep_demo", 0, "completed"),
     "a bug": (RuntimeError("oops"), "dep_demo", 0, "completed"),
-    "a signal at an ask, which ends the wait": (Signalled(signal.SIGTERM), "dep_ask --on-ask wait", 143, "running"),
+    "a signal at an ask, which ends the wait": (
+        Signalled(signal.SIGTERM),
+        "dep_ask --on-ask wait --timeout 10m",
+        143,
+        "running",
+    ),
 }
 
 
