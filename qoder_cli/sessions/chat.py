@@ -32,10 +32,10 @@ from qoder_cli.input.editor import Editor, Leave
 from qoder_cli.sessions.answers import Delivery, interruption, message
 from qoder_cli.sessions.asks import CALL_KINDS, Asked, look
 from qoder_cli.sessions.log import LAGGING, LONGEST_PAUSE, LONGEST_SILENCE, Events, Log, message_text
-from qoder_cli.sessions.page import ChatPage
 from qoder_cli.sessions.question import prompted
 from qoder_cli.sessions.state import session_taking_messages
 from qoder_cli.sessions.stream import SILENT, Feed, News, polled_instead
+from qoder_cli.sessions.transcript import ChatPage
 
 QUIET = 20.0  # seconds without an event, then ask if the agent still works
 SHOWN_BEFORE = 20  # earlier events

@@ -181,31 +181,32 @@ def test_notify_of_a_hostile_output_steers_no_terminal(qoder: Qoder, world: Worl
     assert "\x1b" not in ran.err
 
 
-TROUBLE: dict[str, BaseException] = {"signal": Signalled(signal.SIGTERM), "bug": RuntimeError("oops")}
+# What happens while the command is told; the line, the exit code and the status that is printed.
+TROUBLE: dict[str, tuple[BaseException, str, int, str]] = {
+    "a signal": (Signalled(signal.SIGTERM), "dep_demo", 0, "completed"),
+    "a bug": (RuntimeError("oops"), "dep_demo", 0, "completed"),
+    "a signal at an ask, which ends the wait": (
+        Signalled(signal.SIGTERM),
+        "dep_ask --on-ask wait --timeout 10m",
+        143,
+        "running",
+    ),
+}
 
 
-@pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.parametrize("name", TROUBLE)
 def test_notify_changes_no_exit_code_whatever_happens_meanwhile(
-    qoder: Qoder, world: World, notes: Notes, monkeypatch: pytest.MonkeyPatch, trouble: str
+    qoder: Qoder, world: World, notes: Notes, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    trouble, line, code, status = TROUBLE[name]
+
     def raises(self: Any, **_: Any) -> Any:
-        raise TROUBLE[trouble]
+        raise trouble
 
     monkeypatch.setattr("subprocess.Popen.communicate", raises)
-    ran = qoder(*RUN, "dep_demo", "--wait", "--json", "--notify", notes.command)
-    assert (ran.code, ran.json["status"]) == (0, "completed")
-    assert ("warning: --notify: RuntimeError: oops" in ran.err) == (trouble == "bug")
-
-
-def test_signal_while_a_command_is_told_of_an_ask_ends_the_wait(
-    qoder: Qoder, world: World, notes: Notes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(self: Any, **_: Any) -> Any:
-        raise Signalled(signal.SIGTERM)
-
-    monkeypatch.setattr("subprocess.Popen.communicate", interrupted)
-    ran = qoder(*RUN, "dep_ask", "--wait", "--on-ask", "wait", "--json", "--notify", notes.command)
-    assert (ran.code, ran.error["run_state"]) == (143, "going")
+    ran = qoder(*RUN, *line.split(), "--wait", "--json", "--notify", notes.command)
+    assert (ran.code, ran.json["status"]) == (code, status)
+    assert ("warning: --notify: RuntimeError: oops" in ran.err) == (name == "a bug")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only there are groups of processes")

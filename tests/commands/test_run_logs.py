@@ -268,7 +268,9 @@ def test_run_logs_says_that_no_event_is_of_the_type_or_the_thread(qoder: Qoder) 
 def test_run_logs_waits_for_the_session_of_a_young_run(qoder: Qoder) -> None:
     young = {**CURRENT, "created_at": "2027-01-15T08:00:00Z"}  # where the fake clock stands
     qoder.wire.on(*RUN, young).on(*EVENTS, GONE, GONE, page(says("Hello.")))
-    assert qoder("run", "logs", "drun_1", "-q").out == "evt_1\n"
+    assert (qoder("run", "logs", "drun_1", "-q").out, qoder.clock.slept) == ("evt_1\n", [1.0, 1.0])
+    qoder.wire.on(*RUN, young).on(*EVENTS, *[(502, "")] * 5)  # no longer than for that of another
+    assert qoder("run", "logs", "drun_1", "-q").code == 7
 
 
 def test_run_logs_remembers_the_run_for_completion(qoder: Qoder) -> None:

@@ -224,14 +224,6 @@ def test_run_logs_follow_goes_on_after_the_last_complete_event(qoder: Qoder, bre
     assert streams.cursors == [LAST, "evt_1", "evt_2"]
 
 
-def test_run_logs_follow_shows_nothing_of_another_session(qoder: Qoder) -> None:
-    others = [frame(message(1, session_id="sess_2")), frame({**ENDED, "id": "evt_x", "session_id": "sess_2"})]
-    ours = message(2, session_id="sess_1")
-    streams = Streams(qoder, [*others, frame(ours)])
-    assert streams.follow() == [ours]
-    assert streams.cursors == [LAST, "evt_2"]
-
-
 PAUSES: dict[str, tuple[list[Any], float, list[int]]] = {
     # What the connections meet, the seconds that pass before each chunk, and the pauses between them.
     "5, 15 and 45 s": ([(503, {})] * 5, 0, [5, 15, 45, 45, 45]),
@@ -310,6 +302,7 @@ def test_run_logs_follow_reads_the_list_where_an_event_is_too_long(qoder: Qoder)
 
 PING = frame("{}", kind="ping", id="evt_9")
 PREVIEW = {"type": "event_start", "event": {"id": "evt_1", "type": "agent.message"}}
+OURS = message(2, session_id="sess_1")
 BIG = message(1, content=[{"type": "text", "text": "é" * 500_000}])
 # What a stream says, the events in it, and the cursor afterwards.
 SAID: dict[str, tuple[bytes, list[Any], str]] = {
@@ -331,6 +324,7 @@ SAID: dict[str, tuple[bytes, list[Any], str]] = {
     "no UTF-8": (frame('{"id": "evt_1", "n": "X"}').replace(b"X", b"\xff"), [{"id": "evt_1", "n": "\ufffd"}], "evt_1"),
     "our token": (frame(message(1, text=f"Bearer {TOKEN}")), [message(1, text="Bearer [redacted]")], "evt_1"),
     "1 MB": (frame(BIG), [BIG], "evt_1"),
+    "another session": (frame(message(1, session_id="sess_2")) + frame(OURS), [OURS], "evt_2"),
     "an id that no header can carry": (frame(message(1)) + frame({"id": "é"}), [message(1), {"id": "é"}], "evt_1"),
     "an id with a header in it": (frame({"id": "e\r\nX-Evil: 1"}), [{"id": "e\r\nX-Evil: 1"}], LAST),
 }

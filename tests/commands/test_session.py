@@ -20,7 +20,7 @@ from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from qoder_cli.sessions.asks import Asked
 from qoder_cli.sessions.chat import Activity, Chat
-from qoder_cli.sessions.page import ChatPage
+from qoder_cli.sessions.transcript import ChatPage
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
 from tests.support.things import Things, each_row, refusal

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.base.errors import ApiError, NotFound, Rejected, Unavailable
+from qoder_cli.base.errors import ApiError, Rejected, Unavailable
 from qoder_cli.base.outcome import event_key
 from qoder_cli.sessions.log import Log, dated
 from qoder_cli.sessions.story import Story, read_story, turn_story
@@ -178,16 +178,6 @@ def test_run_logs_follow_reads_all_again_where_its_cursor_is_refused(
         list(log.on())
     assert [event for new in log.on() for event in new] == []
     assert listed.asked[-2:] == [asked, "page 1"]
-
-
-@pytest.mark.parametrize(("error", "slept"), [(NotFound("No such session."), [1.0, 1.0]), (BUSY, [])])
-def test_session_send_has_patience_only_where_its_session_is_not_found(error: ApiError, slept: list[float]) -> None:
-    listed = Listed(asc=[error, error.about("still"), events("0 runs")])
-    try:
-        assert list(listed.log(patience=30.0).whole()) == [events("0 runs")]
-    except Unavailable:
-        assert error is BUSY
-    assert listed.clock.slept == slept
 
 
 @pytest.mark.parametrize(
