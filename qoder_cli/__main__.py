@@ -60,9 +60,7 @@ def _broke_down(failure: Exception, app: Any) -> int:
     signals.begin_last_words()
     error = broken_down(failure)
     with suppress(Exception):
-        error = broken_down(failure, app.tracked.run_ids)
-        if app.tracked.run_ids:
-            error = error.with_(next=app.wait_again(*app.tracked.run_ids))
+        error = app.broken_down(failure)
     with suppress(Exception):
         if app.tracked.run and app.output.is_json and not app.out.has_written:
             app.print_run(app.tracked.run)

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from qoder_cli.base.errors import InternalError, QoderError
+from qoder_cli.base.errors import InternalError, QoderError, broken_down
 from qoder_cli.base.ids import noun, with_version
 from qoder_cli.base.model import text
 from qoder_cli.base.times import CLOCK_AHEAD, Clock, parse_when, utc_text
@@ -294,6 +294,14 @@ class App:
         with suppress(Exception):  # the token may have been typed by mistake; the settings may be what is wrong
             self.keep_secrets(resolve(self.flags, self.env).token)
         write_error(error, self.err, self.flags.output)
+
+    def broken_down(self, failure: BaseException) -> InternalError:
+        """Return the error for an exception that nobody expected, with what waits for the runs that may go on."""
+        runs = self.tracked.run_ids
+        error = broken_down(failure, runs)
+        if runs:
+            return error.with_(next=self.wait_again(*runs))
+        return error
 
     def close(self) -> None:
         if "client" in self.__dict__:

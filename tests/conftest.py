@@ -3,14 +3,13 @@
 import gc
 import io
 import itertools
-import json
 import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.internal.conjecture import engine, providers
 from hypothesis.internal.constants_ast import Constants
 
-from qoder_cli.app import App
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
-from tests.support import printed
+from qoder_cli.local import store
+from tests.support import printed, stored
 from tests.support.cells import ALL_CELLS, MORE, played
+from tests.support.typed import TOKEN, Ran, typed
 from tests.support.wire import FakeClock, Wire
+
+__all__ = ["TOKEN", "Qoder", "Ran", "examples"]
 
 # The suite is short, and draws the same each time, so that it fails for what was changed alone. What else there is to
 # find, `--hypothesis-profile=thorough` looks for. A busy machine is no failure.
@@ -61,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # with it whatever is started compiles all anew
     _write_into_memory()
     _ignore_no_signal()
+    vars(store).update(_connect=stored.connect_to_a_copy)
 
 
 def _write_into_memory() -> None:
@@ -147,6 +148,13 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_runtest_teardown() -> None:
+    """Leave no process behind that a test has not seen to its end, because it failed."""
+    if processes := sys.modules.get("tests.support.processes"):
+        for going in [*processes.Going.alive]:
+            going.kill()
+
+
 def pytest_unconfigure() -> None:
     """Look for garbage once more, not five times, for what it complains of as it goes."""
     gc.collect()
@@ -167,35 +175,6 @@ def _starts_processes(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and not {"Shell", "press_tab", "subprocess"}.isdisjoint(vars(item.module))
 
 
-TOKEN = "pt-planted-0123456789abcdef"
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Standard output, which must be exactly one JSON document."""
-        assert self.out.endswith("\n")
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> dict[str, Any]:
-        """The error that ends stderr with JSON output."""
-        last = self.err.splitlines()[-1]
-        error: dict[str, Any] = json.loads(last)["error"]
-        assert error["exit_code"] in (self.code, 128 - self.code)  # a process that a signal killed has a negative code
-        return error
-
-    @property
-    def errors(self) -> list[str]:
-        """The error lines on stderr."""
-        return [line for line in self.err.splitlines() if line.startswith("error:")]
-
-
 class Qoder:
     """Runs the real `main` in process, against a fake wire, on a clock that the test owns."""
 
@@ -210,20 +189,19 @@ class Qoder:
         self.terminal = False
 
     def __call__(self, *words: str) -> Ran:
-        out, err = self.out or io.BytesIO(), self.err or io.BytesIO()
-        app = App(
-            env=self.env,
-            out=Screen(out, is_terminal=self.terminal),
-            err=Screen(err),
-            stdin=io.StringIO(self.stdin) if isinstance(self.stdin, str) else self.stdin,
+        ran = typed(
+            words,
+            self.env,
             clock=self.clock,
             transport=self.transport,
+            stdin=self.stdin,
+            terminals=(self.terminal, False),
+            out=self.out,
+            err=self.err,
         )
-        code = main(list(words), app)
-        ran = Ran(code, out.getvalue().decode(), err.getvalue().decode())
         assert TOKEN not in ran.out + ran.err
         assert "Traceback" not in ran.err
-        printed.check(app, words, code, ran.out, ran.err)
+        printed.check(ran, words)
         return ran
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import cache
-from itertools import islice
+from functools import cache, lru_cache
+from itertools import islice, takewhile
+from math import inf
 from typing import Any
 
 from qoder_cli.base.model import text
@@ -88,8 +89,8 @@ def parse(expression: str) -> Cron:
         raise ValueError(f"{fields[0]} is not supported; use {longhand}")
     if len(fields) != len(_FIELDS):
         raise ValueError(f"expected 5 fields (minute hour day month weekday), got {len(fields)}")
-    parts = [[_checked(part, place) for part in each.split(",")] for place, each in enumerate(fields)]
-    text = " ".join(map(",".join, parts))
+    parts = [",".join(_checked(part, place) for part in each.split(",")) for place, each in enumerate(fields)]
+    text = " ".join(",".join(dict.fromkeys(part.split(","))) for part in parts)
     try:
         return _read(text)
     except CronSimError:  # each part can be: it is a day that none of the months has
@@ -136,7 +137,10 @@ def _checked(part: str, place: int) -> str:
         last = high
     if first > last:
         raise ValueError(f"{invalid}; a range goes from low to high)")
-    return ",".join(map(str, range(first, last + 1, step)))
+    numbers_of_days = range(first, last + 1, step)
+    if names == _WEEKDAYS:
+        return ",".join(str(day % 7) for day in numbers_of_days)
+    return ",".join(map(str, numbers_of_days))
 
 
 def zone(name: str) -> tzinfo:
@@ -151,9 +155,15 @@ def zone(name: str) -> tzinfo:
         raise ValueError(f"unknown time zone {name!r}") from error
 
 
-def upcoming(expression: str, timezone: str, *, after: float, count: int = 5) -> list[float]:
-    """Return the next `count` unix times after `after`. Raises ValueError."""
-    return list(islice(parse(expression).fires(after=after, zone=zone(timezone)), count))
+def upcoming(schedule: Mapping[str, Any], *, after: float, until: float = inf, count: int = 5) -> tuple[float, ...]:
+    """Return when a deployment's schedule fires, in unix seconds, `count` times at most. Raises ValueError."""
+    return _walked(text(schedule.get("expression")) or "", text(schedule.get("timezone")) or "", after, until, count)
+
+
+@lru_cache(512)  # many deployments have the same schedule
+def _walked(expression: str, timezone: str, after: float, until: float, count: int) -> tuple[float, ...]:
+    walk = parse(expression).fires(after=after, zone=zone(timezone))
+    return tuple(islice(takewhile(lambda at: at <= until, walk), count))
 
 
 def in_words(expression: str) -> str:
@@ -163,14 +173,14 @@ def in_words(expression: str) -> str:
     meaning = parse(expression)
     if not meaning.days:
         return "never: no such day exists"
-    spelled = meaning.text
+    spellings = [meaning.text]
     with suppress(CronSimError):
         if _read(expression.upper()) == meaning:  # ranges as they were typed are shorter
-            spelled = expression.upper()
+            spellings.append(expression.upper())
     if meaning.either_day and (len(meaning.days) == 31 or len(meaning.weekdays) == 7):
-        minute, hour, _, month, _ = spelled.split()
-        spelled = f"{minute} {hour} * {month} *"  # one of the two fields takes every day
-    words = CronSim(spelled, datetime.min).explain()
+        fields = map(str.split, spellings)  # one of the two fields takes every day
+        spellings = [f"{minute} {hour} * {month} *" for minute, hour, _, month, _ in fields]
+    words = min((CronSim(spelling, datetime.min).explain() for spelling in spellings), key=len)
     return words[0].lower() + words[1:]
 
 
@@ -196,7 +206,6 @@ def next_fires(schedule: Mapping[str, Any], *, now: float, count: int = 5) -> li
     if isinstance(fires, list):
         return [fire for fire in fires if text(fire)][:count]
     try:
-        moments = upcoming(str(schedule.get("expression")), str(schedule.get("timezone")), after=now, count=count)
+        return list(map(utc_text, upcoming(schedule, after=now, count=count)))
     except ValueError:
         return []
-    return list(map(utc_text, moments))

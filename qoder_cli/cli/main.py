@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise, takewhile
@@ -16,18 +16,16 @@ from typer.core import TyperCommand, TyperGroup
 from qoder_cli import __version__
 from qoder_cli.app import App
 from qoder_cli.base import signals
-from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError, broken_down
+from qoder_cli.base.errors import Exit, QoderError, ReaderGone, Signalled, UsageError
 from qoder_cli.cli.options import (
     DEFAULT_VALUES,
     EXPLAINED,
     EXPLAINED_IN,
     GROUPS,
     HiddenCommand,
-    Later,
-    complete_ids,
     everywhere,
     named_at,
-    refuse_tokens,
+    read_words,
     require_allowed,
     require_page,
     show_help,
@@ -102,8 +100,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         left = _parse(self, super().parse_args, ctx, args)
-        refuse_tokens(ctx)
-        complete_ids(ctx)
+        read_words(ctx)
         return left
 
     def invoke(self, ctx: Any) -> Any:
@@ -360,10 +357,14 @@ def _summary(command: Any) -> str:
     return (function_of(command).__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def function_of(command: Callable[..., Any] | HiddenCommand | Later | str) -> Callable[..., Any]:
-    """Return a command's function; one named as `module:function` is imported now."""
-    if isinstance(command, HiddenCommand | Later):
+@cache
+def function_of(command: Callable[..., Any] | HiddenCommand | str) -> Callable[..., Any]:
+    """Return a command's function: one named as `module:function` is imported now, a `partial` makes it now."""
+    if isinstance(command, HiddenCommand):
         return function_of(command.command)
+    if isinstance(command, partial):
+        made: Callable[..., Any] = command()
+        return made
     if isinstance(command, str):
         return named_at(command)
     return command
@@ -493,11 +494,7 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
         from traceback import format_exception
 
         app.err.print("".join(format_exception(failure)))
-    runs = app.tracked.run_ids
-    error = broken_down(failure, runs)
-    if runs:
-        return error.with_(next=app.wait_again(*runs))
-    return error
+    return app.broken_down(failure)
 
 
 def _last_words(signalled: Signalled, app: App) -> QoderError:

@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from functools import cached_property
 from importlib import import_module
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
@@ -82,19 +81,8 @@ def declared(command: Callable[..., Any], doc: str, parameters: Iterable[tuple[s
 class HiddenCommand:
     """A command for programs, not people: it works, but no list shows it."""
 
-    def __init__(self, command: "Callable[..., Any] | Later") -> None:
+    def __init__(self, command: Callable[..., Any]) -> None:
         self.command = command
-
-
-class Later:
-    """A command that is made when it is typed, or when its help is shown."""
-
-    def __init__(self, make: Callable[..., Callable[..., Any]], *given: Any) -> None:
-        self._make, self._given = make, given
-
-    @cached_property
-    def command(self) -> Callable[..., Any]:
-        return self._make(*self._given)
 
 
 def named_at(name: str) -> Callable[..., Any]:
@@ -158,17 +146,19 @@ def several(name: str, metavar: str, help: str, offered: Any = None) -> Any:
 _DEPLOYMENTS, _RUNS = _offered("deployments"), _offered("runs")
 ONE_DEPLOYMENT = argument("DEPLOYMENT", "Id (dep_…) or exact name.", _DEPLOYMENTS)
 DEPLOYMENTS = argument("DEPLOYMENT...", "Ids (dep_…) or exact names; - reads stdin.", _DEPLOYMENTS)
-_ONE = ("RUN", "drun_…, sess_…, last or DEPLOYMENT@last.", _RUNS)
-_MANY = ("RUN...", "Run ids, last or DEPLOYMENT@last; - reads stdin.", _RUNS)
-ONE_RUN, RUN_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
-RUNS, RUNS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
-_ONE = ("SESSION", "sess_…, drun_…, last or DEPLOYMENT@last.", _RUNS)
-_MANY = ("SESSION...", "Session or run ids, last or DEPLOYMENT@last; - reads stdin.", _RUNS)
-ONE_SESSION, SESSION_OR_LAST = argument(*_ONE), argument(*_ONE, default=None)
-SESSIONS, SESSIONS_OR_LAST = argument(*_MANY), argument(*_MANY, default=None)
-OF_RUNS, OF_SESSIONS = (
-    (ONE_RUN, RUN_OR_LAST, RUNS, RUNS_OR_LAST),
-    (ONE_SESSION, SESSION_OR_LAST, SESSIONS, SESSIONS_OR_LAST),
+
+
+def _of(metavar: str, one: str, several: str) -> tuple[Any, Any, Any, Any]:
+    """Return the arguments for one run or session, for one or `last`, and the same for several."""
+    one, several = f"{one}, last or DEPLOYMENT@last.", f"{several} ids, last or DEPLOYMENT@last; - reads stdin."
+    typed = [(metavar, one, _RUNS), (f"{metavar}...", several, _RUNS)]
+    (one_needed, one_or_last), (needed, or_last) = ((argument(*each), argument(*each, default=None)) for each in typed)
+    return one_needed, one_or_last, needed, or_last
+
+
+ONE_RUN, RUN_OR_LAST, RUNS, RUNS_OR_LAST = OF_RUNS = _of("RUN", "drun_…, sess_…", "Run")
+ONE_SESSION, SESSION_OR_LAST, SESSIONS, SESSIONS_OR_LAST = OF_SESSIONS = _of(
+    "SESSION", "sess_…, drun_…", "Session or run"
 )
 ARGUMENTS = {"deployments": (ONE_DEPLOYMENT, DEPLOYMENTS), "sessions": (ONE_SESSION, SESSIONS)}  # for one, for several
 AGENT = option("--agent", "AGENT", "Agent id or name; @3 behind it pins version 3.", _offered("agents"))
@@ -240,9 +230,9 @@ def wanted_of(
 
         check_command(app, notify)
     limits = read_limits(wait=wait, timeout=timeout, interval=interval)
-    app.flags.wait_options = words_to_wait(
-        result=result, require_satisfied=require_satisfied, on_ask=on_ask, policy=policy, notify=notify
-    )
+    if on_ask == "stop":  # as it is without the option
+        given["--on-ask"] = None
+    app.flags.wait_options = written({"--result": result, **given})
     asked, rules = when_asked(app, on_ask, policy, follow=follow, several=several)
     if wait:
         return Wanted(limits, follow, require_satisfied, result, asked, rules)
@@ -299,76 +289,58 @@ def one_named(word: str, app: App) -> str:
 
 def _report_to_ci(ctx: typer.Context, value: bool) -> None:
     if value:
-        from qoder_cli.cli.ci import reporting
+        from qoder_cli.cli.ci import Ci
 
-        ctx.find_root().with_resource(reporting(ctx.obj))  # around all that the command does, and its output
+        ctx.find_root().with_resource(Ci(ctx.obj))  # around all that the command does, and its output
 
 
-_CI = "Report ids and status to GitHub or GitLab."
+_CI = "Report ids and status to GitHub Actions."
 # Read before the options that may hold a mistake, so that it reports that too.
 CI = typer.Option(False, "--ci", help=_CI, callback=_report_to_ci, is_eager=True, expose_value=False)
 
 
-def words_to_wait(
-    *,
-    result: bool = False,
-    require_satisfied: bool = False,
-    on_ask: str | None = None,
-    policy: str | None = None,
-    notify: str | None = None,
-) -> tuple[str, ...]:
-    """Return the options that a command to resume this wait needs."""
-    words = ["--result"] if result else []
-    if require_satisfied:
-        words.append("--require-satisfied")
-    if on_ask and on_ask != "stop":
-        words += written("--on-ask", on_ask)
-    if policy:
-        words += written("--policy", policy)
-    if notify:
-        words += written("--notify", notify)
-    return tuple(words)
-
-
 def options_typed(ctx: typer.Context, *, without: Collection[str] = ()) -> list[str]:
     """Return the typed options as words; `without` are parameters."""
-    words: list[str] = []
+    given: dict[str, Any] = {}
     for param in ctx.command.params:
         value = ctx.params.get(str(param.name))
-        if param.param_type_name != "option" or param.name in without or value in (None, (), [], param.default):
-            continue
-        for word in value if isinstance(value, list | tuple) else [value]:
-            if word is True:
-                words.append(param.opts[0])
-            else:
-                words += written(param.opts[0], str(word))
-    return words
+        if param.param_type_name == "option" and param.name not in without and value != param.default:
+            given[param.opts[0]] = value
+    return written(given)
 
 
 # Parameters that may hold a token: what an agent reads, a shell runs or a raw request has, and variables; `config set`
 # says itself what becomes of one.
 _FOR_TOKENS = frozenset(("because", "command", "form", "header", "instructions", "json_fields", "message", "reply"))
 _FOR_TOKENS |= {"outcome", "rubric", "setup", "system", "text_fields", "value", "variables"}
+_TEXTS = _FOR_TOKENS | {"description", "name", "title"}  # parameters that are no ids
 _PATHS = frozenset(("add", "file", "files", "input", "more_files", "output_dir", "path", "paths", "policy"))
 
 
-def refuse_tokens(ctx: Any) -> None:
-    """Raise UsageError, never repeating it, for a token that was typed where something else belongs."""
+def read_words(ctx: Any) -> None:
+    """Refuse a token that was typed where something else belongs, and put the whole id in place of each that was typed
+    with the `…` of a table. Raises UsageError, which never repeats a token.
+    """
+    if ctx.resilient_parsing:
+        return
+    app: App = ctx.obj
+    app.flags.yes = bool(ctx.params.get("yes"))
     for param in ctx.command.params:
-        if param.name in _FOR_TOKENS or ctx.resilient_parsing:
-            continue
         value = ctx.params.get(param.name)
         words = value if isinstance(value, list | tuple) else [value]
-        for word in words:
-            is_there = param.name in _PATHS and isinstance(word, str) and os.path.lexists(word)
-            if isinstance(word, str) and names_token(word) and not is_there:
+        texts = [word for word in words if isinstance(word, str)]
+        for word in texts if param.name not in _FOR_TOKENS else ():
+            if names_token(word) and not (param.name in _PATHS and os.path.lexists(word)):
                 called = str(param.metavar).rstrip(".")
                 if param.param_type_name == "option":
                     called = param.opts[0]
-                raise UsageError(
-                    f"{called}: a token was given; nothing was sent",
-                    hint="set QODER_PAT to it, or put it into a vault: qoder vault put",
-                )
+                why = f"{called}: a token was given; nothing was sent"
+                raise UsageError(why, hint="set QODER_PAT to it, or put it into a vault: qoder vault put")
+        if texts and param.name not in _TEXTS:
+            whole = [whole_id(word, app) for word in texts]
+            ctx.params[param.name] = whole
+            if isinstance(value, str):
+                ctx.params[param.name] = whole[0]
 
 
 def require_page(app: App, command: str) -> None:
@@ -400,20 +372,6 @@ def require_allowed(app: App, command: str) -> None:
 
 
 _SHORTENED = re.compile(r"(?P<head>[a-z]+_[\w.~-]+?)(?:…|\.{3})(?P<behind>(?:@\w+)?)", re.ASCII)
-_TEXTS = _FOR_TOKENS | {"description", "name", "title"}  # parameters that are no ids
-
-
-def complete_ids(ctx: Any) -> None:
-    """Put in place of each id that was typed with the `…` of a table the one that was seen. Raises UsageError."""
-    ctx.obj.flags.yes = bool(ctx.params.get("yes"))
-    for param in ctx.command.params:
-        value = ctx.params.get(param.name)
-        if param.name in _TEXTS or ctx.resilient_parsing:
-            continue
-        if isinstance(value, str):
-            ctx.params[param.name] = whole_id(value, ctx.obj)
-        elif isinstance(value, list | tuple):
-            ctx.params[param.name] = [whole_id(word, ctx.obj) for word in value]
 
 
 def whole_id(word: str, app: App) -> str:

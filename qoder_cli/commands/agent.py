@@ -14,8 +14,8 @@ from qoder_cli.base.words import few
 from qoder_cli.cli.options import MODEL, Text, Texts, option, several
 from qoder_cli.commands import editing, generic
 from qoder_cli.help.completion import values
-from qoder_cli.nouns import agents
-from qoder_cli.nouns.agents import TOOLSET, unusable, with_toolsets
+from qoder_cli.nouns import agent as agents
+from qoder_cli.nouns.agent import TOOLSET, unusable, with_toolsets
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.output.listing import LARGEST_PAGE
 

@@ -31,7 +31,7 @@ from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.named import Names, read_named
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of, show
-from qoder_cli.nouns.table import operation, words_of
+from qoder_cli.nouns.table import NOUNS, operation, words_of
 from qoder_cli.output.results import last_words
 
 NAME = option("--name", "NAME", "Name.")
@@ -117,12 +117,10 @@ def body_of(app: App, noun: Noun, verb: str, given: Mapping[str, Any], *plain: s
 
 def budget_of(word: str | None, is_none: bool = False) -> Raw:
     """Return the typed budget as a field. Raises UsageError."""
-    from qoder_cli.commands.deploy.typed import declare_fields
-
     if word is None:
         return {}
     exclude({"--budget": True, "--no-budget": is_none})
-    return dict(declare_fields({"budget": word}).fields)
+    return bodies.declared_by_options(NOUNS["deploy"], {"budget": word}, {"budget": "--budget"}).fields
 
 
 def create(app: App, noun: Noun, body: Raw, making: Making) -> None:

@@ -34,7 +34,7 @@ def export(
     Examples:
       qoder export nightly-report writer -O stack
       qoder export --all -O stack"""
-    from qoder_cli.nouns.files import prepare_folder
+    from qoder_cli.nouns.file import prepare_folder
     from qoder_cli.nouns.lists import ServerLists
     from qoder_cli.stack.export import Exporter, all_things, put_root, thing_named, things_of, write
     from qoder_cli.stack.folder import STACK_NAME

@@ -11,7 +11,7 @@ from qoder_cli.commands import generic
 from qoder_cli.commands.editing import METADATA
 from qoder_cli.commands.generic import change_things, one_argument, things_named
 from qoder_cli.help.completion import values
-from qoder_cli.nouns import files
+from qoder_cli.nouns import file as files
 from qoder_cli.nouns.bodies import pairs
 from qoder_cli.nouns.edits.thing import Target, read
 from qoder_cli.nouns.edits.verbs import Change, changed

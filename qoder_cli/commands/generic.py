@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from textwrap import fill
 from typing import Any, cast
 
@@ -15,7 +16,6 @@ from qoder_cli.base.model import Raw, Resource, text
 from qoder_cli.base.times import CLOCK_AHEAD
 from qoder_cli.cli import options
 from qoder_cli.cli.options import (
-    Later,
     Text,
     Texts,
     argument,
@@ -42,7 +42,7 @@ from qoder_cli.nouns.table import NOUNS, Operation, body_of, operation, parent_o
 from qoder_cli.output.data import Rows
 from qoder_cli.output.listing import ALL, LARGEST_PAGE, LIMIT, WantedRows, page_size, rows_wanted
 
-Command = Callable[..., Any] | options.HiddenCommand | Later
+Command = Callable[..., Any] | options.HiddenCommand
 Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 
 _FOREVER = "This cannot be undone."
@@ -78,18 +78,18 @@ _PLACES = {"session": ["scope.id"], "deployment": ["deployment_id"], "agent": ["
 def commands(words: str, **own: Command) -> dict[str, Command]:
     """Return a noun's commands: those its operations call for, and its own."""
     noun = NOUNS[words]
-    verbs: dict[str, Command] = {"list": Later(list_command, noun)}
+    verbs: dict[str, Command] = {"list": partial(list_command, noun)}
     if operation(noun, "retrieve") or operation(noun, "retrieve_metadata"):
-        verbs["get"] = Later(get_command, noun)
+        verbs["get"] = partial(get_command, noun)
     if noun.help.created:
-        verbs |= {verb: Later(edit_command, noun, verb) for verb in ("create", "update") if operation(noun, verb)}
+        verbs |= {verb: partial(edit_command, noun, verb) for verb in ("create", "update") if operation(noun, verb)}
     verbs |= {verb: own[verb] for verb in ("create", "update") if verb in own}
     if noun.listing.numbered:
-        verbs["versions"] = Later(versions_command, noun)
+        verbs["versions"] = partial(versions_command, noun)
     if noun.help.archived:
-        verbs["archive"] = Later(change_command, noun, "archive")
+        verbs["archive"] = partial(change_command, noun, "archive")
     if noun.help.deleted:
-        verbs["delete"] = Later(change_command, noun, "delete")
+        verbs["delete"] = partial(change_command, noun, "delete")
     return verbs | own
 
 

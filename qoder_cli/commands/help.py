@@ -1,14 +1,17 @@
 """`qoder help`: topics that are made from the code itself, and pages that people wrote."""
 
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import typer
 
+import qoder_cli.help
 from qoder_cli.app import App
-from qoder_cli.base.errors import RANKING, UsageError
+from qoder_cli.base.errors import UsageError
 from qoder_cli.base.ids import nearest
 from qoder_cli.cli.options import Text, Texts, argument, flag, show_help
 from qoder_cli.help import outputs, reference
@@ -18,6 +21,10 @@ from qoder_cli.output.screen import terminal_width
 
 WIDTH = 80  # columns of a text
 WIDEST = 100  # columns of a page: longer lines are hard to read
+_FOLDER = Path(qoder_cli.help.__file__).parent
+_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)  # what tests go by
+_LINK = re.compile(r"\[([^\]]*)\]\((?!https?:)[^)]*\)")  # to another file, which a terminal cannot open
+_STYLES = {"markdown.code": "bold", "markdown.item.number": "none", "markdown.item.bullet": "none"}
 _TOPIC = "A topic or a page (without one they are listed), or a command."
 
 
@@ -69,24 +76,62 @@ def help(
 
 
 def _show_page(app: App, name: str) -> None:
-    from qoder_cli.help import written
-
-    text = written.page(name)
+    text = _page(name)
     if app.output.is_json:
         data: reference.PageData = {"page": name, "text": text}
         app.output.record({}, data=data)
-    elif app.out.is_terminal:
-        app.out.write_exactly(written.rendered(text, width=min(terminal_width(), WIDEST), color=app.out.color))
-    else:
-        app.out.write_exactly(text)
+        return
+    if app.out.is_terminal:
+        text = _rendered(text, width=min(terminal_width(), WIDEST), color=app.out.color)
+    app.out.write_exactly(text)
+
+
+def _page(name: str) -> str:
+    """Return a page as Markdown."""
+    text = (_FOLDER / "pages" / f"{name}.md").read_text("utf-8")
+    return _LINK.sub(r"\1", _COMMENT.sub("", text)).strip() + "\n"
+
+
+def _rendered(text: str, *, width: int, color: bool) -> str:
+    """Return Markdown as lines for a terminal of so many columns."""
+    from rich.console import Console
+    from rich.markdown import CodeBlock, Heading, Markdown
+    from rich.text import Text
+    from rich.theme import Theme
+
+    class Title(Heading):
+        """A heading at the margin: rich centres it."""
+
+        def __rich_console__(self, *_: Any) -> Any:
+            yield Text(self.text.plain, style="bold")
+
+    class Verbatim(CodeBlock):
+        """Lines to copy: rich would break the long ones."""
+
+        def __rich_console__(self, *_: Any) -> Any:
+            for line in str(self.text).rstrip().split("\n"):
+                yield Text(f"  {line}", no_wrap=True, overflow="ignore")
+
+    class HelpPage(Markdown):
+        elements: ClassVar[Any] = {
+            **Markdown.elements,
+            "heading_open": Title,
+            "fence": Verbatim,
+            "code_block": Verbatim,
+        }
+
+    color_system: Any = "standard" if color else None
+    console = Console(width=width, force_terminal=color, color_system=color_system, theme=Theme(_STYLES))
+    with console.capture() as captured:
+        console.print(HelpPage(text, hyperlinks=False), crop=False)
+    lines = "\n".join(line.rstrip() for line in captured.get().split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", lines).strip("\n") + "\n"
 
 
 def skill_of_agents() -> str:
     """Return the page for an agent that operates qoder as the SKILL.md of an agent's own harness."""
-    from qoder_cli.help import written
-
     about = "Run Qoder Cloud Agents deployments with the command qoder: start, wait, read the outcome, retry."
-    return f"---\nname: qoder\ndescription: {json.dumps(about)}\n---\n\n{written.page('agents')}"
+    return f"---\nname: qoder\ndescription: {json.dumps(about)}\n---\n\n{_page('agents')}"
 
 
 def man_pages() -> dict[str, str]:
@@ -129,17 +174,6 @@ def _text(topic: str, root: Any) -> str:
     return _output()
 
 
-SAFE_TO_REPEAT = f"""
-For a single run: after 2, 4, 5, 6 or 7 nothing was started, so it is safe to try again. After
-10, 11, 124, 130 or 143 the run may still be running: wait for it, do not start another. After
-9, 70, 129 or 141, or if qoder was killed, check with `qoder run wait last`.
-
-For several runs the exit code is the first of {", ".join(map(str, RANKING))} that
-applies to any of them; the JSON has each one's `exit_code`. `error.next` waits for what still
-runs; if nothing runs, it starts the rest.
-"""
-
-
 _PRECEDENCE = """\
 An option overrides the environment, which overrides the config file. Empty variables count as
 unset. Deployment files can refer to any other variable.
@@ -147,64 +181,18 @@ unset. Deployment files can refer to any other variable.
 
 
 def _output() -> str:
-    columns, fields = reference.columns(), reference.fields()
-    keys = outputs.keys()
+    columns, keys = reference.columns(), outputs.keys()
     others = [(f"{of}: {output.title}", keys[of]) for of, output in outputs.OUTPUTS.items() if of not in _ABOVE]
-    listed = "\n".join(f"{title}:\n\n{_listed(those, 17)}" for title, those in others)
-    lists = "".join(_row(f"  {of:<17} ", " ".join(names)) for of, names in columns.items() if of not in _FIRST)
-    return _flowed(f"""\
-Data is written to stdout, everything else to stderr. -o selects the format:
-
-{_listed(FORMATS, 8)}
-A run in JSON is the server's object, unchanged. Where the server sends no final status,
-`status`, `completed_at`, `duration_ms`, `error` and `usage` are filled in from the run's
-session, and `derived` names them: `jq -r .status` works on every server.
-
-{_listed(keys["run"], 17)}
-`completed` means that the agent finished its turn, not that it did what you wanted.
-
-Several runs or deployments are an array; each also has `input`, the word that was typed, and
-`exit_code`, its own. Items that could not be found are `{{"id": null, "error": {{…}}, …}}`. A
-deployment is the server's object, unchanged.
-
-In a pipe these are the columns of runs and of deployments, and then of all other lists. New
-ones are only ever added at the end:
-
-{_words(columns["run"])}
-{_words(columns["deployment"])}
-{lists}
-Every list takes --columns id,status: those columns alone, in that order, also on a terminal.
-For JSON, jq does this. --sort COLUMN sorts the rows that are listed, in every format;
-COLUMN:desc puts the largest first. --watch [D] looks again: on a terminal the list is drawn again every D, in
-a pipe each row is printed once, and again when it changes (as table, csv, jsonl or ids).
-
-With -o csv a text that a spreadsheet would run as a formula gets a ' before it.
-
-A run that could not be found has an empty `id`, and the typed word is in the `deployment`
-column, unless it is the id of a run or a session.
-
-In a pipe a single run or deployment is lines that begin with these names; those without a
-value have no line:
-
-{_words(fields["run"])}
-{_words(fields["deployment"])}
-With JSON output the last line of stderr is `{{"error": {{…}}}}` whenever the exit code is not
-0 or 141, always with all of these keys:
-
-{_listed(keys["error"], 17)}
---notify COMMAND runs a command when a wait is over: its words are read as a shell would, but no
-shell expands them. It gets the JSON of the run on its stdin (of several, the array), and in
-QODER_EVENT `ended`, `asks` (the agent waits for an answer) or `lost` (the wait is over, and the
-run is not, as far as is known). Where a wait goes on after an ask, the command runs then, too. It
-gets no token and 10 seconds, of which qoder waits one; it never changes the exit code.
-`qoder config set notify COMMAND` runs it for every command that waits.
-
-With --ci GitHub Actions gets these as outputs of the step, and an annotation of a failure.
-GitLab gets them in the file qoder.env, for artifacts:reports:dotenv, as QODER_RUN_ID and so on
-(for several runs QODER_RUN_IDS, separated by spaces, and QODER_EXIT_CODE):
-
-{_listed(keys["ci"], 17)}
-{listed}""")
+    text = (_FOLDER / "output.txt").read_text("utf-8")
+    parts = {
+        "formats": _listed(FORMATS, 8),
+        "keys": {of: _listed(names, 17) for of, names in keys.items()},
+        "columns": {of: _words(names) for of, names in columns.items()},
+        "fields": {of: _words(names) for of, names in reference.fields().items()},
+        "lists": "".join(_row(f"  {of:<17} ", " ".join(columns[of])) for of in columns if of not in _FIRST),
+        "others": "\n".join(f"{title}:\n\n{_listed(names, 17)}" for title, names in others),
+    }
+    return _flowed(text.format(**parts))
 
 
 _ABOVE = ("run", "runs", "error", "object", "work")  # explained above, or without keys of ours

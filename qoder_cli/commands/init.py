@@ -63,7 +63,7 @@ def init(
       qoder init
       qoder init reports --template report"""
     from qoder_cli.commands.help import skill_of_agents
-    from qoder_cli.nouns.files import prepare_folder
+    from qoder_cli.nouns.file import prepare_folder
     from qoder_cli.stack.start import TEMPLATES, commands_for, files_of, name_of_stack, put
 
     chosen = TEMPLATES[template]

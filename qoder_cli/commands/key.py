@@ -15,7 +15,7 @@ from qoder_cli.local.store import StoredAttempt
 from qoder_cli.runs.lost import in_doubt, in_words, newest_attempt
 
 if TYPE_CHECKING:
-    from qoder_cli.keys.record import KeyStore, StoredKey
+    from qoder_cli.keys.record import KeyRecord, KeyStore, StoredKey
 
 _LISTED = 5  # runs that a warning names
 _KEY = argument("KEY", "An idempotency key that was used.")
@@ -71,7 +71,6 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
     from qoder_cli.keys import selftest
     from qoder_cli.keys.opening import checked, opened
     from qoder_cli.keys.postgres import passwords
-    from qoder_cli.keys.writers import warning_of_writers
 
     name = str(store)
     if name != "memory":
@@ -102,7 +101,7 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
         line = "QODER_KEYS" if passwords(name) else line
         app.progress.note("set QODER_KEYS on every machine to the URL that --store was given")
     else:
-        if warning := warning_of_writers(app.client, name):
+        if warning := selftest.warning_of_writers(app.client, name):
             app.progress.warn(warning)
         app.progress.note(f"set it on every machine: {line}")
     made: NewStore = {"store": keys.shown, "variable": line, "tested": True}
@@ -119,7 +118,7 @@ def list_(app: App, viewing: Viewing) -> None:
     Examples:
       qoder key list"""
     view = View(app, viewing, _COLUMNS)
-    view.show(lambda: app.output.records([dict(row) for row in _rows(app)], id="key"))
+    view.show(lambda: app.output.records([dict(_row(record)) for record in _records(app)], id="key"))
 
 
 def get(app: App, key: str = _KEY) -> None:
@@ -132,16 +131,14 @@ def get(app: App, key: str = _KEY) -> None:
     check_key(key, app.keep_secrets())
     keys = _shared(app)
     if keys is None:
-        entries = [entry for entry in app.store.of_key(key, host=app.settings.host) if not entry.nothing]
-        if not entries:
-            raise _not_used(app, key)
-        fields = _row(entries[-1])
+        entries = app.store.of_key(key, host=app.settings.host)
+        record = next((_record(entry) for entry in reversed(entries) if not entry.nothing), None)
     else:
         stored = _found(app, keys, key)
-        if stored is None:
-            raise _not_used(app, key, keys)
-        fields = _shared_row(stored)
-    app.output.record(dict(fields), id=key)
+        record = stored and stored.record
+    if record is None:
+        raise _not_used(app, key, keys)
+    app.output.record(dict(_row(record)), id=key)
 
 
 def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
@@ -182,11 +179,8 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
         if entries:
             app.store.free_key(key, host=host)
             _check_written(app, f"the key {key!r} was not freed")
-    if record:
-        deployment, run = record.deployment or None, record.run
-    else:
-        deployment, run = entries[-1].attempt.deployment, entries[-1].run
-    freed: FreedKey = {"key": key, "deployment": deployment, "run": run, "freed": True}
+    record = record or _record(entries[-1])
+    freed: FreedKey = {"key": key, "deployment": record.deployment or None, "run": record.run, "freed": True}
     app.output.record(dict(freed), id=key)
 
 
@@ -213,39 +207,45 @@ def _not_used(app: App, key: str, keys: "KeyStore | None" = None) -> NotFound:
     return NotFound(why, hint="use it: a key that was not used is free")
 
 
-def _rows(app: App) -> list[KeyData]:
+def _records(app: App) -> "list[KeyRecord]":
+    """Return what is kept of the keys that were used, newest first: in the shared store, or else on this machine."""
     keys, host, workspace = _shared(app), app.settings.host, app.settings.workspace_id
     if keys is not None:
-        ours = [entry for entry in keys.entries() if (entry.record.host, entry.record.workspace) == (host, workspace)]
-        ours = [entry for entry in ours if entry.record.state != "free"]
-        return [_shared_row(stored) for stored in sorted(ours, key=lambda stored: stored.record.at, reverse=True)]
+        records = [entry.record for entry in keys.entries()]
+        ours = [record for record in records if (record.host, record.workspace) == (host, workspace)]
+        return sorted((record for record in ours if record.state != "free"), key=lambda record: record.at, reverse=True)
     newest: dict[str, StoredAttempt] = {}
     for entry in app.store.entries(host):
         if entry.attempt.key and not entry.nothing:
             newest[entry.attempt.key] = entry
-    return [_row(entry) for entry in reversed(newest.values())]
+    return [_record(entry) for entry in reversed(newest.values())]
 
 
-def _row(entry: StoredAttempt) -> KeyData:
-    since = utc_text(entry.attempt.at)
-    how = {"state": "started" if entry.run else "sending", "run": entry.run, "adopted": entry.adopted}
-    return data_of(KeyData, entry.attempt, **how, since=since, machine=None)
+def _record(entry: StoredAttempt) -> "KeyRecord":
+    """Return what this machine remembers of a key as a shared store has it."""
+    from qoder_cli.keys.record import KeyRecord
+
+    attempt, at = entry.attempt, utc_text(entry.attempt.at)
+    record = KeyRecord("sending", "", attempt.key, attempt.deployment, attempt.host, at=at)
+    if entry.run is None:
+        return record
+    return record._replace(state="started", run=entry.run, adopted=entry.adopted)
 
 
-def _shared_row(stored: "StoredKey") -> KeyData:
-    deployment, machine = stored.record.deployment or None, stored.record.machine or None
-    return data_of(KeyData, stored.record, deployment=deployment, machine=machine, since=stored.record.at)
+def _row(record: "KeyRecord") -> KeyData:
+    return data_of(
+        KeyData, record, deployment=record.deployment or None, machine=record.machine or None, since=record.at
+    )
 
 
 def _free_shared(app: App, keys: "KeyStore", stored: "StoredKey") -> None:
     """Free the key in the store, as it was read. Raises Rejected if it has changed since, OutcomeUnknown."""
     from qoder_cli.keys.record import Lost
 
-    key, freed = stored.record.key, stored.record.freed
+    key = stored.record.key
     look: dict[str, Any] = {"hint": "to see how it is now", "next": app.command("key", "get", key)}
     try:
-        is_freed = keys.free(stored) if freed is None else keys.move(stored, freed) is not None
-        is_used = not is_freed and _found(app, keys, key) is not None
+        is_used = keys.put(stored, stored.record.freed) is None and _found(app, keys, key) is not None
     except Lost:
         try:
             is_used = _found(app, keys, key) is not None

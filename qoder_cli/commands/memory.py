@@ -9,7 +9,7 @@ from qoder_cli.cli.options import YES, Text, argument, flag, is_list, named, opt
 from qoder_cli.commands import generic
 from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.nouns import memories
+from qoder_cli.nouns import memory as memories
 from qoder_cli.nouns.bodies import check_typed
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.verbs import DELETE

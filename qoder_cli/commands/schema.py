@@ -76,7 +76,7 @@ def _print(app: App, words: Sequence[str]) -> None:
     if noun is None:
         raise UsageError(f"{kind[:60]!r} is not in files", hint=hint)
     is_of_folder = noun.kind is not None and noun.kind.is_declared
-    document = schema_of(noun) if is_of_folder else json_schema(of_file(noun, is_new=True))
+    document = schema_of(noun) if is_of_folder else json_schema(of_file(noun))
     app.out.write(jsontext.dump(document, indent=2) + "\n")
 
 

@@ -11,10 +11,10 @@ from qoder_cli.commands import generic
 from qoder_cli.commands.editing import METADATA, write
 from qoder_cli.commands.file import FOLDER
 from qoder_cli.help.completion import values
-from qoder_cli.nouns import skills
+from qoder_cli.nouns import skill as skills
 from qoder_cli.nouns.bodies import pairs
 from qoder_cli.nouns.edits.thing import read, target_of
-from qoder_cli.nouns.files import prepare_folder
+from qoder_cli.nouns.file import prepare_folder
 from qoder_cli.nouns.named import read_one
 from qoder_cli.nouns.shown import fields, name_of, show
 from qoder_cli.nouns.table import NOUNS

@@ -169,7 +169,7 @@ def _read(app: App, paths: Sequence[str], options: "Options") -> "Reading":
     if options.prune and not folder.is_whole:
         why = "--prune needs the whole folder, the one with qoder.yaml"
         raise UsageError(why, hint=f"run qoder apply {folder.root} --prune")
-    fence.check(app, folder)
+    fence.check(app, folder.fence)
     fence.warn_of_twin(app, folder)
     for warning in reading.warnings:
         app.progress.warn(warning)

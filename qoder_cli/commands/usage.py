@@ -1,6 +1,7 @@
 """`qoder usage`: what runs used, added up."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -10,7 +11,7 @@ from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.errors import ApiError, NotFound, UsageError, exclude
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.model import Run, mapping, next_cursor, text
+from qoder_cli.base.model import mapping, next_cursor
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import span, utc_text
 from qoder_cli.base.words import counted
@@ -20,7 +21,7 @@ from qoder_cli.commands.run.list import RESOLVE
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
-from qoder_cli.history.usage import By, Usage, UsageLine, UsageSum
+from qoder_cli.history.usage import By, Tally, Usage, UsageSum
 from qoder_cli.history.window import ROUNDED, Page, Window, runs_within
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.lookup import explain_missing, ids_of_all
@@ -88,7 +89,7 @@ def usage(
     exclude({"--watch": view.is_watched, "--over": over is not None})
     Window.read(since, until, app=app)
     deployments = ids_of_all(deployment or (), app)
-    every, unseen = UsageLine(None), list[str]()
+    every, unseen = Tally(), list[str]()
 
     def look() -> None:
         nonlocal every, unseen
@@ -110,7 +111,7 @@ def usage(
 
 def _look(
     app: App, span: tuple[str, str | None], by: By, deployments: list[str], *, resolve: bool | None, may_lack: bool
-) -> tuple[UsageLine, list[str]]:
+) -> tuple[Tally, list[str]]:
     """Print the sums as they are now; return that of all, and what could not be read.
 
     Raises ApiError; where something `may_lack`, only if nothing can be read. Then nothing is printed that is not whole.
@@ -138,33 +139,27 @@ def _look(
         if not may_lack or error.is_logged_out or nothing_read:
             raise
         return used.every, [f"the sessions: {error.message}"]
-    lines, every = used.lines(), used.every
-    _add_names(app, by, lines)
-    by_column = partial(_fields, by=by, has_runs=has_runs, is_drawn=False)
-    lines = in_order(lines, by_column, app.output.sorting)
-    most = max((line.credits for line in lines), default=Decimal(0)) or Decimal(1)
+    sums, every = _named(app, by, used.sums(has_runs=has_runs)), used.every
+    sums = in_order(sums, partial(_fields, is_drawn=False), app.output.sorting)
+    most = max(map(_spent, sums), default=Decimal(0)) or Decimal(1)
 
-    def row(line: UsageLine) -> Fields:
+    def row(usage_sum: UsageSum) -> Fields:
         is_drawn = app.output.is_drawn and app.output.columns is None
-        fields = _fields(line, by, has_runs=has_runs, is_drawn=is_drawn)
+        fields = _fields(usage_sum, is_drawn=is_drawn)
         if is_drawn and by == "day":
-            fields |= {"": Share(float(line.credits / most))}
+            fields |= {"": Share(float(_spent(usage_sum) / most))}
         return fields
-
-    def data(line: UsageLine) -> dict[str, Any]:
-        return dict(declared(UsageSum.of(line, by, has_runs=has_runs)))
 
     first = (by, "credits", "", *_FIRST[1:]) if by == "day" else (by, *_FIRST)
     if unclear := used.lost_sessions + (0 if has_runs else used.of_no_deployment):
         unseen.append(f"{counted(unclear, 'session')} may count, too")
     about = _last_line(every, window)
     if app.output.is_html:
-        rows = [_fields(line, by, has_runs=has_runs, is_drawn=True) for line in lines]
-        app.output.screen.write(_page(by, rows, most, [about.removeprefix("note: "), *unseen]))
+        app.output.screen.write(_page(by, sums, most, [about.removeprefix("note: "), *unseen]))
     else:
         key = by if app.output.is_drawn else "key"
-        with Rows[UsageLine](app.output, fields=row, data=data, id=key, first=first, may_go=_MAY_GO) as printed:
-            printed.show(lines)
+        with Rows[UsageSum](app.output, fields=row, data=declared, id=key, first=first, may_go=_MAY_GO) as printed:
+            printed.show(sums)
     if used.undated:
         undated = counted(used.undated, "run or session", "runs or sessions")
         app.progress.warn(f"ignored {undated} without a creation time")
@@ -182,10 +177,6 @@ def _add_runs(
             if resolver is None:
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
             rows = [row for row in page["data"] if isinstance(row, dict)]
-            if not resolver.asks:  # else it looks there itself
-                outcomes = resolver.kept.outcomes_of(map(Run, rows))
-                used.add_runs(outcomes[row["id"]].of(Run(row)) for row in rows if text(row.get("id")) in outcomes)
-                rows = [row for row in rows if text(row.get("id")) not in outcomes]
             used.add_runs(resolver.runs(rows))
     except ApiError as error:
         if isinstance(error, NotFound) and only is not None:
@@ -201,13 +192,12 @@ def _add_runs(
     return None
 
 
-def _add_names(app: App, by: By, lines: list[UsageLine]) -> None:
-    """Fill in names: those that this machine has seen, or else those of a list of deployments, agents, environments."""
+def _named(app: App, by: By, sums: list[UsageSum]) -> list[UsageSum]:
+    """Return sums with the names that this machine has seen, or else those of a list of what they are of."""
     if by == "deployment":
-        for line in lines:
-            line.name = line.name or app.seen_names.name_of(line.key)
-    if by not in _NOUNS or all(line.name or line.key is None for line in lines):
-        return
+        sums = [replace(one, name=one.name or app.seen_names.name_of(one.key)) for one in sums]
+    if by not in _NOUNS or all(one.name or one.key is None for one in sums):
+        return sums
     from qoder_cli.nouns.named import alive, kept
     from qoder_cli.nouns.table import NOUNS
 
@@ -215,11 +205,10 @@ def _add_names(app: App, by: By, lines: list[UsageLine]) -> None:
     try:
         named = list(map(kept, alive(app.client, noun, archived=True)))
     except ApiError:  # the sums stand without them
-        return
+        return sums
     remember(app.store, app.settings, noun.words, named)
     names = {raw["id"]: name for raw, name in named}
-    for line in lines:
-        line.name = line.name or names.get(line.key or "")
+    return [replace(one, name=one.name or names.get(one.key or "")) for one in sums]
 
 
 def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
@@ -230,15 +219,16 @@ def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
         yield page
 
 
-def _fields(line: UsageLine, by: By, *, has_runs: bool, is_drawn: bool) -> Fields:
-    key: Any = line.key
-    if line.key is not None and by in _NOUNS:
-        key = Id(line.key) if line.name is None else NamedId(line.key, line.name)
-    elif line.key is not None:
-        key = Words(line.key, least=12)
-    usage_sum = UsageSum.of(line, by, has_runs=has_runs)
+def _spent(usage_sum: UsageSum) -> Decimal:
+    return amount(usage_sum.credits) or Decimal(0)
+
+
+def _fields(usage_sum: UsageSum, *, is_drawn: bool) -> Fields:
+    key: Any = usage_sum.key and Words(usage_sum.key, least=12)
+    if usage_sum.key and usage_sum.by in _NOUNS:
+        key = NamedId(usage_sum.key, usage_sum.name) if usage_sum.name else Id(usage_sum.key)
     fields: Fields = {
-        by if is_drawn else "key": key,
+        usage_sum.by if is_drawn else "key": key,
         **{name: getattr(usage_sum, name) for name in ("runs", "completed", "failed", "unknown")},
         "success": None if usage_sum.success_percent is None else f"{usage_sum.success_percent}%",
         "p50": None if usage_sum.p50_ms is None else Milliseconds(usage_sum.p50_ms),
@@ -249,16 +239,16 @@ def _fields(line: UsageLine, by: By, *, has_runs: bool, is_drawn: bool) -> Field
         **{name: getattr(usage_sum, name) for name in ("skipped", "going", "sessions", "credits_unknown", "growing")},
     }
     if not is_drawn:
-        fields["name"] = line.name and Beside(line.name)
+        fields["name"] = usage_sum.name and Beside(usage_sum.name)
     return fields
 
 
-def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -> str:
+def _page(by: By, sums: Iterable[UsageSum], most: Decimal, about: Iterable[str]) -> str:
     """Return the sums as a page for a browser; `most` is what the dearest has used, `about` is said above."""
     from qoder_cli.output import html
     from qoder_cli.output.sheet import ForeignText
 
-    nothing = (None, 0)
+    rows, nothing = [_fields(usage_sum, is_drawn=True) for usage_sum in sums], (None, 0)
     columns = [name for name in _FIRST if name not in _MAY_GO or any(row[name] not in nothing for row in rows)]
     columns.sort(key="dearest".__eq__)  # a whole id is wide
 
@@ -282,7 +272,7 @@ def _page(by: By, rows: Sequence[Fields], most: Decimal, about: Iterable[str]) -
     return html.document(f"Usage by {by}", [*paragraphs, html.table(header, cells, name="Usage")])
 
 
-def _last_line(every: UsageLine, window: Window) -> str:
+def _last_line(every: Tally, window: Window) -> str:
     since = f"since {utc_text(window.since)}" if window.since is not None else ""
     if window.until is not None:
         since = f"{since} until {utc_text(window.until)}"

@@ -11,7 +11,7 @@ from qoder_cli.base.polling import doubling, poll
 from qoder_cli.base.times import parse_duration, span
 from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, option, secret_of, several
 from qoder_cli.commands import generic
-from qoder_cli.nouns import secrets
+from qoder_cli.nouns import vault as secrets
 from qoder_cli.nouns.named import alive, id_of, read_one
 from qoder_cli.nouns.shown import fields, found_at, name_of, sheet_of, show
 from qoder_cli.nouns.table import NOUNS

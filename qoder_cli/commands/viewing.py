@@ -112,7 +112,7 @@ class View:
 
     def _look_on(self, look: Callable[[], object], every: float, show: Callable[[Sequence[str]], None]) -> None:
         """Look without end, and `show` after each look the notes beside the list."""
-        from qoder_cli.runs.wait import Contact
+        from qoder_cli.runs.polled import Contact
 
         app, contact, is_first = self._app, Contact(), True
         while True:

@@ -1,1 +1,1 @@
-"""Deployment files: load.py reads (with PyYAML, pydantic), export.py writes, normal.py compares."""
+"""What people write in files: YAML, JSON and Markdown as trees, their variables filled in."""

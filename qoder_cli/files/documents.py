@@ -77,11 +77,6 @@ def trees(file: str, text: str, problems: list[Problem]) -> Iterable[Node]:
     return yamlread.trees(text, problems)
 
 
-def has_front_matter(path: str) -> bool:
-    """Return whether a Markdown file begins with front matter. Raises Problem."""
-    return beginning(path, 16).startswith(b"---")
-
-
 def beginning(path: str, most: int) -> bytes:
     """Return at most so many first bytes of a file, in UTF-8 without a mark of the order of bytes. Raises Problem.
 

@@ -3,42 +3,32 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import Signalled, WaitTimeout
+from qoder_cli.base.errors import Interrupted, NotYet, Signalled, WaitTimeout
+from qoder_cli.fleet.starting import Plan
 from qoder_cli.nouns.views import waiting_status
 from qoder_cli.output.cells import WAITS, Fields, Id, Milliseconds, Name, Status
-from qoder_cli.runs.awaiting import not_started, printed
+from qoder_cli.output.data import WIDE_SHOWS_ALL, Rows
+from qoder_cli.output.results import Printed
 from qoder_cli.runs.ending import Ended
-from qoder_cli.runs.wait import PolledRun
-from qoder_cli.settings.values import OnSkip
+from qoder_cli.runs.polled import PolledRun
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from qoder_cli.base.model import Run
-    from qoder_cli.fleet.queue import Queue
 
 Restart = Callable[[Sequence[int]], list[str]]  # from places in the input to a command
 
 _ALIKE = 10  # identical warnings
+_AROUND = 8  # lines of a screen that the table of several results leaves free: for its header, notes and the error
+# As a terminal shows them, what matters most first.
+_FIRST = ("deployment", "status", "error_type", "duration", "triggered", "trigger", "session", "id")
 # Where not all rows fit, the last are shown first, and before them any other word: it went wrong, or asks.
 _WORST_LAST = ("completed", "not started", "to start", "pending", "running", "skipped")
-
-
-class FleetPlan(NamedTuple):
-    """How to start several runs; the fields are options of `deploy run`."""
-
-    wait: bool = True
-    parallel: int = 1
-    if_idle: bool = False
-    on_skip: OnSkip = "fail"
-    fail_fast: bool = False
-    queue: "Queue | None" = None  # --at-most
-
-
-WAIT = FleetPlan()  # start none, only wait
 
 
 class Conductor:
@@ -48,13 +38,13 @@ class Conductor:
     """
 
     def __init__(
-        self, app: App, typed: Sequence[str], plan: FleetPlan = WAIT, *, restart: Restart | None = None
+        self, app: App, typed: Sequence[str], plan: Plan | None = None, *, restart: Restart | None = None
     ) -> None:
         self._app = app
         self._typed = typed
         self.printed = printed(app, len(typed))
         self._places: dict[PolledRun, list[int]] = {}  # input places of runs waited for
-        self.plan = plan
+        self.plan = plan or Plan()  # by default none is started
         self.restart = restart
         self._warnings = Warnings(app)
         self._failed = False
@@ -68,13 +58,15 @@ class Conductor:
 
     def report(self, polled: PolledRun, item: Ended) -> None:
         """Take the result of a run that is waited for."""
+        if self.plan.queue and polled.observer.ended:
+            self.plan.queue.is_over(polled.observer.run_id)
         for number in self._places[polled]:
             self.put(number, item)
 
     def put(self, number: int, item: Ended) -> None:
         """Take the result for a place, once, and print what can be printed."""
         found_going = item.with_(typed=self._typed[number])
-        item = self._excused(found_going)
+        item = self.plan.excused(found_going)
         if self.printed.of(number) is None:
             self._app.tracked.ended(item, number=number)
             if item.going is not None:
@@ -86,12 +78,7 @@ class Conductor:
 
     def is_fatal(self, item: Ended) -> bool:
         """Return whether nothing more is to be started, or waited for, after it."""
-        return self.plan.fail_fast and item.attempted and self._excused(item).error is not None
-
-    def _excused(self, item: Ended) -> Ended:
-        if self.plan.on_skip == "ok":
-            return item.excused()
-        return item
+        return self.plan.fail_fast and item.attempted and self.plan.excused(item).error is not None
 
     def _board(self, width: int, height: int) -> "tuple[RenderableType, str]":
         """Return the table of the wait, the worst if not all fit, and how many there are of each status."""
@@ -146,6 +133,46 @@ class Conductor:
         for number, typed in enumerate(self._typed):
             if self.printed.of(number) is None:
                 self.put(number, not_started(typed))
+
+
+def not_started(word: str) -> Ended:
+    """Return the result for a run whose turn never came."""
+    return Ended(word, None, NotYet("not started (interrupted first)"), attempted=False)
+
+
+def printed(app: App, count: int) -> Printed[Ended]:
+    """Return a printer for `count` runs."""
+
+    def row(item: Ended) -> Fields:
+        if app.output.is_drawn:
+            return item.drawn_row(app)
+        return item.named(app).row()
+
+    def data(item: Ended) -> dict[str, Any]:
+        return item.named(app).as_json()
+
+    def worst_first(items: Sequence[Ended]) -> Sequence[Ended]:
+        """Return what failed or asks, then the rest: as many as fit a screen."""
+        ordered, most = sorted(items, key=_place), len(items)
+        if app.out.is_terminal and not app.output.is_wide:
+            most = max(get_terminal_size((80, 24)).lines - _AROUND, sum(_place(item) == 0 for item in items))
+        left_out = Counter(item.stands for item in ordered[most:])
+        if left_out:
+            more = ", ".join(f"{count} {stands}" for stands, count in left_out.most_common())
+            rows.note, rows.remedy = f"{more} not shown", WIDE_SHOWS_ALL
+        return ordered[:most]
+
+    remedy = "qoder run get shows all of a run"
+    rows = Rows[Ended](app.output, fields=row, data=data, first=_FIRST, remedy=remedy, may_go=_FIRST)
+    return Printed(rows, app.progress, count, arranged=worst_first)
+
+
+def _place(item: Ended) -> int:
+    """Return where an item stands among several: what failed or asks is 0, what goes on 1, and what went well 2."""
+    if item.error is None:
+        return 2
+    goes_on = isinstance(item.error, WaitTimeout | Interrupted | NotYet) and item.stands != WAITS
+    return 1 if goes_on else 0
 
 
 def _kind_of(status: str) -> str:

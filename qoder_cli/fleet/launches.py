@@ -1,6 +1,6 @@
 """Start several runs in parallel, each as `trigger` does, and report each result."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -8,53 +8,55 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, InternalError, QoderError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import Pool
-from qoder_cli.fleet.conductor import Conductor, FleetPlan
+from qoder_cli.fleet.conductor import Conductor, not_started
+from qoder_cli.fleet.starting import Plan, trigger_for
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.nouns.lookup import explain_refusal
-from qoder_cli.runs.awaiting import not_started
 from qoder_cli.runs.ending import Ended, accepted_error
 from qoder_cli.runs.idle import already_going, find_going
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.starting import trigger_for
+from qoder_cli.runs.polled import PolledRun, Starts
 from qoder_cli.runs.trigger import Order, RunTrigger
-from qoder_cli.runs.wait import PolledRun, Wait
 
 Orders = Sequence[Order | QoderError]
 Launched = tuple[Ended, PolledRun | None]  # the result, and the run if it started
 
 
-class Launches:
-    """Starts the ordered runs and reports to the conductor, in the caller's thread.
+class Launches(Starts):
+    """Starts the ordered runs and reports to the conductor, in the thread that waits.
 
-    A run to wait for joins the wait; any other is read again if the response said too little.
+    A run that is not to be waited for is read again if the response said too little.
     """
 
-    def __init__(self, app: App, orders: Orders, plan: FleetPlan, conductor: Conductor, wait: Wait) -> None:
+    def __init__(self, app: App, orders: Orders, plan: Plan, conductor: Conductor) -> None:
+        super().__init__()
         self._app = app
         self.orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}
         self._plan = plan
         self._conductor = conductor
-        self._wait = wait
-        inbox = wait.streams.inbox
+        self.ordered, self.is_queue = len(self.orders), plan.queue is not None
         at_a_time = 1 if plan.queue else plan.parallel  # a queue keeps the order in which they were typed
-        self._pool = Pool(self._launch, self._accept, at_a_time=at_a_time, inbox=inbox, clock=app.clock)
+        self._pool = Pool(self._launch, self._accept, at_a_time=at_a_time, inbox=self.inbox, clock=app.clock)
         self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
         self._under_way: dict[int, RunTrigger] = {}
         self._results: dict[int, Launched] = {}
         self._said: set[int] = set()
+        self._add: Callable[[PolledRun], None] = lambda polled: None
 
     @property
     def left(self) -> int:
-        """How many orders are still to be reported."""
         return len(self._pool.open)
 
-    def start(self) -> None:
-        """Begin, and return at once."""
+    @property
+    def line(self) -> str:
+        return self._plan.queue.line if self._plan.queue else ""
+
+    def start(self, add: Callable[[PolledRun], None]) -> None:
+        self._add = add
         self._app.connect()
         self._pool.give(self.orders)
 
     def stop(self, within: float) -> None:
-        """Send nothing more. Report every open order, after `within` seconds at most."""
         self._pace.close()
         self._pool.stop(within, self._given_up)
 
@@ -65,7 +67,7 @@ class Launches:
             self._say(number, polled.run)
         if polled is not None and self._plan.wait:
             self._conductor.expect(polled, number)
-            self._wait.add(polled)
+            self._add(polled)
         else:
             self._conductor.put(number, item)
         if self.left == 1:  # it was the last
@@ -96,7 +98,7 @@ class Launches:
         order, typed, polled = self.orders[number], self.orders[number].typed, None
 
         def on_known(run: Run) -> None:
-            self._wait.streams.inbox.put(partial(self._say, number, run))
+            self.inbox.put(partial(self._say, number, run))
 
         hold = self._plan.queue.slot_for(order, self._pace) if self._plan.queue else None
         trigger = trigger_for(self._app, order, pace=self._pace, on_known=on_known, hold=hold)

@@ -6,7 +6,7 @@ itself, and so is every run from time to time, because a list may hide what happ
 """
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,13 +22,12 @@ from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import Deadline, parse_timestamp, utc_text
 from qoder_cli.http.client import Client
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.wait import FEW, Pauses, PolledRun, Poller, Runs, Test, WaitReading
+from qoder_cli.runs.polled import FEW, FIRST_PAUSE, Pauses, PolledRun, Poller, Runs, Starts, Test, WaitReading
 from qoder_cli.sessions.log import LAGGING
 
 PAGE = 100  # rows
 BARREN = 3  # pages in a row without a wanted run, then stop; more before the first hit
 BATCH = 100  # runs whose sessions are read in one call: a page of the list then confirms their ends
-FIRST_PAUSE = 0.5  # seconds between two reads of one run, doubling
 UNSEEN = 5.0  # seconds at least until a run missing from its list is read itself
 STALE = 60.0  # seconds, then any run is read itself, and a list that did not pay is tried again
 SPARE = 5  # stale runs read at most in a round
@@ -84,29 +83,15 @@ def _needs_session(polled: PolledRun) -> bool:
     return polled.run is not None and standing(Run(polled.run.raw)) is Standing.ASK_SESSION
 
 
-@dataclass
-class _Record:
-    """A run's last read, next pause and resting state, and when it was last listed."""
-
-    read: float
-    pause: float = FIRST_PAUSE
-    rested: tuple[Any, ...] | None = None
-    listed: float = math.nan
-
-
 @dataclass(eq=False)
 class PagePoller:
-    """Polls all runs of a wait in rounds; once they are few, `singly`.
-
-    `to_come` says how many runs are still to be added to the wait, `ordered` how many it was told to start.
-    """
+    """Polls all runs of a wait in rounds; once they are few, and no more are started soon, `singly`."""
 
     app: App
     singly: Poller
     deadline: Deadline
     pauses: Pauses
-    to_come: Callable[[], int]
-    ordered: Callable[[], int]
+    starts: Starts
     _due: float = field(default=-math.inf, init=False)  # the next round
     _pause: float = field(default=0.0, init=False)  # before the round after that
     _printed: str = field(default="", init=False)  # the last trouble that was printed
@@ -133,9 +118,14 @@ class PagePoller:
                 yield WaitReading(polled, is_last=True)
 
     def _are_few(self, going: Runs) -> bool:
-        if self.to_come() and self.ordered() > FEW:
+        if self._left and self.starts.ordered > FEW:
             return False
         return len(going) <= FEW
+
+    @property
+    def _left(self) -> int:
+        """How many runs are added soon: of a queue they may come in hours."""
+        return 0 if self.starts.is_queue else self.starts.left
 
     def _round(self, going: Runs, must_stop: Test) -> Iterator[WaitReading]:
         """Poll all and plan the next round: soon if a run ended, is unread or still to come. Raises Late."""
@@ -145,7 +135,7 @@ class PagePoller:
         is_quick = False
         try:
             yield from self._reader.read(going, errors, must_stop)
-            is_quick = self.to_come() > 0 or any(polled.is_over for polled in going)
+            is_quick = self._left > 0 or any(polled.is_over for polled in going)
         except ApiError as error:
             for polled in going:
                 yield WaitReading(polled, error, is_of_list=True)
@@ -176,7 +166,6 @@ class PageReader:
         self._must_stop: Test = lambda: False
         self._runs = _List("/deployment_runs", timedelta(seconds=1))
         self._sessions = _List("/sessions", timedelta(minutes=1), include_archived="true")
-        self._records: dict[PolledRun, _Record] = {}
         self._now = 0.0  # when the round began
         self._listed = -math.inf  # when the lists were last read
         self.unread: dict[PolledRun, bool] = {}  # to be read; True: first, for they rest
@@ -261,24 +250,24 @@ class PageReader:
 
     def _observe(self, polled: PolledRun, row: dict[str, Any]) -> bool:
         """Take in a row of a list: a run, or its session. Return whether the run need not be read itself."""
-        record, run = self._record(polled), Run.read(row)
+        run = Run.read(row)
         if run is not None or _needs_session(polled):
-            record.listed = self._listed
+            polled.listed_at = self._listed
         rests = (row.get("status"), row.get("updated_at"), str(row.get("stats")))
         if run is not None:
-            if record.read == -math.inf:
-                record.read = self._now
+            if polled.read_at == -math.inf:
+                polled.read_at = self._now
             polled.observer.take(run)
         elif text(row.get("status")) in _MOVING:
-            record.rested = None
+            polled.rests_so = None
             if self._unread_for(polled) >= polled.observer.take_working(row):
                 self.unread[polled] = False
                 return False
             if not _needs_session(polled):
-                record.read = self._now  # session and status agree
-        elif rests != record.rested or self._unread_for(polled) >= record.pause:
-            if rests != record.rested:
-                record.rested, record.pause = rests, FIRST_PAUSE
+                polled.read_at = self._now  # session and status agree
+        elif rests != polled.rests_so or self._unread_for(polled) >= polled.read_pause:
+            if rests != polled.rests_so:
+                polled.rests_so, polled.read_pause = rests, FIRST_PAUSE
             polled.observer.take_session(row)
             self.unread[polled] = True
             return False
@@ -288,10 +277,10 @@ class PageReader:
         """Add runs that no list showed, and stale ones, to be read themselves."""
         left = [polled for polled in going if not polled.is_over and not self.unread.get(polled)]
         left.sort(key=self._unread_for, reverse=True)
-        alone = [polled for polled in left if self._record(polled).listed != self._listed]
+        alone = [polled for polled in left if polled.listed_at != self._listed]
         longest = max(self._longest_pause, len(alone) / READS_PER_SECOND)
         for polled in alone:
-            pause = min(self._record(polled).pause, longest)
+            pause = min(polled.read_pause, longest)
             if polled in listed:
                 pause = max(pause, UNSEEN)
             if self._unread_for(polled) >= pause * _EARLY:
@@ -349,9 +338,8 @@ class PageReader:
         for polled, error in looks:
             if polled.observer.unconfirmed is not None:
                 continue
-            record = self._record(polled)
-            record.read = self._now
-            record.pause = min(record.pause * 2, LONGEST_REST)
+            polled.read_at = self._now
+            polled.read_pause = min(polled.read_pause * 2, LONGEST_REST)
             if not polled.is_over:
                 polled.observer.take_session(None)  # a rest in between is not what the run used
             if isinstance(error, Unavailable):  # the others are due again after a pause
@@ -369,13 +357,5 @@ class PageReader:
         if self._must_stop():
             raise Late
 
-    def _record(self, polled: PolledRun) -> _Record:
-        if polled not in self._records:
-            read = self._now
-            if polled.run is None:
-                read = -math.inf
-            self._records[polled] = _Record(read)
-        return self._records[polled]
-
     def _unread_for(self, polled: PolledRun) -> float:
-        return self._now - self._record(polled).read
+        return self._now - polled.read_at

@@ -38,10 +38,10 @@ from qoder_cli.keys.slots import (
 )
 from qoder_cli.runs.idle import MOVING
 from qoder_cli.runs.observe import Observer
+from qoder_cli.runs.polled import PolledRun
 from qoder_cli.runs.shared import run_of_abandoned
 from qoder_cli.runs.steps import StoreSteps, played, result_of
 from qoder_cli.runs.trigger import Hold, Order, RunTrigger
-from qoder_cli.runs.wait import PolledRun
 from qoder_cli.sessions.log import is_last
 
 LOOK_EVERY = 2.0  # seconds between two readings of the slots
@@ -62,23 +62,17 @@ class OwnSlots:
         self._kept: dict[str, StoredKey] = {}
         self._lock = threading.Lock()
 
-    def take(self, record: KeyRecord) -> StoredKey | None:
-        return self._put(record.name, None, StoredKey(str(uuid.uuid4()), record, record.content))
-
-    def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
-        return self._put(record.name, found, StoredKey(found.id, record, record.content))
-
-    def free(self, found: StoredKey) -> bool:
-        return self._put(found.record.name, found, None) is found
-
-    def _put(self, name: str, before: StoredKey | None, after: StoredKey | None) -> StoredKey | None:
+    def put(self, found: StoredKey | None, record: KeyRecord | None) -> StoredKey | None:
+        about = record or (found and found.record)
+        assert about is not None
         with self._lock:
-            if self._kept.get(name) != before:
+            if self._kept.get(about.name) != found:
                 return None
-            self._kept.pop(name, None)
-            if after is not None:
-                self._kept[name] = after
-            return after or before
+            if record is None:
+                return self._kept.pop(about.name)
+            id = str(uuid.uuid4()) if found is None else found.id
+            self._kept[about.name] = stored = StoredKey(id, record, record.content)
+            return stored
 
     def read(self, name: str) -> StoredKey | None:
         return self._kept.get(name)
@@ -291,7 +285,7 @@ class Queue:
         for slot in self._seen():
             if slot.is_over and slot.stored.record.state == "started" and self.app.clock.monotonic() < until:
                 with suppress(QoderError, Lost):
-                    self.keys.move(slot.stored, slot.stored.record.emptied)
+                    self.keys.put(slot.stored, slot.stored.record.emptied)
 
 
 class HeldSlot(Hold):

@@ -4,29 +4,31 @@ Each finding has a weight: `problem`, its next run fails or never comes; `warnin
 What could not be read is a finding, too: nothing is taken for well that was not seen.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
-from itertools import islice, pairwise, takewhile
+from itertools import pairwise, takewhile
 from math import inf
 from statistics import median
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
 from qoder_cli.base.errors import ApiError, Exit
-from qoder_cli.base.model import Deployment, Raw, Run, array, mapping, text
+from qoder_cli.base.model import Deployment, Raw, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
-from qoder_cli.history.facts import Facts, Thing, custom_skills, is_self_hosted, roster_of
+from qoder_cli.history.facts import RUNS_JUDGED, Facts, History, Thing, custom_skills, is_self_hosted, roster_of
+from qoder_cli.nouns.vault import why_invalid
+
+if TYPE_CHECKING:
+    from qoder_cli.policy.rules import Policy
 
 Weight = Literal["problem", "warning", "note"]
 WEIGHTS: tuple[Weight, ...] = ("problem", "warning", "note")
 
 NOT_SEEN = ("schedule_unclear", "unread")  # findings about what could not be judged
-RUNS_JUDGED = 3  # the newest runs of a deployment; if all of them failed, so may the next
 _LEAST_DURATIONS = 3  # of which a median says anything
 _FIRES = 500  # that are walked to see how close two are
 _SOON = 30 * 86400.0  # seconds before which a clock change is not told of
@@ -84,13 +86,6 @@ class DeploymentFinding:
     ]
 
 
-class History(NamedTuple):
-    """A deployment's newest runs that ended, newest first, and why they were not all read, if so."""
-
-    runs: Sequence[Run] = ()
-    unread: ApiError | None = None
-
-
 class Asking(NamedTuple):
     """A tool whose use waits for an answer: its calls' kind, its name, its MCP server; `called`, for people."""
 
@@ -100,17 +95,21 @@ class Asking(NamedTuple):
     called: str
 
 
-HasRule = Callable[[Deployment, Asking], bool]  # whether a policy answers what a tool asks in a deployment's runs
-
-
 def find(
-    deployment: Deployment, facts: Facts, history: History, *, now: float, has_rule: HasRule = lambda *_: False
+    deployment: Deployment,
+    facts: Facts,
+    history: History,
+    *,
+    now: float,
+    policy: "Policy | None" = None,
+    probes: bool = False,
 ) -> list[DeploymentFinding]:
     """Return what is to be said of a deployment, the weightiest first; `now` is the server's time.
 
-    The commands that mend it are words behind `qoder`.
+    A `policy` answers what tools ask for; if it `probes`, the API tries OAuth credentials. The commands that mend it
+    are words behind `qoder`.
     """
-    checks = _Checks(deployment, facts, history, now, has_rule)
+    checks = _Checks(deployment, facts, history, now, policy, probes)
     return sorted(checks.all(), key=lambda finding: WEIGHTS.index(finding.weight))
 
 
@@ -119,7 +118,8 @@ class _Checks(NamedTuple):
     facts: Facts
     history: History
     now: float
-    has_rule: HasRule
+    policy: "Policy | None"
+    probes: bool
 
     def all(self) -> Iterator[DeploymentFinding]:
         yield from self._paused()
@@ -246,11 +246,19 @@ class _Checks(NamedTuple):
             yield self._found("no_output_tool", "note", says, *change, "--tools", "all")
         if not self.deployment.schedule:
             return
-        asking = list(dict.fromkeys(tool.called for tool in _asking(tools) if not self.has_rule(self.deployment, tool)))
-        if asking:
+        if asking := list(dict.fromkeys(tool.called for tool in _asking(tools) if not self._is_decided(tool))):
             listed = ", ".join(asking[:4]) + (", …" if len(asking) > 4 else "")
             says = f"a scheduled run waits for a person when its agent uses: {listed}"
             yield self._found("will_ask", "warning", says, *change, "--ask", "none")
+
+    def _is_decided(self, tool: Asking) -> bool:
+        """Return whether the policy has a rule about a tool in this deployment's runs."""
+        if self.policy is None:
+            return False
+        from qoder_cli.policy.deciding import has_rule_about
+
+        called = list(filter(None, (self.deployment.id, self.deployment.name)))
+        return has_rule_about(self.policy, tool.kind, tool.name, tool.server, deployment=called)
 
     def _servers(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = map(mapping, array(agent.get("tools")))
@@ -310,8 +318,28 @@ class _Checks(NamedTuple):
             credentials = self.facts.credentials(vault)
             if isinstance(credentials, ApiError):
                 yield self._unread(f"the credentials of vault {vault}", credentials.message)
-            elif isinstance(environment, dict):
+                continue
+            if self.probes:
+                yield from self._oauth(vault, credentials)
+            if isinstance(environment, dict):
                 yield from self._hosts(environment, credentials)
+
+    def _oauth(self, vault: str, credentials: Iterable[Raw]) -> Iterator[DeploymentFinding]:
+        """Have the API try OAuth credentials; say what is invalid, or could not be tried."""
+        fix = ("vault", "check", vault)
+        for credential in credentials:
+            if mapping(credential.get("auth")).get("type") != "mcp_oauth" or credential.get("archived_at"):
+                continue
+            called = f"credential {credential['id']}"
+            validation = self.facts.validated(vault, str(credential["id"]))
+            if isinstance(validation, ApiError):
+                yield self._found("unread", "warning", f"{called} could not be tried: {validation.message}", *fix)
+            elif validation["status"] == "invalid":
+                says = f"{called} is invalid ({why_invalid(validation)})"
+                yield self._found("credential_invalid", "problem", says, *fix)
+            elif validation["status"] != "valid":
+                says = f"cannot tell whether {called} is valid ({why_invalid(validation)})"
+                yield self._found("unread", "warning", says, *fix)
 
     def _hosts(self, environment: Raw, credentials: Iterable[Raw]) -> Iterator[DeploymentFinding]:
         for credential in credentials:
@@ -345,40 +373,34 @@ class _Checks(NamedTuple):
 
     # Its schedule.
 
-    def _zone(self) -> tzinfo:
-        return cron.zone(text(self.deployment.schedule.get("timezone")) or "UTC")
-
-    def _fires(self, count: int) -> Sequence[float]:
-        """Return the next fires: the first within four years, the others within one."""
+    def _fires(self, *, until: float, count: int) -> Sequence[float]:
         with suppress(ValueError):
-            meant = cron.parse(text(self.deployment.schedule.get("expression")) or "")
-            return _fires_of(meant, self._zone(), self.now, count)
+            return cron.upcoming(self.deployment.schedule, after=self.now, until=until, count=count)
         return ()
 
     @property
     def _next_run(self) -> float:
-        """When its schedule fires next; now, if it has none."""
-        return next(iter(self._fires(1)), self.now)
+        """When its schedule fires next within four years; now, if it does not."""
+        return next(iter(self._fires(until=self.now + _FOUR_YEARS, count=1)), self.now)
 
     def _schedule(self) -> Iterator[DeploymentFinding]:
         expression = text(self.deployment.schedule.get("expression")) or ""
         change = ("--schedule", "CRON")
         try:
-            meant, zone = cron.parse(expression), self._zone()
+            meant, zone = cron.parse(expression), cron.zone(text(self.deployment.schedule.get("timezone")) or "")
         except ValueError as error:
             yield self._found("schedule_unclear", "warning", f"cannot tell when it fires: {error}", *change)
             return
-        fires = self._fires(_FIRES)
-        if not fires:
+        if not self._fires(until=self.now + _FOUR_YEARS, count=1):
             says = f"its schedule '{expression}' does not fire within four years"
             yield self._found("never_fires", "problem", says, *change)
             return
         if len(meant.hours) * len(meant.minutes) <= _RARE:
             for says in _turned(meant, zone, self.now):
                 yield self._found("dst", "warning", says, *change)
-        took = [
-            run.duration_ms for run in self.history.runs if run.status == "completed" and run.duration_ms is not None
-        ]
+        completed = [run for run in self.history.runs if run.status == "completed"]
+        took = [run.duration_ms for run in completed if run.duration_ms is not None]
+        fires = self._fires(until=self.now + _YEAR, count=_FIRES)
         gap = min((later - earlier for earlier, later in pairwise(fires)), default=None)
         if gap is not None and len(took) >= _LEAST_DURATIONS and gap * 1000 < median(took):
             takes = f"{span(median(took) / 1000)} (median of {len(took)})"
@@ -393,15 +415,6 @@ class _Checks(NamedTuple):
             kinds = ", ".join(dict.fromkeys(run.error_type or "unknown_error" for run in newest))
             says = f"its last {RUNS_JUDGED} runs failed ({kinds})"
             yield self._found("failing", "problem", says, "run", "logs", newest[0].id)
-
-
-@lru_cache(512)  # many deployments have the same schedule
-def _fires_of(meant: cron.Cron, zone: tzinfo, now: float, count: int) -> tuple[float, ...]:
-    fires = islice(meant.fires(after=now, zone=zone), count)
-    first = next(fires, None)
-    if first is None or first > now + _FOUR_YEARS:
-        return ()
-    return (first, *takewhile(lambda at: at <= now + _YEAR, fires))
 
 
 def _expires_by(credential: Raw, at: float) -> bool:

@@ -12,13 +12,13 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
-from itertools import islice, pairwise, takewhile
+from itertools import pairwise
 from math import inf
 from typing import Literal, NamedTuple
 
 from qoder_cli.base import cron
 from qoder_cli.base.model import Deployment, created_at, text
+from qoder_cli.base.times import utc_text
 from qoder_cli.history.records import LAG, LATE, RunRecord, moment
 
 DAY = 86400.0  # seconds after which a run is no fire's any more, but told for itself
@@ -105,7 +105,8 @@ def fires_of(
     if deployment.schedule and start < end:
         try:
             zone = cron.zone(text(deployment.schedule.get("timezone")) or "")
-            fires = _fires(walked(deployment, start, end), zone)
+            times = cron.upcoming(deployment.schedule, after=start, until=end, count=MOST_FIRES)
+            fires = _fires(times, zone)
         except ValueError as error:
             unclear.append(Unclear(now, "unreadable", detail=str(error)))
             end = start
@@ -123,16 +124,9 @@ def fires_of(
     return Fires(events, unclear, sum(after < at <= until for at in certain), undecided)
 
 
-def walked(deployment: Deployment, after: float, until: float) -> tuple[float, ...]:
-    """Return when a deployment's schedule fires in a time, 100,000 times at most. Raises ValueError."""
-    schedule = deployment.schedule
-    return _walked(text(schedule.get("expression")) or "", text(schedule.get("timezone")) or "", after, until)
-
-
-@lru_cache(512)  # many deployments have the same schedule
-def _walked(expression: str, timezone: str, after: float, until: float) -> tuple[float, ...]:
-    walk = cron.parse(expression).fires(after=after, zone=cron.zone(timezone))
-    return tuple(islice(takewhile(lambda at: at <= until, walk), MOST_FIRES))
+def fire_key(deployment_id: str, due: float) -> str:
+    """Return the idempotency key under which a fire is made up, whoever does it: when it was due in unix seconds."""
+    return f"fire-{deployment_id}-{utc_text(due)}"
 
 
 def _fires(times: Sequence[float], zone: tzinfo) -> Sequence[_DueFire]:

@@ -16,7 +16,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.history.window import ALWAYS, Window, runs_within
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
-from qoder_cli.local.outcomes import KeptOutcomes, Outcome
+from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.nouns.views import recent_fields
 from qoder_cli.output.cells import Fields
 from qoder_cli.runs.observe import Observer
@@ -48,9 +48,9 @@ def read_run(client: Client, id: str) -> Run:
     return run
 
 
-def newest_runs(client: Client, deployment_id: str, limit: int, *, fresh: bool = False) -> list[Run]:
-    """Return a deployment's newest runs, newest first: those of the first page that has any. Raises ApiError."""
-    pages = pages_of_runs(client, deployment_id, limit=limit, fresh=fresh)
+def newest_runs(client: Client, deployment_id: str, *, fresh: bool = False) -> list[Run]:
+    """Return a deployment's newest 20 runs, newest first: those of the first page that has any. Raises ApiError."""
+    pages = pages_of_runs(client, deployment_id, limit=RECENT, fresh=fresh)
     return newest_first(next(filter(None, islice(pages, _MOST_EMPTY)), list[Run]()), pages)
 
 
@@ -74,15 +74,12 @@ class Resolver:
     which are `idle`: no work was seen in their sessions; and what sub-agents wait for.
     """
 
-    def __init__(
-        self, app: App, *, ask: bool = True, looks_since: float | None = None, most: int | None = None
-    ) -> None:
+    def __init__(self, app: App, *, ask: bool = True, most: int | None = None) -> None:
         self._client = app.client
         self.kept = KeptOutcomes(app.store, app.settings, app.client.server_now)
-        self._outcomes: dict[str, Outcome] = {}
         self.asks = ask
-        self.looks_since = looks_since
-        self.most = most
+        self.looks_since: float | None = None
+        self._most = most
         self.left: dict[str, bool] = {}
         self.idle: set[str] = set()
         self.asked = self.unread = self.unasked = self.left_out = 0
@@ -97,12 +94,13 @@ class Resolver:
     def runs(self, objects: Sequence[dict[str, Any]]) -> Iterator[Run]:
         """Yield the runs in order, each as soon as it and those before it are resolved."""
         runs = [Run(raw) for raw in objects]
+        outcomes = self.kept.outcomes_of(runs)
+        self.left |= {id: outcome.worked for id, outcome in outcomes.items() if outcome.worked is not None}
+        runs = [outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs]
         if not self.asks:
             self.unread += sum(standing(run) is Standing.ASK_SESSION for run in runs)
             yield from (run if standing(run) is Standing.ASK_SESSION else fill_status(run) for run in runs)
             return
-        self._outcomes = outcomes = self.kept.outcomes_of(runs)
-        runs = [outcomes[run.id].of(run) if text(run.raw.get("id")) in outcomes else run for run in runs]
         places = [(run, self._has_turn(run)) for run in runs]  # in their order, whichever is faster
         try:
             if any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
@@ -114,11 +112,9 @@ class Resolver:
 
     def _has_turn(self, run: Run) -> bool:
         """Return whether the session of a run is to be asked, and count it; it may be one too many."""
-        stands, outcome = standing(run), self._outcomes.get(text(run.raw.get("id")) or "")
-        is_looked_at = self._is_looked_at(run) and not (outcome and outcome.worked is not None)
-        if not run.session_id or not (stands is not Standing.ENDED or is_looked_at):
+        if not run.session_id or (standing(run) is Standing.ENDED and not self._is_looked_at(run)):
             return False
-        is_left_out = self.most is not None and self.asked >= self.most
+        is_left_out = self._most is not None and self.asked >= self._most
         self.left_out += is_left_out
         self.asked += not is_left_out
         return not is_left_out
@@ -127,8 +123,8 @@ class Resolver:
         run, has_turn = place
         if standing(run) is Standing.ASK_SESSION:
             return self._ask(partial(self._ended, run), run, decides=True) if has_turn else run
-        if self._is_looked_at(run):
-            self._look_at(run, has_turn=has_turn)
+        if has_turn and self._is_looked_at(run):
+            self._look_at(run)
         run = fill_status(run)
         return self._ask(partial(self._with_asks, run), run, decides=False) if has_turn and is_going(run) else run
 
@@ -172,25 +168,23 @@ class Resolver:
         return run if asks is None else apply_asks(run, asks)
 
     def _is_looked_at(self, run: Run) -> bool:
-        """Return whether it is of interest if a run that completed left anything."""
-        if self.looks_since is None or run.status != "completed":
+        """Return whether it is of interest, and unknown, if a run that completed left anything."""
+        if self.looks_since is None or run.status != "completed" or run.id in self.left:
             return False
         ended = unix(run.completed_at)
         return ended is None or ended >= self.looks_since
 
-    def _look_at(self, run: Run, *, has_turn: bool) -> None:
+    def _look_at(self, run: Run) -> None:
         """Look whether a run that completed left anything, if its session can be read."""
-        outcome = self._outcomes.get(run.id)
-        if outcome and outcome.worked is not None:
-            self.left[run.id] = outcome.worked
-        elif has_turn and len(self._failures) < GIVE_UP_AFTER:
-            looking = Looking(self._client, run)
-            try:
-                looking.read()
-            except ApiError as error:
-                self._failures.append(error)
-            else:
-                self._keep(run, looking)
+        if len(self._failures) >= GIVE_UP_AFTER:
+            return
+        looking = Looking(self._client, run)
+        try:
+            looking.read()
+        except ApiError as error:
+            self._failures.append(error)
+        else:
+            self._keep(run, looking)
 
     def _keep(self, run: Run, looking: Looking | None) -> None:
         """Keep what became of a run, but for an error that may hold a secret."""
@@ -206,7 +200,7 @@ def recent_runs(app: App, deployment_id: str) -> Fields:
     """Return a summary of the newest 20 runs; empty if they cannot be read."""
     resolver = Resolver(app)
     try:
-        newest = newest_runs(app.client, deployment_id, RECENT)
+        newest = newest_runs(app.client, deployment_id)
     except ApiError as error:
         app.progress.warn(f"could not read its runs: {error.message}")
         return {}

@@ -120,12 +120,12 @@ class _RunFinder:
 
     def _newest(self, deployment_id: str | QoderError) -> str:
         """Return the newest run of a deployment, by a list that no proxy has kept. Raises QoderError."""
-        from qoder_cli.history.listed import RECENT, newest_runs
+        from qoder_cli.history.listed import newest_runs
 
         if isinstance(deployment_id, QoderError):
             raise deployment_id
         try:
-            newest = newest_runs(self._app.client, deployment_id, RECENT, fresh=True)
+            newest = newest_runs(self._app.client, deployment_id, fresh=True)
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:

@@ -4,12 +4,12 @@ Runs are read that were created in the span, and as long before it as a session 
 this machine last looked; and, on a machine that does not know what was before, some older ones.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice, pairwise
 from math import inf
 from operator import itemgetter
@@ -68,6 +68,8 @@ class Night:
     machine last looked; `whole` says that none of them may be missing. What happened later than `after` is to be told.
     """
 
+    options: ReportOptions
+    memory: ReaderMemory | None  # of earlier reports, as far as it can be believed
     since: float = 0.0
     until: float = 0.0
     after: float = 0.0
@@ -79,21 +81,34 @@ class Night:
     runs: list[RunRecord] = field(default_factory=list)
     before: Counter[str] = field(default_factory=Counter)  # runs of as long a time before, by deployment
     whole: bool = True
-    spent: dict[str, tuple[Decimal, int]] = field(default_factory=dict)  # credits, and of how many runs, by deployment
-    spent_on: dict[str, tuple[Decimal, int]] = field(default_factory=dict)  # the same by day
+    # Credits, and of how many runs: by deployment and day, as there may be 200,000 of them.
+    spent: dict[tuple[str, str], tuple[Decimal, int]] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=dict)  # what a run waits for
     problems: list[Unread] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)  # runs that had not ended, and could not be read again
+
+    @cached_property
+    def newest(self) -> list[RunRecord]:
+        """The runs, newest first, once all were read."""
+        return sorted(self.runs, key=lambda run: run.order, reverse=True)
+
+    @cached_property
+    def runs_of(self) -> dict[str, list[RunRecord]]:
+        """The same by deployment."""
+        runs_of: dict[str, list[RunRecord]] = defaultdict(list)
+        for run in self.newest:
+            runs_of[run.deployment].append(run)
+        return runs_of
 
     def has(self, run: RunRecord) -> bool:
         """Return whether a run was created within the span; one that does not say may be of now."""
         return self.since < self._made(run) <= self.until
 
-    def fires_of(self, deployment: Deployment, runs: Sequence[RunRecord], *, until: float | None = None) -> Fires:
-        """Return what is to be told of a deployment's fires, of which these are the runs, as of a time."""
+    def fires_of(self, deployment: Deployment, *, until: float | None = None) -> Fires:
+        """Return what is to be told of a deployment's fires as of a time."""
         until = self.until if until is None else until
         span = {"since": self.listed_from, "after": self.since, "until": until, "now": self.now}
-        return fires_of(deployment, runs, **span, whole=self.whole)
+        return fires_of(deployment, self.runs_of.get(deployment.id, ()), **span, whole=self.whole)
 
     def day_of(self, run: RunRecord) -> str:
         """Return the day on which a run was created, in the local time zone."""
@@ -114,8 +129,7 @@ class _NightReader:
     def __init__(self, app: App, options: ReportOptions, memory: ReaderMemory | None) -> None:
         self._app = app
         self._options = options
-        self._memory = memory
-        self._night = Night()
+        self._night = Night(options, memory)
         self._taken = set[str]()
         self._counted = set[str]()  # runs of the time before
         self._open = set[str]()  # runs that had not ended when this machine last looked, or lasted long
@@ -172,14 +186,15 @@ class _NightReader:
 
     def _set_span(self) -> None:
         """Work out the span, and from when on runs are to be listed, on the server's clock."""
-        app, night, memory = self._app, self._night, self._memory
+        app, night, memory = self._app, self._night, self._night.memory
         night.now = night.until = app.server_now
         if self._options.until is not None:
             night.until = min(app.when(self._options.until, option="--until").timestamp(), night.now)
         if memory is not None and memory.ended > night.now + LAG:  # a clock was set back: what was told is still known
-            memory = self._memory = memory._replace(ended=memory.began, back_to=memory.began)
+            memory = memory._replace(ended=memory.began, back_to=memory.began)
         if memory is not None and memory.ended > night.now + LAG:
-            memory = self._memory = None
+            memory = None
+        night.memory = memory
         if self._options.is_news and memory is not None:
             night.since, night.after = min(memory.ended, night.now), memory.began
         else:
@@ -207,7 +222,7 @@ class _NightReader:
         night, options, older = self._night, self._options, list[tuple[float, dict[str, Any]]]()
         floor, reach = min(night.listed_from, self._listed_before), night.now - REACH
         is_known = night.known_from <= reach or options.fires_only
-        digs = not is_known and (self._memory is None or options.asks_all)
+        digs = not is_known and (night.memory is None or options.asks_all)
         most, is_all, is_in_order = inf if options.asks_all else _FEWEST, digs, True
         for of in self._lists:
             before = len(older)
@@ -318,20 +333,14 @@ class _NightReader:
     def _read_credits(self) -> None:
         """Read what the runs of the span cost: from sessions, a hundred a page, but for those that are known."""
         night, kept = self._night, self._resolver.kept
-        of_span = [] if self._options.is_news else [run for run in night.runs if run.session and night.has(run)]
-        known = kept.credits_of(run.session or "" for run in of_span)
-        wanted = {run.session: run for run in of_span if run.session not in known}
-        for run in of_span:
-            if run.session in known:
-                self._spend(run, known[run.session or ""])
+        of_span = [] if self._options.is_news else filter(night.has, night.runs)
+        wanted = {run.session or "": run for run in of_span if run.session}
+        for id, spent in kept.credits_of(wanted).items():
+            self._spend(wanted.pop(id), spent)
         if not wanted:
             return
         oldest = max(min(run.created or night.since for run in wanted.values()) - LATE, OLDEST)
-        query: dict[str, Any] = {
-            "created_at[gte]": utc_text(oldest),
-            "include_archived": "true",
-            "limit": 100,
-        }
+        query: dict[str, Any] = {"created_at[gte]": utc_text(oldest), "include_archived": "true", "limit": 100}
         if len(self._options.deployments) == 1:
             query["deployment_id"] = self._options.deployments[0]
         final: dict[str, Decimal] = {}
@@ -339,12 +348,13 @@ class _NightReader:
             for page in self._app.client.pages("/sessions", query):
                 self._app.progress.beat()
                 for session in map(mapping, page["data"]):
-                    id, spent = text(session.get("id")), amount(mapping(session.get("usage")).get("total_credits"))
-                    if id is None or spent is None or (run_of := wanted.pop(id, None)) is None:
+                    id, used = str(session.get("id")), amount(mapping(session.get("usage")).get("total_credits"))
+                    if id not in wanted or used is None:
                         continue
-                    self._spend(run_of, spent)
-                    if run_of.is_over and text(session.get("status")) in AT_REST:
-                        final[id] = spent
+                    run = wanted.pop(id)
+                    self._spend(run, used)
+                    if run.is_over and text(session.get("status")) in AT_REST:
+                        final[id] = used
                 if not wanted or is_below(page["data"], oldest):
                     break  # the server ignores the time that was asked for
         except ApiError as error:
@@ -352,10 +362,9 @@ class _NightReader:
         kept.keep_credits(final)
 
     def _spend(self, run: RunRecord, credits: Decimal) -> None:
-        night = self._night
-        for sums, key in ((night.spent, run.deployment), (night.spent_on, night.day_of(run))):
-            spent, count = sums.get(key, (Decimal(0), 0))
-            sums[key] = total((spent, credits)), count + 1
+        key = run.deployment, self._night.day_of(run)
+        spent, count = self._night.spent.get(key, (Decimal(0), 0))
+        self._night.spent[key] = total((spent, credits)), count + 1
 
     def _read_calls(self) -> None:
         for run in islice((run for run in self._night.runs if run.detail.asks is not None), _MOST_CALLS):
@@ -383,14 +392,28 @@ class _NightReader:
             night.problems.append(Unread("sessions", resolver.failure.message))
 
 
-def to_remember(
-    night: Night, options: ReportOptions, memory: ReaderMemory | None, states: dict[str, float]
-) -> ReaderMemory:
+def made_up(app: App, keys: Iterable[str]) -> dict[str, str]:
+    """Return the runs that make up fires, by their keys: those known here, and to the store that machines share.
+
+    Raises QoderError if that store cannot be read.
+    """
+    from qoder_cli.keys.opening import shared_records
+
+    wanted = dict.fromkeys(keys)
+    runs = {key: entry.run for key in wanted for entry in app.store.of_key(key, host=app.settings.host) if entry.run}
+    for record in shared_records(app) if wanted else ():
+        is_started = record.state == "started" and record.workspace == app.settings.workspace_id
+        if is_started and record.key in wanted and record.run is not None:
+            runs[record.key] = record.run
+    return runs
+
+
+def to_remember(night: Night, states: dict[str, float]) -> ReaderMemory:
     """Return what is to be remembered of a report: the states that were told, and the runs that had not ended.
 
     Of plain reports also those that lasted long: the look back of other spans does not reach them.
     """
-    old = memory or ReaderMemory(night.after, night.since, night.now, night.listed_from, {}, {})
+    old = night.memory or ReaderMemory(night.after, night.since, night.now, night.listed_from, {}, {})
     are_many = sum(run.outcome == "unread" for run in night.runs) > _REMEMBERED
     kept = {id: at for id, at in old.open_runs.items() if not night.whole or (at or 0.0) > night.now - REACH}
     open_runs: dict[str, float | None] = kept | dict.fromkeys(night.lost)
@@ -400,7 +423,7 @@ def to_remember(
         if not run.is_over or first > night.now:
             if run.outcome != "unread" or not are_many:
                 open_runs[run.id] = None
-        elif not options.is_news and first == last > run.order + LONGEST_RUN:
+        elif not night.options.is_news and first == last > run.order + LONGEST_RUN:
             open_runs[run.id] = run.ended
     back_to = night.left_from if are_many else inf
     if not night.whole or any(problem.what == "deployments" for problem in night.problems):

@@ -5,6 +5,7 @@ deleted sessions are gone. So a sum is what was used at least, and what is missi
 """
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -35,67 +36,6 @@ class _RunUsage(NamedTuple):
     day: str | None
 
 
-@dataclass(slots=True)
-class UsageLine:
-    """The sum of what has one key; None is that of what has none. `name` is what the key is called, if it is an id."""
-
-    key: str | None
-    name: str | None = None
-    outcomes: dict[Outcome, int] = field(default_factory=dict)
-    durations: list[int] = field(default_factory=list)  # of completed runs, in milliseconds
-    sessions: int = 0
-    unknown: int = 0  # sessions of which it is not known what they used
-    silent: int = 0  # of these, that have ended
-    growing: int = 0  # sessions that still run
-    credits: Decimal = Decimal(0)
-    of_runs: Decimal = Decimal(0)  # of these what runs used
-    priced: int = 0  # runs of which it is known
-    dearest: tuple[Decimal, str] | None = None  # what a session used at most, and its id
-
-    @property
-    def runs(self) -> int:
-        return sum(self.outcomes.values())
-
-    def count(self, outcome: Outcome) -> int:
-        return self.outcomes.get(outcome, 0)
-
-    @property
-    def least_credits(self) -> Decimal | None:
-        """What was used at least; None if nothing is known of it."""
-        if self.unknown == self.sessions > 0:
-            return None
-        return self.credits
-
-    @property
-    def credits_per_run(self) -> Decimal | None:
-        return share(self.of_runs, self.priced) if self.priced else None
-
-    @property
-    def success(self) -> int | None:
-        """The percentage of runs that completed, of those that completed or failed; floored."""
-        completed, failed = self.count("completed"), self.count("failed")
-        return 100 * completed // (completed + failed) if completed + failed else None
-
-    def _add_run(self, ran: _RunUsage) -> None:
-        self.outcomes[ran.outcome] = self.count(ran.outcome) + 1
-        if ran.outcome == "completed" and ran.milliseconds is not None:
-            self.durations.append(ran.milliseconds)
-
-    def _add_session(self, id: str, used: Decimal | None, *, is_growing: bool, of_run: bool) -> None:
-        self.sessions += 1
-        self.growing += is_growing
-        if used is None:
-            self.unknown += 1
-            self.silent += not is_growing
-            return
-        self.credits = total((self.credits, used))
-        if of_run:
-            self.of_runs = total((self.of_runs, used))
-            self.priced += 1
-        if self.dearest is None or used > self.dearest[0]:
-            self.dearest = used, id
-
-
 @dataclass(frozen=True)
 class DearestSession:
     """The session that used most."""
@@ -111,7 +51,7 @@ _TOOK = "how long completed runs took: half of them at most so long, and 95 of 1
 
 @dataclass(frozen=True)
 class UsageSum:
-    """A sum as it is printed: its fields are its JSON. None is unknown."""
+    """The sum of what has one key; None is unknown. Its fields are its JSON."""
 
     by: Annotated[By, _SUMMED]
     key: Annotated[str | None, _SUMMED]
@@ -132,30 +72,75 @@ class UsageSum:
     credits_unknown: Annotated[int, "sessions that do not say what they used, or are gone"]
     growing: Annotated[int, "sessions that are still running"]
 
-    @classmethod
-    def of(cls, line: UsageLine, by: By, *, has_runs: bool) -> "UsageSum":
-        """Return a sum; `has_runs` says whether the runs could be read."""
-        outcomes = {outcome: line.count(outcome) if has_runs else None for outcome in OUTCOMES}
-        return cls(
+
+@dataclass(slots=True)
+class Tally:
+    """Runs and sessions, counted."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    durations: list[int] = field(default_factory=list)  # of completed runs, in milliseconds
+    sessions: int = 0
+    unknown: int = 0  # sessions of which it is not known what they used
+    silent: int = 0  # of these, that have ended
+    growing: int = 0  # sessions that still run
+    credits: Decimal = Decimal(0)
+    of_runs: Decimal = Decimal(0)  # of these what runs used
+    priced: int = 0  # runs of which it is known
+    dearest: tuple[Decimal, str] | None = None  # what a session used at most, and its id
+
+    @property
+    def runs(self) -> int:
+        return self.outcomes.total()
+
+    def add_run(self, outcome: Outcome, milliseconds: int | None) -> None:
+        self.outcomes[outcome] += 1
+        if outcome == "completed" and milliseconds is not None:
+            self.durations.append(milliseconds)
+
+    def add_session(self, id: str, used: Decimal | None, *, of_run: bool, is_growing: bool = False) -> None:
+        """Count a session; None for one of which it is not known what it used."""
+        self.sessions += 1
+        self.growing += is_growing
+        if used is None:
+            self.unknown += 1
+            self.silent += not is_growing
+            return
+        self.credits = total((self.credits, used))
+        if of_run:
+            self.of_runs = total((self.of_runs, used))
+            self.priced += 1
+        if self.dearest is None or used > self.dearest[0]:
+            self.dearest = used, id
+
+    def as_sum(self, by: By, key: str | None, name: str | None, *, has_runs: bool) -> UsageSum:
+        """Return it as it is printed; `has_runs` says whether runs could be read."""
+        outcomes: dict[str, int | None] = dict.fromkeys(("runs", *OUTCOMES))
+        if has_runs:
+            outcomes = {"runs": self.runs, **{outcome: self.outcomes[outcome] for outcome in OUTCOMES}}
+        credits = success = per_run = dearest = None
+        if self.unknown < self.sessions or not self.sessions:
+            credits = Number(as_text(self.credits))
+        if judged := self.outcomes["completed"] + self.outcomes["failed"]:
+            success = 100 * self.outcomes["completed"] // judged
+        if self.priced:
+            per_run = Number(as_text(share(self.of_runs, self.priced)))
+        if self.dearest is not None:
+            dearest = DearestSession(self.dearest[1], Number(as_text(self.dearest[0])))
+        return UsageSum(
             by=by,
-            key=line.key,
-            name=line.name,
-            runs=line.runs if has_runs else None,
+            key=key,
+            name=name,
             **outcomes,
-            success_percent=line.success,
-            p50_ms=percentile(line.durations, 50),
-            p95_ms=percentile(line.durations, 95),
-            credits=_number(line.least_credits),
-            credits_per_run=_number(line.credits_per_run),
-            dearest=line.dearest and DearestSession(line.dearest[1], Number(as_text(line.dearest[0]))),
-            sessions=line.sessions,
-            credits_unknown=line.unknown,
-            growing=line.growing,
+            success_percent=success,
+            p50_ms=percentile(self.durations, 50),
+            p95_ms=percentile(self.durations, 95),
+            credits=credits,
+            credits_per_run=per_run,
+            dearest=dearest,
+            sessions=self.sessions,
+            credits_unknown=self.unknown,
+            growing=self.growing,
         )
-
-
-def _number(credits: Decimal | None) -> Number | None:
-    return None if credits is None else Number(as_text(credits))
 
 
 def percentile(values: Collection[int], percent: int) -> int | None:
@@ -168,7 +153,7 @@ def percentile(values: Collection[int], percent: int) -> int | None:
 class Usage:
     """Adds up runs, then sessions, each once by its id. `deployments` are those that count; None for all.
 
-    `every` is the sum of all sessions.
+    `every` counts all sessions.
 
     `undated` counts what does not say when it was created, or has no id: it is in no sum. Of these, `lost_sessions` are
     sessions; `of_no_deployment` are sessions left out because neither they nor a run names a deployment.
@@ -183,8 +168,9 @@ class Usage:
         self._runs: dict[str, _RunUsage] = {}
         self._of_session: dict[str, str] = {}
         self._seen: set[str] = set()
-        self._lines: dict[str | None, UsageLine] = {}
-        self.every = UsageLine(None)
+        self._tallies: dict[str | None, Tally] = defaultdict(Tally)
+        self._names: dict[str | None, str] = {}
+        self.every = Tally()
         self.undated = self.lost_sessions = self.of_no_deployment = 0
 
     def add_runs(self, runs: Iterable[Run]) -> None:
@@ -218,43 +204,40 @@ class Usage:
                 self.of_no_deployment += deployment is None
                 continue
             self._seen.add(id)
-            line = self._line(*self._key_of(session, ran, deployment, created))
+            key, name = self._key_of(session, ran, deployment, created)
+            if name is not None:
+                self._names.setdefault(key, name)
+            tally = self._tallies[key]
             used = amount(mapping(session.get("usage")).get("total_credits"))
             status = text(session.get("status"))
             is_growing = status is not None and status not in AT_REST and text(session.get("archived_at")) is None
-            for one in (line, self.every):
-                one._add_session(id, used, is_growing=is_growing, of_run=ran is not None)
+            for one in (tally, self.every):
+                one.add_session(id, used, is_growing=is_growing, of_run=ran is not None)
             if ran is not None:
-                line._add_run(ran)
+                tally.add_run(ran.outcome, ran.milliseconds)
                 del self._runs[self._of_session.pop(id)]
 
-    def lines(self) -> list[UsageLine]:
-        """Return the sums, dearest first, days in their order.
+    def sums(self, *, has_runs: bool) -> list[UsageSum]:
+        """Return the sums, dearest first, days in their order; `has_runs` says whether runs could be read.
 
         What a run used whose session is in no list is unknown.
         """
         for ran in self._runs.values():
-            keys = {"deployment": ran.deployment, "agent": ran.agent, "trigger": ran.trigger, "day": ran.day}
-            line = self._line(keys.get(self._by), None)
-            line._add_run(ran)
+            of_run = {"deployment": ran.deployment, "agent": ran.agent, "trigger": ran.trigger, "day": ran.day}
+            tally = self._tallies[of_run.get(self._by)]
+            tally.add_run(ran.outcome, ran.milliseconds)
             if ran.session is not None and ran.session not in self._seen:
                 self._seen.add(ran.session)
-                for one in (line, self.every):
-                    one._add_session(ran.session, None, is_growing=False, of_run=True)
+                for one in (tally, self.every):
+                    one.add_session(ran.session, None, of_run=True)
         self._runs.clear()
+        tallies = sorted(self._tallies.items(), key=lambda one: (-one[1].credits, -one[1].runs, one[0] or ""))
         if self._by == "day":
-            return [self._lines.get(day) or UsageLine(day) for day in _days(list(filter(None, self._lines)))]
-        return sorted(self._lines.values(), key=lambda line: (-line.credits, -line.runs, line.key or ""))
+            tallies = [(day, self._tallies[day]) for day in _days(list(filter(None, self._tallies)))]
+        return [tally.as_sum(self._by, key, self._names.get(key), has_runs=has_runs) for key, tally in tallies]
 
     def _counts(self, deployment: str | None) -> bool:
         return self._deployments is None or deployment in self._deployments
-
-    def _line(self, key: str | None, name: str | None) -> UsageLine:
-        line = self._lines.get(key)
-        if line is None:
-            line = self._lines[key] = UsageLine(key)
-        line.name = line.name or name
-        return line
 
     def _key_of(
         self, session: dict[str, Any], ran: _RunUsage | None, deployment: str | None, created: datetime

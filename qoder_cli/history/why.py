@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count, islice, takewhile
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Unavailable
@@ -19,8 +19,8 @@ from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mappin
 from qoder_cli.base.outcome import Standing, is_going, standing, waits_for_answer
 from qoder_cli.base.times import descend, unix
 from qoder_cli.base.words import counted, few, first_line, shortened
-from qoder_cli.history.facts import Facts, Thing, custom_skills
-from qoder_cli.history.findings import NOT_SEEN, DeploymentFinding, History, find
+from qoder_cli.history.facts import Facts, History, custom_skills
+from qoder_cli.history.findings import NOT_SEEN, DeploymentFinding, find
 from qoder_cli.history.listed import Resolver, newest_first, pages_of_runs
 from qoder_cli.history.records import outcome_of, time_text
 from qoder_cli.history.window import Window
@@ -121,11 +121,6 @@ def why(app: App, run_id: str) -> Why:
     """Return how a run ended, and what changed since. Raises ApiError where the run cannot be read."""
     with app.progress.waiting("comparing it with the last run that completed", leaving="nothing is changed"):
         return _Comparison(app, any_observer(app, run_id).read_once()).made()
-
-
-class _Pin(NamedTuple):
-    id: str | None
-    version: str | None
 
 
 class _Reads(Facts):
@@ -234,12 +229,18 @@ class _Comparison:
     def _cannot_tell(self, what: str, says: str, source: str) -> None:
         self._unknown.append(Unknown(what, says, source))
 
-    def _known(self, thing: Thing, what: str, about: str, source: str) -> Raw:
-        """Return a thing that was read; empty, and what it is `about` is unknown, where it was not."""
+    def _read(self, kind: str, id: str, what: str, about: str, source: str, more: str = "") -> Raw:
+        """Return a thing as it is shown; empty, and what it is `about` is unknown, where it cannot be read."""
+        thing = self._reads.thing(kind, id, more)
         if isinstance(thing, dict):
             return thing
         self._cannot_tell(what, f"{about}: {'it is gone' if thing is None else thing.message}", source)
         return {}
+
+    def _session(self, run: Run) -> Raw:
+        """Return the session of a run as it is shown; empty if it has none, or cannot be read."""
+        id, about = run.session_id, f"what run {run.id} was given"
+        return {} if id is None else self._read("sessions", id, "session", about, f"session {id}")
 
     # What is compared.
 
@@ -275,18 +276,11 @@ class _Comparison:
             self._cannot_tell("runs", says, self._source)
         return completed
 
-    def _session(self, run: Run) -> Raw:
-        """Return the session of a run as it is shown; empty if it has none, or cannot be read."""
-        if run.session_id is None:
-            return {}
-        session = self._reads.thing("sessions", run.session_id)
-        return self._known(session, "session", f"what run {run.id} was given", f"session {run.session_id}")
-
     def _deployment(self) -> Deployment | None:
         id = self._run.deployment_id
         if id is None:
             return None
-        return Deployment.read(self._known(self._reads.thing("deployments", id), "deployment", id, f"deployment {id}"))
+        return Deployment.read(self._read("deployments", id, "deployment", id, f"deployment {id}"))
 
     def _given_by(self, deployment: Deployment | None) -> Raw:
         """Return what a run without a session was given: its deployment, unless that was changed since."""
@@ -308,9 +302,9 @@ class _Comparison:
 
     def _of_settings(self, completed: Run, now: Raw) -> Iterator[SinceChange]:
         then = self._session(completed)
-        agent = _pin(completed, then)
-        self._agent_then = f"{agent.id}@{agent.version}" if agent.version else ""
-        yield from self._agent(agent, _pin(self._run, now), mapping(then.get("agent")), now)
+        agent, version = _agent_of(completed, then)
+        self._agent_then = f"{agent}@{version}" if version else ""
+        yield from self._agent(completed, then, now)
         if not then or not now:
             return
         yield from self._prompt(completed)
@@ -332,38 +326,37 @@ class _Comparison:
                 lines = lines_of(FieldChange(name, before, after), Secrets())[:_MOST_LINES]
                 yield SinceChange(what, None, f"the {what} of its runs", None, source, lines)
 
-    def _agent(self, then: _Pin, now: _Pin, snapshot: Raw, given: Raw) -> Iterator[SinceChange]:
-        if None in (then.id, now.id):
+    def _agent(self, completed: Run, then: Raw, now: Raw) -> Iterator[SinceChange]:
+        id, version = _agent_of(self._run, now)
+        id_then, version_then = _agent_of(completed, then)
+        if id is None or id_then is None:
             return self._cannot_tell("agent", "the runs do not say which it was", "the runs")
-        if then.id != now.id:
-            yield SinceChange("agent", now.id, f"{then.id} → {now.id}", None, "the runs")
+        if id_then != id:
+            yield SinceChange("agent", id, f"{id_then} → {id}", None, "the runs")
             return
-        before, after = snapshot, mapping(given.get("agent"))
-        is_another = then.version != now.version
-        if None in (then.version, now.version):
+        before, after, source = mapping(then.get("agent")), mapping(now.get("agent")), "the sessions of the runs"
+        if version is None or version_then is None:
             self._cannot_tell("agent", "the runs do not say which version it was", "the runs")
-            is_another = False
-        if is_another:
-            before, after = (self._version(now.id or "", version) for version in (then.version, now.version))
-        fields = self._differing_fields(before, after) if before and after else []
-        if is_another:
-            says = f"version {then.version} → {now.version}"
+        elif version != version_then:
+            source = f"versions of {id}"
+            before, after = (
+                self._read("agents", id, "agent", f"what version {one} was", source, f"?version={one}")
+                for one in (version_then, version)
+            )
+            fields = self._differing_fields(before, after)
+            says = f"version {version_then} → {version}"
             if fields:
                 says += ": " + ", ".join(dict.fromkeys(change.field for change in fields))
             lines = [line for change in fields for line in lines_of(change, Secrets())]
             at = text(after.get("updated_at")) or text(after.get("created_at"))
-            yield SinceChange("agent", now.id, says, at, f"versions of {now.id}", lines[:_MOST_LINES])
+            yield SinceChange("agent", id, says, at, source, lines[:_MOST_LINES])
             return
-        for change in fields:
+        for change in self._differing_fields(before, after):
             what = "model" if change.field == "model" else "agent"
-            source = "the sessions of the runs"
-            yield SinceChange(what, now.id, change.field, None, source, lines_of(change, Secrets())[:_MOST_LINES])
-
-    def _version(self, agent: str, version: Any) -> Raw:
-        shown = self._reads.version(agent, version)
-        return self._known(shown, "agent", f"what version {version} was", f"versions of {agent}")
+            yield SinceChange(what, id, change.field, None, source, lines_of(change, Secrets())[:_MOST_LINES])
 
     def _differing_fields(self, before: Raw, after: Raw) -> list[FieldChange]:
+        """Return what differs between two agents, if both could be read."""
         form = form_of(NOUNS["agent"])
         names = form.settable(before).keys() & form.settable(after).keys() & before.keys() & after.keys()
         was, now = ({name: form.settable(settings)[name] for name in sorted(names)} for settings in (before, after))
@@ -562,11 +555,11 @@ class _Comparison:
         return "nothing changed: start it once more", ["run", "retry", run.id]
 
 
-def _pin(run: Run, given: Raw) -> _Pin:
-    """Return the agent of a run, as it says, or as what it was given says."""
+def _agent_of(run: Run, given: Raw) -> tuple[str | None, str | None]:
+    """Return id and version of the agent of a run, as it says, or as what it was given says."""
     agent = mapping(run.raw.get("agent")) or mapping(given.get("agent"))
     version = agent.get("version")
-    return _Pin(text(agent.get("id")) or text(given.get("agent")), None if version is None else str(version))
+    return text(agent.get("id")) or text(given.get("agent")), None if version is None else str(version)
 
 
 def _first(changes: Iterable[SinceChange]) -> Iterator[SinceChange]:

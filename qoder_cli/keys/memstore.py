@@ -5,7 +5,7 @@ refusal means is only known by reading back.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,12 +18,11 @@ from qoder_cli.http.readback import says_whether_more
 from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.keys.patience import AT_A_SIGNAL, SHORTEST, Patience
 from qoder_cli.keys.record import FOLDER, KeyRecord, Lost, StoreAway, StoredKey, away, found_of
-from qoder_cli.nouns.memories import sha256_of
+from qoder_cli.nouns.memory import sha256_of
 
 STORE_NAME = "qoder-keys"  # of each store that was made for this
 _VIEW = {"view": "full"}
 Left = Callable[[], float]  # tells the seconds that are left
-_GONE = (404, 409)
 
 
 def stores_of_account(client: Client) -> set[str]:
@@ -50,26 +49,28 @@ class MemoryKeys:
     def shown(self) -> str:
         return self._id
 
-    def take(self, record: KeyRecord) -> StoredKey | None:
-        self._check()
-        body = {"path": f"{FOLDER}{record.name}", "content": record.content}
-        answer = self._write(lambda: self._client.prepare("POST", self._path, params=_VIEW, body=body))
+    def put(self, found: StoredKey | None, record: KeyRecord | None) -> StoredKey | None:
+        path, gone = self._path, [409]
+        if found is None:
+            self._check()
+        else:
+            path, gone = f"{self._path}/{segment(found.id)}", [404, 409]
+        if record is None:
+            assert found is not None
+            query = {"expected_content_sha256": sha256_of(found.content)}
+            answer = self._write(lambda: self._client.prepare("DELETE", path, params=query), gone=gone, reads=False)
+            return found if answer is not None else None
+        if found is None:
+            body = {"path": f"{FOLDER}{record.name}", "content": record.content}
+        else:
+            body = {"content": record.content, "content_sha256": sha256_of(found.content)}
+        answer = self._write(lambda: self._client.prepare("POST", path, params=_VIEW, body=body), gone=gone)
         if answer is None:
             return None
-        return _put(record, answer)
-
-    def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
-        path = f"{self._path}/{segment(found.id)}"
-        body = {"content": record.content, "content_sha256": sha256_of(found.content)}
-        answer = self._write(lambda: self._client.prepare("POST", path, params=_VIEW, body=body), gone=_GONE)
-        if answer is None:
-            return None
-        return _put(record, {**answer, "id": found.id})
-
-    def free(self, found: StoredKey) -> bool:
-        path, params = f"{self._path}/{segment(found.id)}", {"expected_content_sha256": sha256_of(found.content)}
-        answer = self._write(lambda: self._client.prepare("DELETE", path, params=params), gone=_GONE, reads=False)
-        return answer is not None
+        id = text(answer.get("id")) if found is None else found.id
+        if id is None or answer.get("content_sha256") != sha256_of(record.content):
+            raise Lost  # it says that something else was written
+        return StoredKey(id, record, record.content)
 
     def read(self, name: str) -> StoredKey | None:
         with self._usable() as left:
@@ -132,7 +133,7 @@ class MemoryKeys:
         return found_of(str(raw.get("id")), str(raw.get("content")), where=f"{raw.get('path')} in {self._id}")
 
     def _write(
-        self, prepare: Callable[[], Pending], *, gone: tuple[int, ...] = (409,), reads: bool = True
+        self, prepare: Callable[[], Pending], *, gone: Collection[int], reads: bool = True
     ) -> dict[str, Any] | None:
         """Return the answer to a write, None if it was refused. Raises Lost, ApiError."""
 
@@ -187,14 +188,6 @@ class MemoryKeys:
             if left() <= SHORTEST:
                 self.patience.note_silence()
             raise away(self.shown, error) from error
-
-
-def _put(record: KeyRecord, raw: dict[str, Any]) -> StoredKey:
-    """Return what an answer says was written. Raises Lost if it says something else."""
-    id = text(raw.get("id"))
-    if id is None or raw.get("content_sha256") != sha256_of(record.content):
-        raise Lost
-    return StoredKey(id, record, record.content)
 
 
 def _is_memory(row: dict[str, Any]) -> bool:

@@ -72,19 +72,18 @@ class PostgresKeys:
         except Lost:
             self._rows(_LIST + " LIMIT 1", "%")
 
-    def take(self, record: KeyRecord) -> StoredKey | None:
-        id = uuid.uuid4().hex
-        if self._rows(_TAKE, record.name, id, record.content, is_write=True):
-            return StoredKey(id, record, record.content)
-        return None
-
-    def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
-        if self._rows(_MOVE, record.content, found.record.name, found.id, found.content, is_write=True):
-            return StoredKey(found.id, record, record.content)
-        return None
-
-    def free(self, found: StoredKey) -> bool:
-        return bool(self._rows(_FREE, found.record.name, found.id, found.content, is_write=True))
+    def put(self, found: StoredKey | None, record: KeyRecord | None) -> StoredKey | None:
+        id, there = uuid.uuid4().hex, list[str]()
+        if found is not None:
+            id, there = found.id, [found.record.name, found.id, found.content]
+        if record is None:
+            rows = self._rows(_FREE, *there, is_write=True)
+            return found if rows else None
+        if found is None:
+            rows = self._rows(_TAKE, record.name, id, record.content, is_write=True)
+        else:
+            rows = self._rows(_MOVE, record.content, *there, is_write=True)
+        return StoredKey(id, record, record.content) if rows else None
 
     def read(self, name: str) -> StoredKey | None:
         rows = self._rows(_READ, name)

@@ -26,23 +26,11 @@ MOST_TRIES = 12  # writes that were refused or lost before a command gives up; i
 _LAST_TRIES = 3  # the same once the trigger was sent
 
 
-class Take(NamedTuple):
-    """Keep this, where nothing is. Result: StoredKey, or None if it was refused or lost."""
+class Put(NamedTuple):
+    """Write as `KeyStore.put` does. Result: what that returns, or None also if it was lost."""
 
-    record: KeyRecord
-
-
-class Move(NamedTuple):
-    """Replace what was found. Result: StoredKey, or None if it was refused or lost."""
-
-    found: StoredKey
-    record: KeyRecord
-
-
-class Free(NamedTuple):
-    """Remove what was found. Result: whether that is certain."""
-
-    found: StoredKey
+    found: StoredKey | None
+    record: KeyRecord | None
 
 
 class Read(NamedTuple):
@@ -74,7 +62,7 @@ class HasFailed(NamedTuple):
     found: StoredKey
 
 
-Step = Take | Move | Free | Read | Watch | SendTrigger | LookForRun | HasFailed
+Step = Put | Read | Watch | SendTrigger | LookForRun | HasFailed
 
 
 class Started(NamedTuple):
@@ -117,12 +105,12 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
         if tries > most_tries:
             return KeyVerdict("busy", stored)
         if stored is None:
-            stored = (yield Take(mine)) or (yield Read())
+            stored = (yield Put(None, mine)) or (yield Read())
             tries += 1
             continue
         there = stored.record
         if there.state == "free":
-            stored = (yield Move(stored, there.used_again(mine))) or (yield Read())
+            stored = (yield Put(stored, there.used_again(mine))) or (yield Read())
             tries += 1
             continue
         if there.deployment != mine.deployment:
@@ -130,9 +118,9 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
         if there.state == "started":
             if not until_completed or there.adopted or not (yield HasFailed(stored)):
                 return KeyVerdict("answered", stored)
-            stored = (yield Move(stored, there.used_again(mine))) or (yield Read())
+            stored = (yield Put(stored, there.used_again(mine))) or (yield Read())
         elif there.owner == mine.owner and there.state == "claimed":
-            stored = (yield Move(stored, there._replace(state="sending"))) or (yield Read())
+            stored = (yield Put(stored, there._replace(state="sending"))) or (yield Read())
         elif there.owner == mine.owner:  # sending, and nothing was sent: only the last step of this function does
             return (yield from settle(stored, (yield SendTrigger(stored))))
         elif there.state == "claimed":
@@ -140,7 +128,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             if seen != stored:
                 stored = seen
                 continue
-            stored = (yield Move(stored, there.used_again(mine))) or (yield Read())
+            stored = (yield Put(stored, there.used_again(mine))) or (yield Read())
         else:
             seen = yield Watch(stored, ABANDONED)
             if seen != stored:
@@ -149,7 +137,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             run = yield LookForRun(stored)
             if run is None:
                 return KeyVerdict("abandoned", stored)
-            moved = yield Move(stored, noting(stored.record, mine.owner, run))
+            moved = yield Put(stored, noting(stored.record, mine.owner, run))
             if moved is not None:
                 return KeyVerdict("answered", moved)
             stored = yield Read()
@@ -171,7 +159,7 @@ def _note(stored: StoredKey, run: Started) -> Steps:
     now: StoredKey | None = stored
     for _ in range(_LAST_TRIES):
         assert now is not None
-        moved = yield Move(now, ours)
+        moved = yield Put(now, ours)
         if moved is not None:
             return KeyVerdict("triggered", moved)
         read = yield Read()
@@ -191,8 +179,7 @@ def give_back(stored: StoredKey) -> Steps:
     """Free a key or a slot of ours in which certainly nothing was started, whichever of our writes was done last."""
     now = stored
     for _ in range(_LAST_TRIES):
-        unused = now.record.unused
-        if (yield Free(now) if unused is None else Move(now, unused)):
+        if (yield Put(now, now.record.unused)):
             return KeyVerdict("triggered")
         read = yield Read()
         if read == UNREAD:

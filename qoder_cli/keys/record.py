@@ -1,6 +1,6 @@
 """What a shared store keeps of one idempotency key, and what every store can do with it.
 
-A store is one small interface: take, move by compare-and-set, read, list, free. Writes must be decided in one place; a
+A store is one small interface: put by compare-and-set, read, list. Writes must be decided in one place; a
 read may be old. A write of which nobody knows whether it was done raises Lost, and may still be done at any later time.
 """
 
@@ -150,7 +150,7 @@ class StoredKey(NamedTuple):
 
 
 class KeyStore(Protocol):
-    """Where keys are kept. Every method raises QoderError if the store cannot be used; writes raise Lost, too."""
+    """Where keys are kept. Every method raises QoderError if the store cannot be used; `put` raises Lost, too."""
 
     patience: Patience
 
@@ -158,14 +158,11 @@ class KeyStore(Protocol):
     def shown(self) -> str:
         """What it is called in messages: never with a password."""
 
-    def take(self, record: KeyRecord) -> StoredKey | None:
-        """Keep the record of a key of which nothing is kept. Return None if something is."""
+    def put(self, found: StoredKey | None, record: KeyRecord | None) -> StoredKey | None:
+        """Replace what was found, or nothing, with a record, or with nothing: compare-and-set.
 
-    def move(self, found: StoredKey, record: KeyRecord) -> StoredKey | None:
-        """Replace what was found with a record. Return None if the store has something else by now."""
-
-    def free(self, found: StoredKey) -> bool:
-        """Remove what was found. Return False if the store has something else by now."""
+        Return what is kept now, or was removed; None if the store has something else than was found.
+        """
 
     def read(self, name: str) -> StoredKey | None:
         """Return what is kept under this name."""

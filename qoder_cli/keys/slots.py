@@ -21,11 +21,10 @@ from qoder_cli.keys.protocol import (
     MOST_TRIES,
     STALE_CLAIM,
     LookForRun,
-    Move,
+    Put,
     Read,
     Started,
     Step,
-    Take,
     noting,
 )
 from qoder_cli.keys.record import KeyRecord, StoredKey
@@ -97,7 +96,7 @@ def take_slot(
                 looked_for.add(slot.stored)
                 run = yield LookForRun(slot.stored)
                 if isinstance(run, Started):
-                    yield Move(slot.stored, noting(slot.stored.record, mine.owner, run))
+                    yield Put(slot.stored, noting(slot.stored.record, mine.owner, run))
         by_number = {slot.stored.record.number: slot for slot in slots}
         taken = {number for number, slot in by_number.items() if slot.is_held}
         for number in range(1, most + 1):
@@ -105,8 +104,9 @@ def take_slot(
                 break
             if number in taken:
                 continue
-            claim = mine._replace(key=slot_key(mine.group, number))
-            write = Move(there.stored, there.used_again(claim)) if (there := by_number.get(number)) else Take(claim)
+            write = Put(None, claim := mine._replace(key=slot_key(mine.group, number)))
+            if (there := by_number.get(number)) is not None:
+                write = Put(there.stored, there.used_again(claim))
             stored: StoredKey | None = (yield write) or (yield Read())
             if stored is not None and is_of(mine, stored):
                 return stored
@@ -122,7 +122,7 @@ def begin_sending(claim: StoredKey, most_tries: int = MOST_TRIES) -> Generator[S
             return None
         if stored.record.state == "sending":
             return stored
-        stored = (yield Move(stored, stored.record._replace(state="sending"))) or (yield Read())
+        stored = (yield Put(stored, stored.record._replace(state="sending"))) or (yield Read())
     return None
 
 

@@ -31,7 +31,6 @@ _COLUMNS = ("run", "session", "status", "ended", "type", "message", "worked")
 class Outcome(NamedTuple):
     """What became of a run. `worked`: it left a message, a tool call or a file; None where nobody has looked."""
 
-    session: str
     ending: Ending
     worked: bool | None = None
 
@@ -63,7 +62,7 @@ class KeptOutcomes:
             sure = standing(run) is Standing.ASK_SESSION or run.status == status
             if session == run.session_id and status in ("completed", "failed") and sure:
                 error = filled({"type": kind, "message": message}) or None
-                found[id] = Outcome(session, Ending(status, ended, error), None if worked is None else bool(worked))
+                found[id] = Outcome(Ending(status, ended, error), None if worked is None else bool(worked))
         return found
 
     def filled(self, runs: Sequence[Run]) -> list[Run]:

@@ -4,20 +4,23 @@ A file is read as those of a folder are.
 """
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.marks import is_ours
 from qoder_cli.base.model import Raw
+from qoder_cli.base.places import spelled
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.checking import check_body, tokens_in, tree_of
+from qoder_cli.nouns.declared import Declaration, Place
+from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.parts import NOT_THEIRS
 from qoder_cli.nouns.schema import Reader, fields_of
-from qoder_cli.nouns.table import Operation, operation
+from qoder_cli.nouns.table import Operation, of_file, operation
 from qoder_cli.nouns.table import body_of as schema_of
 
 
@@ -47,22 +50,40 @@ def body_of(app: App, noun: Noun, verb: str, options: Mapping[str, Any], *, file
         plural = "s" if len(names) > 1 else ""
         hint = "pass it, or give a file: -f FILE"
         raise UsageError(f"missing required option{plural}: {', '.join(names)}", hint=hint)
-    _check_options(wanted, given, named)
+    fields = {field: value for field, value in given.items() if field in options_by_field}
+    reader = Reader("file", null_clears=verb == "update")
+    problems = check_body(schema_of(wanted), fields, tree_of(fields), reader)
+    # What is missing is another matter.
+    refuse(problems, {field: named[field] for field in fields}, hint=f"see qoder {' '.join(wanted.command)} --help")
     return body
 
 
-def _check_options(wanted: Operation, given: Raw, named: Mapping[str, str]) -> None:
-    """Raise UsageError for what options say and the schema refuses, as it would in a file."""
-    fields = {field: value for field, value in given.items() if field in fields_of(schema_of(wanted))}
-    reader = Reader("file", null_clears=wanted.id.endswith(".update"))
+def declared_by_options(noun: Noun, fields: Raw, named: Mapping[str, str]) -> Declaration:
+    """Return what options say, with its references, checked as a file's fields. Raises UsageError as `refuse` does."""
+    from qoder_cli.nouns.declaring import references, shorts_of
+
+    for field, value in fields.items():
+        check_typed(named[field], field, value)
+    spelled, problems = how_of(noun).spell(deepcopy(fields)), list[Problem]()
+    tree = tree_of(fields)
+    refs = tuple(references(noun, spelled, tree, problems))
+    problems += check_body(of_file(noun), spelled, tree, Reader("file"), shorts_of(noun))
+    refuse(problems, named)
+    return Declaration(noun, Place(""), str(spelled.get("name") or ""), spelled, refs=refs)
+
+
+def refuse(problems: Iterable[Problem], named: Mapping[str, str], *, hint: str | None = None) -> None:
+    """Raise UsageError for problems of what options say; `named` has the options by the places that they set."""
     messages: dict[str, None] = {}
-    for problem in check_body(schema_of(wanted), fields, tree_of(fields), reader):
-        field = re.split(r"[.\[]", problem.path)[0]
-        if field in fields:  # what is missing is another matter
-            inner = problem.path.removeprefix(field).lstrip(".")
-            messages[": ".join(filter(None, (named[field], inner, problem.text)))] = None
+    for problem in problems:
+        option = next((option for place, option in named.items() if problem.path.startswith(place)), None)
+        key = ""
+        if problem.at[:1] == ("metadata",):
+            key = spelled(problem.at[1:])
+        if option is not None:
+            messages[": ".join(filter(None, (option, key, problem.text)))] = None
     if messages:
-        raise UsageError("; ".join(messages), hint=f"see qoder {' '.join(wanted.command)} --help")
+        raise UsageError("; ".join(messages), hint=hint)
 
 
 def pairs(words: Sequence[str] | None) -> dict[str, str]:

@@ -50,6 +50,13 @@ def check_body(
     return [*filter(None, (_problem(cls, violation, tree, shorts) for violation in violations))]
 
 
+def places_in(node: Node, at: Path = ()) -> Iterator[tuple[Path, Node]]:
+    """Yield a node, and all that is in it, each with its place."""
+    yield at, node
+    for step, child in node.items():
+        yield from places_in(child, (*at, step))
+
+
 def tree_of(value: Any) -> Node:
     """Return a JSON value that stands in no file as a tree."""
     if isinstance(value, dict):
@@ -67,15 +74,11 @@ def _problem(cls: type[Fields], violation: Violation, tree: Node, shorts: Mappin
         name = next((name for name in (step, shorts.get(str(step), "")) if node.child(name)), None)
         if name is not None and (child := node.child(name)):
             node, path = child, (*path, name)
-    if _has_unset(node):
+    if any(is_unset(within.content) for _, within in places_in(node)):
         return None
     if violation.kind == "missing" and isinstance(node.content, dict):
         path += violation.path[-1:]
     return Problem(_in_words(cls, violation, path, node), line=node.line, path=path)
-
-
-def _has_unset(node: Node) -> bool:
-    return is_unset(node.content) or any(_has_unset(child) for _, child in node.items())
 
 
 def _in_words(cls: type[Fields], violation: Violation, path: Path, node: Node) -> str:
@@ -146,32 +149,14 @@ def tokens_in(node: Node, at: Path = (), *, filled: bool = True) -> Iterator[Pro
                 yield Problem(f"{what}; {hint}", line=child.line, path=path)
 
 
-def hidden_in(value: Any, at: Path = ()) -> Iterator[Path]:
-    """Yield the places of a JSON value, or of a tree, where a secret was hidden."""
-    content = value
-    if isinstance(value, Node):
-        content = value.content
-    if isinstance(content, list):
-        content = dict(enumerate(content))
-    if isinstance(content, dict):
-        for step, child in content.items():
-            if isinstance(step, str) and REDACTED in step:
-                yield at
-            yield from hidden_in(child, (*at, step))
-    elif isinstance(content, str) and REDACTED in content:
-        yield at
-
-
 def problems_of_hidden(node: Node, *, ignored: Collection[str] = ()) -> Iterator[Problem]:
     """Yield the places of a file, before variables are filled in, where a secret was hidden: it cannot be sent so.
 
     What is `ignored` is not sent.
     """
-    for path in hidden_in(node):
-        if path and path[0] in ignored:
-            continue
-        there = node
-        for step in path:
-            there = there.child(step) or there
-        what = f"has {REDACTED} in place of a secret; write what belongs there, or ${{NAME}} for a variable"
-        yield Problem(what, line=there.line, path=path)
+    for path, place in places_in(node):
+        words = place.content if isinstance(place.content, dict) else [place.content]
+        is_hidden = any(isinstance(word, str) and REDACTED in word for word in words)
+        if is_hidden and not (path and path[0] in ignored):
+            what = f"has {REDACTED} in place of a secret; write what belongs there, or ${{NAME}} for a variable"
+            yield Problem(what, line=place.line, path=path)

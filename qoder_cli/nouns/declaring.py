@@ -13,7 +13,7 @@ from qoder_cli.base.tokens import NAMES, names_token
 from qoder_cli.files.documents import Document
 from qoder_cli.files.filling import DOLLAR, Filler, is_unset, unset_in
 from qoder_cli.files.tree import Node, Problem
-from qoder_cli.nouns.checking import check_body, problems_of_hidden, tokens_in
+from qoder_cli.nouns.checking import check_body, places_in, problems_of_hidden, tokens_in
 from qoder_cli.nouns.declared import Declaration, Place, Reference
 from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.noun import Noun, Refers
@@ -82,7 +82,7 @@ def _text_below(document: Document, noun: Noun, problems: list[Problem]) -> dict
 
 def shorts_of(noun: Noun) -> dict[str, str]:
     """Return the short forms that files have, by the fields of the API."""
-    fields = fields_of(of_file(noun, is_new=True))
+    fields = fields_of(of_file(noun))
     return {field.stands_for: name for name, field in fields.items() if field.stands_for}
 
 
@@ -121,7 +121,7 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
     """
     problems, before = filler.problems, len(filler.problems)
     read = fill(document, noun, filler)
-    node, schema = read.node, of_file(noun, is_new=True)
+    node, schema = read.node, of_file(noun)
     created = operation(noun, "create")
     assert created is not None  # each kind of a folder has one
     fields = settable(noun, read.fields, ("id", *created.body)) if read.is_servers else read.fields
@@ -137,7 +137,8 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
         if not any(problem.path == named_by for problem in problems[before:]):
             problems.append(Problem(f"{named_by} is required, or the id of one that is there", line=node.line))
         return
-    held = own.pop(field_of_held(noun), None)
+    held_at = (field_of_held(noun),)
+    held = own.pop(held_at[0], None)
     declaration = Declaration(
         noun,
         Place(file, node.line),
@@ -146,7 +147,7 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
         own | ({"id": id} if id else {}),
         refs,
         secrets=frozenset(_secret_places(noun, fields, read)),
-        unset=tuple(name for field, child in node.items() if field != field_of_held(noun) for name in _unset_in(child)),
+        unset=tuple(name for at, child in places_in(node) if at[:1] != held_at for name in unset_in(child.content)),
     )
     yield declaration
     if isinstance(held, list):
@@ -168,14 +169,14 @@ def _held(holder: Declaration, held: Sequence[Any], node: Node) -> Iterator[Decl
         if not isinstance(fields, dict) or child is None:
             continue  # which was reported
         name = known_as(fields) or f"{noun.called} {number + 1}"
-        secrets = {spelled(path) for path, _ in secrets_in(noun.holds.body, fields)} | {*_filled_in(child, ())}
+        secrets = {spelled(path) for path, _ in secrets_in(noun.holds.body, fields)} | {*_filled_in(child)}
         yield Declaration(
             noun,
             Place(holder.place.file, child.line),
             name,
             fields,
             secrets=frozenset(secrets),
-            unset=tuple(_unset_in(child)),
+            unset=tuple(name for _, place in places_in(child) for name in unset_in(place.content)),
             parent=holder,
         )
 
@@ -312,13 +313,14 @@ def _problem_at(node: Node, at: Path, what: str) -> Problem:
 def _secret_places(noun: Noun, fields: Raw, read: Filled) -> Iterator[str]:
     """Yield the places that may hold a secret: by the schema, by their name, and variables that were filled in."""
     yield from (spelled(path) for path, value in secrets_in(noun.holds.body, fields) if value)
-    if (resources := read.node.child("resources")) is not None:
-        yield from _named(resources, ("resources",))
+    for at, place in places_in(read.node):
+        if at[:1] == ("resources",) and _SECRET_NAME.search(str(at[-1])) and place.content:
+            yield spelled(at)
     written, variables = read.written.child(VARIABLES), read.node.child(VARIABLES)
     if variables is None or written is None:
         return
     if isinstance(variables.content, dict):
-        yield from _filled_in(variables, (VARIABLES,))
+        yield from _filled_in(variables, VARIABLES)
     elif variables.filled:
         pairs = dict(pair for piece in re.split(r"[;\r\n]", str(written.content)) for pair in assignments(piece) or ())
         for name, value in assignments(str(variables.content)) or ():
@@ -326,34 +328,16 @@ def _secret_places(noun: Noun, fields: Raw, read: Filled) -> Iterator[str]:
                 yield spelled((VARIABLES, name))
 
 
-def _named(node: Node, at: Path) -> Iterator[str]:
-    for step, child in node.items():
-        if isinstance(step, str) and _SECRET_NAME.search(step) and child.content:
-            yield spelled((*at, step))
-        else:
-            yield from _named(child, (*at, step))
+def _filled_in(node: Node, *at: str) -> Iterator[str]:
+    return (spelled(path) for path, place in places_in(node, at) if place.filled)
 
 
-def _filled_in(node: Node, at: Path) -> Iterator[str]:
-    if node.filled:
-        yield spelled(at)
-    for step, child in node.items():
-        yield from _filled_in(child, (*at, step))
-
-
-def _unset_in(node: Node) -> Iterator[str]:
-    yield from unset_in(node.content)
-    for _, child in node.items():
-        yield from _unset_in(child)
-
-
-def plain_secrets(written: Node, at: Path = ()) -> Iterator[Problem]:
+def plain_secrets(written: Node) -> Iterator[Problem]:
     """Yield the secrets that a file has in plain text, by their places; none is shown."""
-    for step, child in written.items():
-        path, content = (*at, step), child.content
-        if step in _SECRETS and isinstance(content, str) and content:
+    for path, place in places_in(written):
+        content = place.content
+        if path and path[-1] in _SECRETS and isinstance(content, str) and content:
             defaults = [match[2] for match in DOLLAR.finditer(content) if match[1]]
             if not defaults or any(defaults):  # a default is shown, too
                 what = "is a secret in plain text; write ${NAME}, and set that variable"
-                yield Problem(what, line=child.line, path=path)
-        yield from plain_secrets(child, path)
+                yield Problem(what, line=place.line, path=path)

@@ -195,7 +195,7 @@ noun(
             Refers(("resources", "*", "memory_store_id"), "memory"),
             Refers(("resources", "*", "file_id"), "file"),
         ),
-        how="deployments",
+        how="deployments:HOW",
     ),
     arguments="deployments",
     found_by="qoder_cli.nouns.lookup:deployment_ids_of",

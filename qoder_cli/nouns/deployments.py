@@ -33,7 +33,7 @@ from qoder_cli.nouns.edits.owner import NOTHING, recorded
 from qoder_cli.nouns.edits.step import Send, Step
 from qoder_cli.nouns.how import Exporting, How, Lists
 from qoder_cli.nouns.parts import RESERVED, VARIABLES, Resource, assignments, labels_of
-from qoder_cli.nouns.schema import fields_of, inside
+from qoder_cli.nouns.schema import fields_of, inside, secrets_in, without
 from qoder_cli.output.yamltext import Unquoted
 
 EMPTY: Raw = {
@@ -77,16 +77,8 @@ def settable(deployment: Deployment) -> dict[str, Any]:
 
 def comparable(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields in normal form without secrets of resources: no server echoes them."""
-    shown = dict(fields)
-    if isinstance(resources := fields.get("resources"), list):
-        shown["resources"] = [_without_tokens(resource) for resource in resources]
+    shown: Raw = without(dict(fields), secrets_in(Schema, fields))
     return shown
-
-
-def _without_tokens(resource: Any) -> Any:
-    if isinstance(resource, dict):
-        return {key: item for key, item in resource.items() if key not in WRITE_ONLY}
-    return resource
 
 
 def spelled_out(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ noun(
         rank=1,
         text="description",
         filled={"config": {"type": "cloud", "networking": {"type": "limited"}}, "scope": "organization"},
-        how="env",
+        how="env:HOW",
     ),
 )
 noun(

@@ -95,5 +95,6 @@ def how_of(noun: Noun) -> How:
     """Return how a noun's kind does it."""
     if noun.kind is None or not noun.kind.how:
         return _OTHERS
-    how: How = import_module(f"qoder_cli.nouns.{noun.kind.how}").HOW
+    module, _, name = noun.kind.how.partition(":")
+    how: How = getattr(import_module(f"qoder_cli.nouns.{module}"), name)
     return how

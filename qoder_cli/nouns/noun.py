@@ -101,7 +101,7 @@ class Kind:
     is_written_once: bool = False  # what is there stays as it is
     is_declared: bool = True  # whether files of a folder declare it; else other things bring it along
     refused: str = ""  # what to do where the API refuses a change of one
-    how: str = ""  # the module beside this one that has `HOW`, where it does anything otherwise than others
+    how: str = ""  # which `How`, by its module beside this one, where it does anything otherwise than others
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from qoder_cli.base.marks import MOST_KEYS, is_ours, without_ours
 from qoder_cli.base.model import mapping
@@ -14,6 +15,7 @@ from qoder_cli.nouns.schema import (
     UNSET,
     ByType,
     Fields,
+    Mark,
     Option,
     Range,
     Reader,
@@ -66,34 +68,22 @@ Url = Annotated[str, like(r"https?://[^\s/?#]\S*", "must be a URL, such as https
 # Metadata.
 
 
-class _Json:
+class _Json(Mark):
     """What a form has as JSON in a text."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.with_info_before_validator_function(self._parsed, handler(source))
-
-    def _parsed(self, value: Any, info: Any) -> Any:
-        reader: Reader = info.context
+    def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
         if isinstance(value, str) and reader.where == "server":
-            return json.loads(value)
-        return value
+            value = json.loads(value)
+        return read_on(value)
 
 
-class _Deletes:
+class _Deletes(Mark):
     """Null, which in an update deletes a key."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.with_info_wrap_validator_function(self._either, handler(source))
-
-    def _either(self, value: Any, handler: Any, info: Any) -> Any:
-        reader: Reader = info.context
+    def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
         if value is None and (reader.where == "server" or reader.null_clears):
             return None
-        return handler(value)
+        return read_on(value)
 
 
 _KEY = Annotated[
@@ -116,35 +106,29 @@ Metadata = Annotated[
 # What deployments and sessions have.
 
 
-class _Variables(NamedTuple):
+@dataclass(frozen=True)
+class _Variables(Mark):
     """Environment variables: a mapping, or a text of NAME=VALUE pairs, which is all that some servers take."""
 
     of_server: tuple[type, ...]
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.with_info_wrap_validator_function(self._either, handler(source))
-
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         return {"anyOf": [{"type": "string", "examples": ["LOG_LEVEL=info;FLAG=on"]}, handler(schema)]}
 
-    def _either(self, value: Any, handler: Any, info: Any) -> Any:
-        is_server = info.context.where == "server"
+    def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
+        is_server = reader.where == "server"
         if not isinstance(value, self.of_server if is_server else (str, dict)):
             raise ValueError("must be a mapping of names and values, or a text of NAME=VALUE lines")
         if isinstance(value, str) and assignments(value) is None and not (is_server and _lines(value)):
             raise ValueError("must be NAME=VALUE pairs, each on a line of its own or with ; between them")
-        if isinstance(value, str) and not is_server and _has_shell(value):
-            raise ValueError("must not contain comments or `export`; remove them, or write a mapping")
         if is_server:
             _check_variables(value)
-        return value if is_server or isinstance(value, str) else handler(value)
-
-
-def _has_shell(variables: str) -> bool:
-    """Return whether a text has what only a shell reads: a server would take it for names."""
-    return any(re.match(r"#|export\s", name) for name, _ in assignments(variables) or ())
+        elif isinstance(value, str) and any(re.match(r"#|export\s", name) for name, _ in assignments(value) or ()):
+            # A server would take for names what only a shell reads.
+            raise ValueError("must not contain comments or `export`; remove them, or write a mapping")
+        if is_server or isinstance(value, str):
+            return value
+        return read_on(value)
 
 
 def _check_variables(variables: Any) -> None:

@@ -11,11 +11,15 @@ generated bodies are made from it. pydantic reads it, and is imported only when 
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeVar, cast, get_args
 
+from qoder_cli.base.model import filled
 from qoder_cli.base.places import Path
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 UNSET: Final[Any] = None  # the field may be left out; where null clears, it may be null
 NEEDED_THERE: Final[Any] = "needed there"  # the server needs it, a file may leave that to the server
@@ -95,13 +99,14 @@ class Fields:
         return built
 
 
-_FIELDS: dict[type[Fields], dict[str, Field]] = {}
+def _once(function: F) -> F:
+    """Return a function with `cache`, for classes: to mypy these are not hashable."""
+    return cast(F, cache(function))
 
 
+@_once
 def fields_of(cls: type[Fields]) -> dict[str, Field]:
     """Return the fields of a class, by name."""
-    if cls in _FIELDS:
-        return _FIELDS[cls]
     fields = {}
     owner_of = {name: owner for owner in reversed(cls.__mro__[:-2]) for name in owner.__annotations__}
     for name, owner in owner_of.items():
@@ -112,7 +117,6 @@ def fields_of(cls: type[Fields]) -> dict[str, Field]:
         stands_for = next((mark.field for mark in marks if isinstance(mark, StandsFor)), "")
         default, is_secret, is_servers = vars(owner).get(name, ...), SECRET in marks, SERVERS in marks
         fields[name] = Field(hint, default, about[-1] if about else "", option, is_secret, is_servers, stands_for)
-    _FIELDS[cls] = fields  # once it is whole: other threads look here
     return fields
 
 
@@ -133,7 +137,7 @@ def inside(hint: Any) -> Iterator[type[Fields]]:
         yield from inside(choice)
 
 
-Mark = Literal["is_secret", "is_servers"]
+Marked = Literal["is_secret", "is_servers"]
 
 
 def secrets_in(cls: type[Fields], value: Any) -> Iterator[tuple[Path, Any]]:
@@ -146,7 +150,7 @@ def servers_in(cls: type[Fields], value: Any) -> Iterator[tuple[Path, Any]]:
     return _marked(cls, value, "is_servers", ())
 
 
-def _marked(cls: type[Fields], value: Any, mark: Mark, at: Path) -> Iterator[tuple[Path, Any]]:
+def _marked(cls: type[Fields], value: Any, mark: Marked, at: Path) -> Iterator[tuple[Path, Any]]:
     if isinstance(value, list):
         for number, item in enumerate(value):
             yield from _marked(cls, item, mark, (*at, number))
@@ -160,14 +164,10 @@ def _marked(cls: type[Fields], value: Any, mark: Mark, at: Path) -> Iterator[tup
             yield from dict(inner).items()
 
 
-_LEADING: dict[tuple[type[Fields], Mark], list[tuple[str, Sequence[type[Fields]]]]] = {}
-
-
-def _leading_to(cls: type[Fields], mark: Mark) -> Sequence[tuple[str, Sequence[type[Fields]]]]:
+@_once
+def _leading_to(cls: type[Fields], mark: Marked) -> Sequence[tuple[str, Sequence[type[Fields]]]]:
     """Return the fields of a class with a mark, and those with it somewhere inside, by the classes there."""
-    if (cls, mark) in _LEADING:
-        return _LEADING[cls, mark]
-    fields = _LEADING[cls, mark] = []
+    fields: list[tuple[str, Sequence[type[Fields]]]] = []
     for name, field in fields_of(cls).items():
         classes = [inner for inner in inside(field.hint) if _leading_to(inner, mark)]
         if getattr(field, mark):
@@ -267,29 +267,42 @@ class Shown(NamedTuple):
         return built | self.more
 
 
-class Size(NamedTuple):
+@dataclass(frozen=True)
+class Size:
     """How long a text or a list is."""
 
     least: int | None = None
     most: int | None = None
+    limits: ClassVar = ("min_length", "max_length")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        limits = {"min_length": self.least, "max_length": self.most}
-        return handler(source) | {name: limit for name, limit in limits.items() if limit is not None}
+        return handler(source) | filled(dict(zip(self.limits, (self.least, self.most), strict=True)))
 
 
-class Range(NamedTuple):
+class Range(Size):
     """How large a whole number is."""
 
-    least: int
-    most: int | None = None
+    limits = ("ge", "le")
+
+
+class Mark:
+    """What reads a value of a field: it may refuse it, and change it before or after all else reads it."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        limits = {"ge": self.least, "le": self.most}
-        return handler(source) | {name: limit for name, limit in limits.items() if limit is not None}
+        from pydantic_core import core_schema
+
+        def read(value: Any, read_on: Any, info: Any) -> Any:
+            return self.read(value, read_on, info.context)
+
+        return core_schema.with_info_wrap_validator_function(read, handler(source))
+
+    def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
+        """Return a value as it is kept; `read_on` is all else. Raises ValueError with what is wrong."""
+        raise NotImplementedError
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True)
+class Rule(Mark):
     """What a value must pass: a function that raises ValueError with what is wrong.
 
     A second argument of the error shows the value: it is for a value that did not come from a variable.
@@ -300,19 +313,15 @@ class Rule(NamedTuple):
     pattern: str = ""  # which says the same
     otherwise: "Callable[[Any], object] | None" = None  # for the other reader
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.with_info_after_validator_function(self._passed, handler(source))
-
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         built = handler(schema)
         if self.pattern:
             built["pattern"] = f"^(?:{self.pattern})$"
         return built
 
-    def _passed(self, value: Any, info: Any) -> Any:
-        if self.where in (None, info.context.where):
+    def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
+        value = read_on(value)
+        if self.where in (None, reader.where):
             self.check(value)
         elif self.otherwise:
             self.otherwise(value)
@@ -367,24 +376,21 @@ def id_or_name(prefix: str, kind: str) -> Rule:
     return Rule(check, "file", otherwise=id_of(prefix).check)
 
 
-class ServerWords(NamedTuple):
+@dataclass(frozen=True)
+class ServerWords(Mark):
     """Words that the server knows; a file may have newer ones, but none that looks like a slip."""
 
     words: tuple[str, ...]
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.with_info_after_validator_function(self._check, handler(source))
-
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         return handler(schema) | {"examples": list(self.words)}
 
-    def _check(self, value: str, info: Any) -> str:
-        near = slip_of(value, self.words)
-        if value not in self.words and (near or info.context.where == "server"):
+    def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
+        word = read_on(value)
+        near = slip_of(word, self.words)
+        if word not in self.words and (near or reader.where == "server"):
             raise _one_of(self.words, near)
-        return value
+        return word
 
 
 def slip_of(word: str, words: tuple[str, ...]) -> str | None:
@@ -400,27 +406,23 @@ def _one_of(words: tuple[str, ...], near: str | None, *, name: str = "") -> Exce
     return _problem("one_of", name, expected=expected, near=near, words=words)
 
 
-class Short(NamedTuple):
+@dataclass(frozen=True)
+class Short(Mark):
     """A mapping that may be written as the text of one of its fields."""
 
     field: str
     called: str  # what may be written
     more: tuple[tuple[str, str], ...] = ()  # what else the mapping has then
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_before_validator_function(self._whole, handler(source))
-
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
         return {"anyOf": [{"type": "string", "minLength": 1}, handler(schema)]}
 
-    def _whole(self, value: Any) -> Any:
+    def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
         if isinstance(value, str):
-            return {self.field: value, **dict(self.more)}
+            value = {self.field: value, **dict(self.more)}
         if not isinstance(value, dict):
             raise ValueError(f"must be {self.called}")
-        return value
+        return read_on(value)
 
 
 class ByType(NamedTuple):
@@ -502,15 +504,11 @@ class Violation(NamedTuple):
     context: dict[str, Any]
 
 
-_ADAPTERS: dict[type[Fields], Any] = {}  # each takes a moment to make
-
-
+@_once  # each takes a moment to make
 def _adapter(cls: type[Fields]) -> Any:
     from pydantic import TypeAdapter
 
-    if cls not in _ADAPTERS:
-        _ADAPTERS[cls] = TypeAdapter(cls)
-    return _ADAPTERS[cls]
+    return TypeAdapter(cls)
 
 
 def check(cls: type[Fields], value: Any, reader: Reader, *, most: int = 1) -> tuple[Any, list[Violation]]:

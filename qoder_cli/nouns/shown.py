@@ -63,15 +63,12 @@ def tool_names(tools: Any) -> list[str]:
     return names
 
 
-def _asks(value: Any) -> Any:
-    """Return the tools that ask before each use (api.md#agents)."""
-    names = []
-    for tool in map(mapping, array(value)):
-        default = {**mapping(tool.get("default_config")), "name": "all"}
-        for config in (default, *map(mapping, array(tool.get("configs")))):
-            if mapping(config.get("permission_policy")).get("type") == "always_ask":
-                names.append(str(config.get("name")))
-    return _joined(names)
+def asking(tool: Raw, every: str) -> list[str]:
+    """Return what of a toolset asks before each use (api.md#agents); `every` is what all of it is called."""
+    default = {**mapping(tool.get("default_config")), "name": every}
+    configs = (default, *map(mapping, array(tool.get("configs"))))
+    asks = [config for config in configs if mapping(config.get("permission_policy")).get("type") == "always_ask"]
+    return [str(config.get("name")) for config in asks]
 
 
 def _packages(value: Any) -> Any:
@@ -118,7 +115,7 @@ _LOOKS: dict[Look, str] = {
         """,
     _listed: "efforts hosts=config.networking.allowed_hosts,auth.networking.allowed_hosts",
     lambda tools: _joined(tool_names(tools)) or "none": "tools",
-    _asks: "asks=tools",
+    lambda tools: _joined([name for tool in map(mapping, array(tools)) for name in asking(tool, "all")]): "asks=tools",
     _named("skill_id", "name", "type"): "skills",
     _named("name", "url"): "mcp=mcp_servers",
     _packages: "packages=config.packages",

@@ -90,14 +90,15 @@ _PARTS = {"naming": Naming, "listing": Listing, "help": Help, "holds": Holds, "s
 _LISTS = ("columns", "more", "numbered", "statuses", "needed", "dated")  # which may be written as words of one text
 
 
-def noun(words: str, operations: str, **said: Any) -> None:
-    """Make a noun, which is known from now on, of the fields of its parts."""
+def noun(words: str, operations: str, **said: Any) -> Noun:
+    """Return a new noun, which is known from now on, of the fields of its parts."""
     kind = KINDS_OF_NOUNS[words]
     said = {"called": kind.called, "type": kind.called.replace(" ", "_"), **said}
     said |= {name: tuple(said[name].split()) for name in _LISTS if name in said}
     for name, part in _PARTS.items():
         said[name] = part(**{field.name: said.pop(field.name) for field in fields(part) if field.name in said})
     _registered[words] = Noun(words=words, operations=operations, **said)
+    return _registered[words]
 
 
 class _Nouns(Mapping[str, Noun]):
@@ -155,15 +156,13 @@ def in_files() -> list[str]:
 
 
 @cache  # a new class would need a validator of its own
-def of_file(noun: Noun, *, is_new: bool) -> type[Fields]:
+def of_file(noun: Noun) -> type[Fields]:
     """Return what a file of a noun may hold."""
     if noun.holds.in_file:
         return noun.holds.in_file
-    created, changed = operation(noun, "create"), operation(noun, "update")
+    created = operation(noun, "create")
     assert created is not None  # asked only for what files declare
-    names = dict.fromkeys((*created.body, *(changed.body if changed and not is_new else ())))
-    needed = [name for name in names if name in created.required and is_new]
-    return body(noun.holds.body, tuple(names), tuple(needed), ())
+    return body(noun.holds.body, created.body, [name for name in created.body if name in created.required], ())
 
 
 def parent_of(noun: Noun) -> Noun | None:

@@ -1,7 +1,7 @@
 """Lists: the server's pages, filtered here, shown while the next is fetched."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -43,24 +43,6 @@ def page_size(limit: int | None) -> int:
     return LARGEST_PAGE if limit is None else ceil(limit / ceil(limit / LARGEST_PAGE))
 
 
-class _Objects:
-    """The objects in the pages of a list, one for each `key`. `ignored` counts entries that are not objects."""
-
-    def __init__(self, pages: Iterable[Mapping[str, Any]], key: str) -> None:
-        self._key = key
-        self._shown: dict[str, None] = {}
-        self.pages = OneAhead(iter(pages))
-        self.ignored = 0
-
-    def of_page(self, page: Mapping[str, Any]) -> Iterator[Object]:
-        objects = [item for item in page["data"] if isinstance(item, dict)]
-        self.ignored += len(page["data"]) - len(objects)
-        for item in objects:
-            id = item.get(self._key)
-            if id in (None, "") or is_new(str(id), self._shown, most=_REMEMBERED):
-                yield item
-
-
 @dataclass(eq=False)
 class WantedRows(Generic[T]):
     """The rows wanted from the pages of a list.
@@ -70,10 +52,10 @@ class WantedRows(Generic[T]):
     Objects with a `key` already shown are ignored: new arrivals may push them onto
     the next page. At most one page is fetched ahead, and none if no more is needed.
 
-    Afterwards `shown` counts rows, and `left_out` says whether rows were left out.
+    Afterwards `shown` counts rows, and `left_out` says whether rows were left out; `ignored` entries were no objects.
     """
 
-    pages: InitVar[Iterable[Mapping[str, Any]]]
+    pages: Iterable[Mapping[str, Any]]
     _: KW_ONLY
     read: Callable[[Sequence[Object]], Iterable[T]]
     limit: int | None
@@ -81,12 +63,13 @@ class WantedRows(Generic[T]):
     sifts: bool = False
     sure: bool = True
     slow: bool = False
-    key: InitVar[str] = "id"
+    key: str = "id"
     shown: int = 0
+    ignored: int = 0
     left_out: Literal["more match", "more may match"] | None = None
 
-    def __post_init__(self, pages: Iterable[Mapping[str, Any]], key: str) -> None:
-        self._objects = _Objects(pages, key)
+    def __post_init__(self) -> None:
+        self._ids: dict[str, None] = {}  # of objects that were shown
         self._is_sorted = False
 
     def print(self, rows: "Rows[T]") -> None:
@@ -98,20 +81,29 @@ class WantedRows(Generic[T]):
 
     def conclude(self, progress: "Progress", *, none: str) -> None:
         """Say on stderr what was ignored or left out; `none` if it had no rows."""
-        if self._objects.ignored:
-            progress.warn(f"ignored {self._objects.ignored} items in the server's list that are not objects")
+        if self.ignored:
+            progress.warn(f"ignored {self.ignored} items in the server's list that are not objects")
         if self.left_out:
             remedy = "use --all to sort all of them" if self._is_sorted else "use --all to see the rest"
             progress.note(f"note: showing {self.shown}, {self.left_out}; {remedy}", always=True)
         elif not self.shown:
             progress.note(f"note: {none}")
 
+    def _objects(self, page: Mapping[str, Any]) -> Iterator[Object]:
+        objects = [item for item in page["data"] if isinstance(item, dict)]
+        self.ignored += len(page["data"]) - len(objects)
+        for item in objects:
+            id = item.get(self.key)
+            if id in (None, "") or is_new(str(id), self._ids, most=_REMEMBERED):
+                yield item
+
     def _batches(self) -> Iterator[list[T]]:
-        while (page := self._objects.pages.next()) is not None:
-            objects = list(filter(self.matches, self._objects.of_page(page)))
+        pages = OneAhead(iter(self.pages))
+        while (page := pages.next()) is not None:
+            objects = list(filter(self.matches, self._objects(page)))
             room = None if self.limit is None else self.limit - self.shown
             if room is None or (room > len(objects) and not self.sifts):
-                self._objects.pages.prepare()
+                pages.prepare()
             rows = islice(self.read(objects if self.sifts else objects[:room]), room)
             for batch in ([row] for row in rows) if self.slow else [list(rows)]:
                 self.shown += len(batch)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.base.times import Clock, span
@@ -9,17 +10,22 @@ from qoder_cli.output.screen import Screen, inert
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.spinner import Spinner
 
-    from qoder_cli.output.live import Picture
+    from qoder_cli.output.live import Moving, Picture
 
 Board = Callable[[int, int], "tuple[RenderableType, str]"]  # from a width and a height to a table, and its count
 HEARTBEAT = 30.0  # seconds between signs of life without a terminal
 LONG_WAIT = 10.0  # seconds after which the end of a wait may ring the bell
 
 
-class _ShownWait(NamedTuple):
+class _Wait(NamedTuple):
+    """What is waited for: how it stands, what Ctrl-C leaves, and the share that is done, if that is known."""
+
     status: Callable[[], str]
     began: float  # on the monotonic clock
+    leaving: str = ""
+    share: Callable[[], float] | None = None
 
 
 class Progress:
@@ -37,8 +43,8 @@ class Progress:
         self._rings = rings
         self._moves = screen.is_animated
         self._board: Board | None = None
-        self._line: _StatusLine | None = None  # while it shows
-        self._wait = _ShownWait(str, 0.0)  # the newest
+        self._line: Moving | None = None  # while it shows
+        self._wait = _Wait(str, 0.0)  # the newest
         self._printed_at = 0.0
         self._buffer: list[str] | None = None
 
@@ -99,17 +105,21 @@ class Progress:
         A `status` function is called whenever it is shown, on a terminal from another thread; there a bar shows the
         `share` that is done, from 0 to 1.
         """
-        self._printed_at = self._clock.monotonic()
-        wait = self._wait = _ShownWait((lambda: status) if isinstance(status, str) else status, self._printed_at)
+        self._printed_at = began = self._clock.monotonic()
+        if leaving is None:
+            leaving = "the run keeps running" if self._board is None else "the runs keep running"
+        wait = self._wait = _Wait((lambda: status) if isinstance(status, str) else status, began, leaving, share)
         if self.is_quiet or not self._moves:
             yield
         else:
-            from qoder_cli.base.keyboard import keys
+            from rich.spinner import Spinner
 
+            from qoder_cli.base.keyboard import keys
+            from qoder_cli.output.live import Moving
+
+            picture = partial(self._picture, wait, Spinner("dots"))
+            line = Moving(self._screen, picture, per_second=8 if self._board is None else 4)
             with keys(shown=False):
-                line = _StatusLine(
-                    self._screen, self._clock, wait.status, leaving=leaving, board=self._board, share=share
-                )
                 try:
                     line.start()
                     self._line = line
@@ -117,7 +127,7 @@ class Progress:
                 finally:
                     line.stop()
                     self._line = None
-        if self._rings and self._screen.is_terminal and self._clock.monotonic() - wait.began > LONG_WAIT:
+        if self._rings and self._screen.is_terminal and self._clock.monotonic() - began > LONG_WAIT:
             self._screen.print("\a")
 
     def change(self, news: str) -> None:
@@ -140,35 +150,8 @@ class Progress:
         else:
             self._line.print_above(text)
 
-
-class _StatusLine:
-    """The animated line of a wait, below a board if there is one, which counts in its place."""
-
-    def __init__(
-        self,
-        screen: Screen,
-        clock: Clock,
-        status: Callable[[], str],
-        *,
-        leaving: str | None,
-        board: "Board | None",
-        share: Callable[[], float] | None,
-    ) -> None:
-        from rich.spinner import Spinner
-
-        from qoder_cli.output.live import Moving
-
-        self._share = share
-        self._clock = clock
-        self._status = status
-        self._leaving = leaving or ("the run keeps running" if board is None else "the runs keep running")
-        self._board = board
-        self._began = clock.monotonic()
-        self._spinner = Spinner("dots")
-        self._moving = Moving(screen, self._picture, per_second=8 if board is None else 4)
-        self.start, self.stop, self.print_above = self._moving.start, self._moving.stop, self._moving.print_above
-
-    def _picture(self, width: int, height: int) -> "Picture":
+    def _picture(self, wait: _Wait, spinner: "Spinner", width: int, height: int) -> "Picture":
+        """Return the animated line of a wait, below the board if there is one, which counts in its place."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -179,12 +162,12 @@ class _StatusLine:
         status = None
         if self._board is not None:
             body, status = self._board(width, height - 3)  # for the status line and the lines before it
-        seconds = self._clock.monotonic() - self._began
-        words = Text(f"{inert(status or self._status())} {span(seconds)}", no_wrap=True, overflow="ellipsis")
-        words.append(f"  Ctrl-C stops waiting; {self._leaving}", style="dim")
-        parts: list[RenderableType] = [self._spinner.render(seconds), words]
-        if self._share is not None:
-            parts.insert(1, ProgressBar(1.0, self._share(), width=20, complete_style="green", finished_style="green"))
+        seconds = self._clock.monotonic() - wait.began
+        words = Text(f"{inert(status or wait.status())} {span(seconds)}", no_wrap=True, overflow="ellipsis")
+        words.append(f"  Ctrl-C stops waiting; {wait.leaving}", style="dim")
+        parts: list[RenderableType] = [spinner.render(seconds), words]
+        if wait.share is not None:
+            parts.insert(1, ProgressBar(1.0, wait.share(), width=20, complete_style="green", finished_style="green"))
         line = Table.grid(padding=(0, 1, 0, 0))
         line.add_row(*parts)
         return Picture(body, line)

@@ -101,7 +101,7 @@ def _written_before(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> "list
 
     mark = None
     with suppress(Lost):
-        mark = keys.take(record)
+        mark = keys.put(None, record)
     if mark is None:
         raise Unavailable(f"the store of keys {keys.shown} did not take a mark")
     try:
@@ -109,7 +109,7 @@ def _written_before(keys: "KeyStore", claim: "KeyRecord", clock: Clock) -> "list
         entries = keys.entries()
     finally:
         with suppress(QoderError, Lost):
-            keys.free(mark)
+            keys.put(mark, None)
     if not shows_mark(entries):
         raise Unavailable(f"the store of keys {keys.shown} does not show what was written")
     return [entry.record for entry in entries]

@@ -1,7 +1,9 @@
 """One key, one run, on every machine: a trigger by the protocol of `keys.protocol`, with a store that is shared."""
 
+import shlex
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, repeat
 from typing import Any
 
@@ -20,15 +22,73 @@ from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import fill_status, verdict
 from qoder_cli.base.times import span
+from qoder_cli.base.words import few
 from qoder_cli.http.answers import Answer
-from qoder_cli.http.pace import Closed
+from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.keys import protocol
-from qoder_cli.keys.protocol import LOOKS, KeyVerdict, Started, Step, start_once
+from qoder_cli.keys.opening import shared_store
+from qoder_cli.keys.protocol import LOOKS, KeyVerdict, SendTrigger, Started, Step, Watch, settle, start_once
 from qoder_cli.keys.record import KeyRecord, KeyStore, StoreAway, StoredKey, name_of
 from qoder_cli.local.store import Attempt, StoredAttempt
 from qoder_cli.runs.lost import dated, look_for_run, may_have_started, others_in
 from qoder_cli.runs.steps import StoreSteps, played, result_of, server_ahead
-from qoder_cli.runs.trigger import Order, RunTrigger
+from qoder_cli.runs.trigger import Hold, Order, RunTrigger
+
+_LISTED = 3  # keys that a warning names
+
+
+class CoveredKeys(Hold):
+    """The other keys under which a run is written: `deploy backfill --once`.
+
+    They are taken before it is started, so that nobody starts one under them meanwhile, and point at the key of the
+    run: should this command die, that one tells which run it is. A key that somebody else has is not covered.
+    """
+
+    def __init__(self, app: App, order: Order) -> None:
+        self._app = app
+        self._order = order
+        self._pace = Pace(app.clock, per_second=WRITES_PER_SECOND)
+        self._covered: list[tuple[StoreSteps, StoredKey]] = []
+
+    @contextmanager
+    def during(self, trigger: RunTrigger) -> Iterator[None]:
+        try:
+            self._cover(shared_store(self._app))
+            yield
+        finally:
+            self._settle(result_of(trigger.write, trigger.answer))
+
+    def _cover(self, keys: KeyStore) -> None:
+        """Take each key, up to where a run would be started under it. Raises QoderError, Signalled."""
+        order, settings, taken = self._order, self._app.settings, []
+        for key in order.covers:
+            where = order.deployment_id, settings.host, settings.workspace_id
+            pointer = KeyRecord("sending", str(uuid.uuid4()), key, *where, under=order.key or "")
+            store, steps, step = StoreSteps(self._app, keys), start_once(pointer), None
+            self._pace.wait_turn()
+            with suppress(StopIteration):
+                step = next(steps)
+                while not isinstance(step, SendTrigger | Watch):
+                    step = steps.send(store.do(step))
+            if isinstance(step, SendTrigger):
+                self._covered.append((store, step.found))
+            else:
+                taken.append(key)
+        if taken:
+            listed = few(taken, _LISTED)
+            self._app.progress.warn(f"another command makes up {listed}: {len(taken)} in all are not covered")
+
+    def _settle(self, result: Started | str) -> None:
+        """Write down under each key what is known of the run. Raises Signalled."""
+        for store, pointer in self._covered:
+            store.is_sent = True
+            self._pace.wait_turn()
+            if not played(settle(pointer, result), store.do).noted:
+                free = shlex.join(self._app.command("key", "free", pointer.record.key))
+                self._app.progress.warn(f"the key {pointer.record.key} could not be written; to start under it: {free}")
+        signalled = next((store.signalled for store, _ in self._covered if store.signalled), None)
+        if signalled is not None:
+            raise signalled
 
 
 class SharedTrigger(RunTrigger):
@@ -49,10 +109,6 @@ class SharedTrigger(RunTrigger):
         self._freed_in_store = ""  # what the store says that it was freed after
         self._unused_claim: StoredKey | None = None  # a claim of ours under which nothing was sent
 
-    def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
-        """Return the error that a run may have been started; never with the command that repeats it."""
-        return super().doubt(why, cause, False)
-
     def _start(self) -> Run:
         client = self._app.client
         client.prepare("POST", f"/deployments/{segment(self._order.deployment_id)}/run")  # is writing forbidden?
@@ -63,9 +119,8 @@ class SharedTrigger(RunTrigger):
             if self._steps.is_sent:
                 raise
             if (claim := self._unused_claim) is not None:
-                unused = claim.record.unused
                 with suppress(QoderError):
-                    self._steps.do(protocol.Free(claim) if unused is None else protocol.Move(claim, unused))
+                    self._steps.do(protocol.Put(claim, claim.record.unused))
             if isinstance(error, StoreAway):
                 raise error.with_(message=f"{error.message}; nothing was sent") from error
             raise
@@ -73,19 +128,19 @@ class SharedTrigger(RunTrigger):
 
     def _do(self, step: Step) -> Any:
         match step:
-            case protocol.SendTrigger(stored):
+            case SendTrigger(stored):
                 self._before, self._freed_in_store = stored.record.before, stored.record.freed_after
                 return self._send()
-            case protocol.Watch(stored, seconds):
+            case Watch(stored, seconds):
                 return self._watch(stored, seconds)
             case protocol.LookForRun(stored):
                 return self._look(stored)
             case protocol.HasFailed(stored):
                 return verdict(fill_status(self._reread(self._entry_of(stored.record)))) is Exit.RUN_FAILED
-            case protocol.Take():
+            case protocol.Put(None):
                 self._unused_claim = self._steps.do(step)
                 return self._unused_claim
-            case protocol.Move(stored, record):
+            case protocol.Put(StoredKey() as stored, KeyRecord() as record):
                 return self._move(stored, record)
         return self._steps.do(step)
 
@@ -101,7 +156,7 @@ class SharedTrigger(RunTrigger):
                 raise self.write.unknown(
                     f"an earlier attempt of this machine with the key {self._key!r} is unconfirmed"
                 )
-        moved: StoredKey | None = self._steps.do(protocol.Move(stored, record))
+        moved: StoredKey | None = self._steps.do(protocol.Put(stored, record))
         if record.state == "claimed":
             self._unused_claim = moved
             # Its run failed, or it was freed on some machine: this one forgets it, too. But nobody there has decided on

@@ -16,12 +16,10 @@ from qoder_cli.keys.protocol import (
     SEND_WITHIN,
     UNKNOWN,
     UNREAD,
-    Free,
-    Move,
+    Put,
     Read,
     Started,
     Step,
-    Take,
 )
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoredKey
 
@@ -78,24 +76,22 @@ class StoreSteps:
                 self._app.client.progress.note(error.message)
         return UNREAD if isinstance(step, Read) else None
 
-    def _done(self, step: Step) -> StoredKey | bool | None:
+    def _done(self, step: Step) -> StoredKey | None:
         """Do it once. A lost write counts as a refused one: both are read back."""
-        if isinstance(step, Read):
+        if not isinstance(step, Put):
             return self._keys.read(self.name)
         if self._refused:
             self._app.client.clock.sleep(RETRIES[min(self._refused, len(RETRIES)) - 1])
-        self.name = (step.record if isinstance(step, Take) else step.found.record).name
-        done: StoredKey | bool | None = None
+        found, record = step
+        if found is not None:
+            self.name = found.record.name
+        if record is not None:
+            self.name, record = record.name, self._stamped(record)
+        done = None
         with suppress(Lost):
-            match step:
-                case Take(record):
-                    done = self._keys.take(self._stamped(record))
-                case Move(found, record):
-                    done = self._keys.move(found, self._stamped(record))
-                case Free(found):
-                    done = self._keys.free(found)
+            done = self._keys.put(found, record)
         self._refused = 0 if done else self._refused + 1
-        if isinstance(done, StoredKey) and done.record.state == "claimed":
+        if done is not None and done.record.state == "claimed":
             self._sending_since = None  # until now an earlier try to send could still be done, however late
         return done
 

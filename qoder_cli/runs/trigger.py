@@ -61,12 +61,19 @@ class Order(NamedTuple):
     covers: tuple[str, ...] = ()  # other keys under which its run is written, too (`covering`)
     retry_of: str | None = None  # the run that is started once more; the key is then that of `ids.retry_key`
 
-    def repeat(self, app: App) -> list[str]:
-        """Return the command that repeats it under its key, if it has one."""
-        if self.retry_of is not None:
-            return app.command("run", "retry", self.retry_of, *self.options)
-        words = written("--idempotency-key", self.key) if self.key is not None else []
-        return app.command("deploy", "run", self.deployment_id, *words, *self.options)
+
+def repeating(app: App, orders: Sequence[Order]) -> list[str]:
+    """Return the command that repeats orders, all from one command, under the same keys."""
+    first, ids = orders[0], [order.deployment_id for order in orders]
+    if first.retry_of is not None:
+        return app.command("run", "retry", *(order.retry_of or "" for order in orders), *first.options)
+    key = first.key
+    if key is not None and len(orders) > 1:
+        key = key.removesuffix(f":{ids[0]}")
+    words = [*written({"--idempotency-key": key}), *first.options]
+    if len(set(ids)) < len(ids):
+        words.append("--allow-duplicates")
+    return app.command("deploy", "run", *ids, *words)
 
 
 class Hold:
@@ -134,7 +141,7 @@ class RunTrigger:
     @property
     def repeat(self) -> list[str]:
         """The command that repeats this trigger under the same key."""
-        return self._order._replace(key=self._key).repeat(self._app)
+        return repeating(self._app, [self._order._replace(key=self._key)])
 
     def start(self) -> Run:
         """Start a run and return it, or the run that this key has started before.
@@ -220,13 +227,16 @@ class RunTrigger:
         return -math.inf
 
     def doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
-        """Return the error that a run may have been started; `may_repeat` if none shows, or nobody looked."""
+        """Return the error that a run may have been started; `may_repeat` if none shows, or nobody looked.
+
+        Under a key that machines share nothing is repeated.
+        """
         message = f"unknown whether a run of {self._order.deployment_id} was started: {why}{self.left}"
         end_doubt = to_forget(self._app)
         if self._order.key is not None:
             end_doubt = shlex.join(self._app.command("key", "free", self._key))
         hint, next = hint_to_end_doubt(end_doubt), self._to_look
-        if may_repeat:
+        if may_repeat and self._others is None:
             check = shlex.join(self._app.command("run", "wait", "last"))
             hint = f"check first: {check}; only if it finds no run, send it again, under the same key"
             next = self.repeat

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from qoder_cli.nouns.agents import missing_servers
+from qoder_cli.nouns.agent import missing_servers
 from qoder_cli.nouns.schema import Reader, Violation, check
 from qoder_cli.nouns.table import Operation
 from qoder_cli.nouns.table import body_of as schema_of

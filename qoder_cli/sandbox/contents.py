@@ -16,7 +16,7 @@ from qoder_cli.sandbox.world import World
 from qoder_cli.settings.values import is_loopback
 
 if TYPE_CHECKING:
-    from qoder_cli.nouns.skills import Files
+    from qoder_cli.nouns.skill import Files
 
 _DIGEST = ("content", "content_sha256", "content_size_bytes")  # what redaction removes
 
@@ -112,7 +112,7 @@ def fetched(world: World, request: Request) -> bytes:
 
 def _files_of_skill(parts: list[_Part]) -> "Files":
     """Return a skill's files by path. Raises Refusal, also without a SKILL.md."""
-    from qoder_cli.nouns.skills import LARGEST, MAIN, Unfit, rooted, unzipped
+    from qoder_cli.nouns.skill import LARGEST, MAIN, Unfit, rooted, unzipped
 
     files: Files = {part.path: part.content for part in parts}
     try:
@@ -172,7 +172,7 @@ class _SkillVersions(Things):
         return self.show(call, _add_version(call, skill, files))
 
     def download(self, call: OperationCall) -> Reply:
-        from qoder_cli.nouns.skills import zipped
+        from qoder_cli.nouns.skill import zipped
 
         return zipped(self.find(call).fields["_files"])
 

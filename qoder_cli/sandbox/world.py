@@ -73,12 +73,12 @@ class FakeDeployment(FakeThing):
         """Archive it for good: its name is freed, its status stays."""
         self.change(at, archived_at=stamp(at), name=f"{self.name}_archived_{int(at)}")
 
-    def upcoming(self, after: float, *, count: int = 5) -> list[float]:
+    def upcoming(self, after: float, *, count: int = 5) -> Sequence[float]:
         """Return when the schedule fires next, also while paused (api.md#deployments)."""
         schedule = self.fields["schedule"]
         if schedule is None or self.archived is not None:
             return []
-        return cron.upcoming(schedule["expression"], schedule["timezone"], after=after, count=count)
+        return cron.upcoming(schedule, after=after, count=count)
 
     def replan(self, after: float) -> None:
         """Compute the next fire. Missed ones are not made up."""

@@ -10,7 +10,7 @@ from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import ENDS, event_at, event_key, verdict
 from qoder_cli.base.words import few, shortened
 from qoder_cli.http.answers import no_response
-from qoder_cli.nouns.files import download
+from qoder_cli.nouns.file import download
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.sessions.asks import main_thread
 from qoder_cli.sessions.log import Log, Pages, in_order, message_text

@@ -105,15 +105,15 @@ def load(path: Path) -> ConfigFile:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise _unusable(path, f"is not TOML: {error}") from None
-    profiles = _profiles(path, document)
+    profiles, strangers = _profiles(path, document)
     warnings = []
     if sys.platform != "win32" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
         import shlex
 
         fix = f"chmod 600 {shlex.quote(str(path))}"
         warnings.append(f"{path} contains a token and is readable by others; run: {fix}")
-    if strangers := ", ".join(_unknown(document)):
-        warnings.append(f"{path} has unknown keys, which are ignored: {strangers}")
+    if strangers:
+        warnings.append(f"{path} has unknown keys, which are ignored: {', '.join(strangers)}")
     chosen = document.get(CHOICE) or None
     if not isinstance(chosen, str | None):
         raise _unusable(path, f"has a {CHOICE} that is not a string", hint="put the value in quotes")
@@ -140,8 +140,8 @@ def change(path: Path, profile: str | None, values: Mapping[str, str | None], *,
         # The system frees the lock when its holder dies.
         with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=LONGEST_WAIT, mode=0o600):
             file = load(path)
-            new_text = _with_values(file.text, profile, values)
-            if new_text is None or not _differs_only(file.text, new_text, profile, values):
+            new_text = _changed(file.text, profile, values)
+            if new_text is None:
                 raise _unusable(path, "has a layout that cannot be edited safely", hint="edit it by hand")
             replace_file(target, new_text.encode())
     except filelock.Timeout:
@@ -158,11 +158,13 @@ def _unusable(path: Path, what: str, *, hint: str | None = None) -> UsageError:
     return UsageError(f"the config file {path} {what}", hint=hint or "correct it, or set QODER_CONFIG to another file")
 
 
-def _profiles(path: Path, document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _profiles(path: Path, document: Mapping[str, Any]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Return what each profile sets, and the keys that nobody knows. Raises UsageError."""
     sections = document.get("profiles", {})
     if not isinstance(sections, dict):
         raise _unusable(path, "has 'profiles' as a value", hint="write sections: [profiles.default]")
     profiles: dict[str, dict[str, str]] = {}
+    strangers = [key for key in document if key not in ("profiles", CHOICE)]
     for name, section in sections.items():
         if not isinstance(section, dict):
             raise _unusable(path, f"has 'profiles.{name}' as a value", hint="write a section: [profiles.default]")
@@ -171,54 +173,41 @@ def _profiles(path: Path, document: Mapping[str, Any]) -> dict[str, dict[str, st
                 what = f"has a profiles.{name}.{key} that is not a string"
                 raise _unusable(path, what, hint="put the value in quotes")
         profiles[name] = {key: section[key] for key in KEYS if section.get(key)}
-    return profiles
+        strangers += [f"profiles.{name}.{key}" for key in section if key not in KEYS]
+    return profiles, strangers
 
 
-def _unknown(document: Mapping[str, Any]) -> list[str]:
-    own = [key for key in document if key not in ("profiles", CHOICE)]
-    return own + [
-        f"profiles.{name}.{key}"
-        for name, section in document.get("profiles", {}).items()
-        for key in section
-        if key not in KEYS
-    ]
+def _changed(text: str, profile: str | None, values: Mapping[str, str | None]) -> str | None:
+    """Return the text with these values, its comments and layout kept; None if tomlkit cannot, or changes more."""
+    import tomllib
 
-
-def _with_values(text: str, profile: str | None, values: Mapping[str, str | None]) -> str | None:
-    """Return the text changed, with comments and layout; None if tomlkit cannot."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
     from tomlkit.items import InlineTable
 
+    section: Any
+    expected = section = tomllib.loads(text)
+    if profile is not None:
+        section = expected.setdefault("profiles", {}).setdefault(profile, {})
+    _put(section, values)
     try:
-        document: Any = tomlkit.parse(text)
-        section = document
+        document = section = tomlkit.parse(text)
         if profile is not None:
             profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
             inline = isinstance(profiles, InlineTable)
             section = profiles.setdefault(profile, tomlkit.inline_table() if inline else tomlkit.table())
-        for key, value in values.items():
-            if value is None:
-                section.pop(key, None)
-            else:
-                section[key] = value
-        return tomlkit.dumps(document)
+        _put(section, values)
+        changed = tomlkit.dumps(document)
+        if tomllib.loads(changed) == expected:
+            return changed
     except (TOMLKitError, ValueError, KeyError, RecursionError):
-        return None
+        pass
+    return None
 
 
-def _differs_only(before: str, after: str, profile: str | None, values: Mapping[str, str | None]) -> bool:
-    """Return whether the texts differ only in these values: no mistake is written."""
-    import tomllib
-
-    expected = tomllib.loads(before)
-    section = expected
-    if profile is not None:
-        section = expected.setdefault("profiles", {}).setdefault(profile, {})
-    section.update(values)
-    for key in [key for key, value in values.items() if value is None]:
-        del section[key]
-    try:
-        return tomllib.loads(after) == expected
-    except ValueError:
-        return False
+def _put(section: Any, values: Mapping[str, str | None]) -> None:
+    for key, value in values.items():
+        if value is None:
+            section.pop(key, None)
+        else:
+            section[key] = value

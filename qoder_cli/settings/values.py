@@ -5,9 +5,9 @@ No message here repeats what it refuses: it may be a token in the wrong place.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import read_typed, reason_of
@@ -43,11 +43,18 @@ _URL = re.compile(
 _LOOPBACK_NAME = re.compile(r"(?:.+\.)?localhost|127(?:\.\d+){3}|\[::1\]", re.ASCII)
 
 
-def written(option: str, value: str) -> list[str]:
-    """Return an option as words; a value that looks like an option is bound to it."""
-    if value.startswith("-"):
-        return [f"{option}={value}"]
-    return [option, value]
+def written(options: Mapping[str, Any]) -> list[str]:
+    """Return the options that are given, by their names, as words; a value that looks like an option is bound to it."""
+    words: list[str] = []
+    for name, given in options.items():
+        for value in given if isinstance(given, list | tuple) else [given]:
+            if value is True:
+                words.append(name)
+            elif value is not None and value is not False and str(value).startswith("-"):
+                words.append(f"{name}={value}")
+            elif value is not None and value is not False:
+                words += [name, str(value)]
+    return words
 
 
 @dataclass(eq=False, repr=False)
@@ -70,21 +77,21 @@ class Flags:
     notify: str | None = None  # the command of --notify
     may_notify: bool = False  # whether this command waits, and may run it
     wait_verb: str = "wait"  # of a command that waits on
-    wait_options: tuple[str, ...] = ()  # its options, as words
+    wait_options: Sequence[str] = ()  # its options, as words
 
 
 def repeated(flags: Flags, *, output: Format = "table") -> list[str]:
     """Return the options for a next command: the same profile and server, and this format."""
-    words: list[str] = []
-    for name in ("profile", "region", "base_url", "workspace"):
-        value = getattr(flags, name)
-        if value is not None:
-            words += written("--" + name.replace("_", "-"), value)
-    if flags.no_progress:
-        words.append("--no-progress")
+    given = {
+        "--profile": flags.profile,
+        "--region": flags.region,
+        "--base-url": flags.base_url,
+        "--workspace": flags.workspace,
+        "--no-progress": flags.no_progress,
+    }
     if output not in ("table", "html", "otlp"):  # few commands make those
-        words += ["-o", output]
-    return words
+        given["-o"] = output
+    return written(given)
 
 
 def is_on(env: Mapping[str, str], name: str) -> bool:

@@ -4,9 +4,9 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
@@ -24,7 +24,7 @@ from qoder_cli.nouns.checking import tokens_in, tree_of
 from qoder_cli.nouns.declaring import field_of_held, node_at, places_of, put, shorts_of
 from qoder_cli.nouns.edits.forms import form_of, form_with
 from qoder_cli.nouns.edits.owner import is_filled_in, owner_of, recorded
-from qoder_cli.nouns.files import safe_name
+from qoder_cli.nouns.file import safe_name
 from qoder_cli.nouns.how import Unexportable, how_of
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.noun import Noun, Refers
@@ -72,19 +72,6 @@ class ExportedData(TypedDict):
     action: Annotated[Became, "what was done with its file"]
     id: Annotated[str, "its id"]
     file: Annotated[str, "the file that declares it"]
-
-
-class Exported(NamedTuple):
-    """Something with its files, by their paths below the folder, with slashes."""
-
-    found: Exportable
-    path: str  # of the file, or the folder, that declares it
-    files: Mapping[str, bytes]
-
-    def as_json(self, became: Became, folder: str) -> ExportedData:
-        file = os.path.join(folder, *self.path.split("/"))
-        source = self.found
-        return {"kind": source.noun.type, "name": source.name, "action": became, "id": source.id, "file": file}
 
 
 # What is meant.
@@ -212,28 +199,37 @@ def _is_ours(name: str) -> bool:
 
 
 @dataclass(eq=False)
-class _Thing:
-    """One thing that becomes files, as its kind sees it."""
+class Draft:
+    """Something, or one that it holds, as it becomes files: these by their paths below the folder, with slashes."""
 
     exporter: "Exporter"
-    found: Exportable
+    source: Exportable
     raw: Raw
-    path: str
-    files: dict[str, bytes]
-    comments: dict[str, list[str]]
+    path: str = ""  # of the file, or the folder, that declares it
+    files: dict[str, bytes] = field(default_factory=dict)
+    comments: dict[str, list[str]] = field(default_factory=dict)  # above the fields of that file
 
     @property
     def lists(self) -> ServerLists:
         return self.exporter.lists
 
+    @property
+    def is_content(self) -> bool:
+        """Whether it is the files of a folder, and no document."""
+        return how_of(self.source.noun).read is not None
+
     def note(self, text: str) -> None:
-        self.exporter.notes.append(f"{self.found.label}: {text}")
+        self.exporter.notes.append(f"{self.source.label}: {text}")
 
     def secret(self, name: str, suffix: str = "") -> Unquoted:
-        return self.exporter.variables.secret(self.found.name, name, suffix)
+        return self.exporter.variables.secret(self.source.name, name, suffix)
 
     def variable(self, name: str, value: str) -> Any:
-        return self.exporter.variables.of(self.found.name, name, value)
+        return self.exporter.variables.of(self.source.name, name, value)
+
+    def as_json(self, became: Became, folder: str) -> ExportedData:
+        source, file = self.source, os.path.join(folder, *self.path.split("/"))
+        return {"kind": source.noun.type, "name": source.name, "action": became, "id": source.id, "file": file}
 
 
 class Exporter:
@@ -253,50 +249,47 @@ class Exporter:
         self._order = order
         self._circles = _circles(order)
 
-    def all(self) -> list[Exported]:
+    def all(self) -> list[Draft]:
         """Return everything with its files. Raises ApiError."""
-        contents = [item for item in self._order if how_of(item.noun).read is not None]
-        others = [item for item in self._order if how_of(item.noun).read is None]
-        contents_read = in_order(self._content, contents, at_a_time=_AT_A_TIME)
-        read = dict(zip([content.id for content in contents], contents_read, strict=True))
-        for content in contents:
-            if isinstance(why := read[content.id], str):
-                self.broken.append(f"{content.noun.called} {content.name} ({content.id}) {why}; left out")
-                del self.paths[content.id], read[content.id]
-        files: dict[str, Any] = {**read, **{other.id: self._files_of(other) for other in others}}
-        exported = [Exported(item, self.paths[item.id], files[item.id]) for item in self._order if item.id in files]
-        for exported_item in exported:
-            self._look_for_tokens(exported_item)
+        drafts = [Draft(self, item, item.raw, self.paths[item.id]) for item in self._order]
+        contents = [draft for draft in drafts if draft.is_content]
+        for draft, why in zip(contents, in_order(self._why_not, contents, at_a_time=_AT_A_TIME), strict=True):
+            if why:
+                source = draft.source
+                self.broken.append(f"{source.noun.called} {source.name} ({source.id}) {why}; left out")
+                del self.paths[source.id]
+        exported = [draft for draft in drafts if draft.source.id in self.paths]
+        for draft in exported:
+            if not draft.is_content:
+                self._declare(draft, self._fields_of(draft))
+        for draft in exported:
+            self._look_for_tokens(draft)
         return exported
 
-    def _thing(self, item: Exportable) -> _Thing:
-        return _Thing(self, item, item.raw, self.paths[item.id], {}, {})
-
-    def _content(self, item: Exportable) -> Mapping[str, bytes] | str:
-        """Return the files of something that is files, or why it cannot be."""
-        draft, export = self._thing(item), how_of(item.noun).export
+    def _why_not(self, draft: Draft) -> str:
+        """Give something the files that it is; return why it cannot have them, or nothing."""
+        export = how_of(draft.source.noun).export
         assert export is not None  # who is read from files is written as files
-        if item.id in self.doubled:
+        if draft.source.id in self.doubled:
             return "is one of several of that name, which apply cannot tell apart"
         try:
             export(draft, {})
         except Unexportable as error:
             return str(error)
-        return draft.files
+        return ""
 
-    def _files_of(self, item: Exportable) -> Mapping[str, bytes]:
-        noun, draft = item.noun, self._thing(item)
+    def _fields_of(self, draft: Draft) -> Raw:
+        item, noun = draft.source, draft.source.noun
         fields = _plain(noun, item.raw)
         for refers in noun.kind.refers if noun.kind else ():
             self._refer(item, refers, fields)
         fields = {_short_of(noun, name): value for name, value in fields.items()}
-        if field := field_of_held(noun):
-            fields[field] = [] if holds_texts(noun) else [*self._held(item)]
+        if held := field_of_held(noun):
+            fields[held] = [] if holds_texts(noun) else [*self._held(item)]
         if (export := how_of(noun).export) is not None:
             fields = export(draft, fields)
         fields = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
-        self._declare(draft, self._without_tokens(item, fields))
-        return draft.files
+        return self._without_tokens(item, fields)
 
     def _without_tokens(self, item: Exportable, fields: Raw) -> Raw:
         """Return fields with a variable in place of each text that apply would refuse to send as a token."""
@@ -314,11 +307,9 @@ class Exporter:
         noun = NOUNS[holder.noun.kind.below] if holder.noun.kind else holder.noun
         rows = [(self.lists.name_of(noun, row) or "", str(row["id"]), row) for row in self.lists.rows(noun, holder.id)]
         for name, id, row in sorted(rows, key=lambda row: row[:2]):
-            draft = _Thing(self, holder, row, "", {}, {})
-            fields = _plain(noun, row)
+            export, fields = how_of(noun).export, _plain(noun, row)
             try:
-                export = how_of(noun).export
-                yield export(draft, fields) if export else fields
+                yield export(Draft(self, holder, row), fields) if export else fields
             except Unexportable as error:
                 self.notes.append(f"{holder.label}: the {noun.called} {name or id} {error}; left out")
 
@@ -364,9 +355,9 @@ class Exporter:
 
     # Files.
 
-    def _declare(self, draft: _Thing, fields: Raw) -> None:
+    def _declare(self, draft: Draft, fields: Raw) -> None:
         """Give something the file that declares it, in YAML, or as front matter with a text below."""
-        item, lines = draft.found, list[str]()
+        item, lines = draft.source, list[str]()
         if len(self.lists.named(item.noun, item.name)) > 1:
             lines += [comment(f"Found by its id: another {item.noun.called} has its name."), f"id: {item.id}"]
         below = item.noun.kind.text if item.noun.kind and draft.path.endswith(".md") else ""
@@ -378,9 +369,9 @@ class Exporter:
             written = f"---\n{written}---\n" + (f"\n{text}\n" if text is not None else "")
         draft.files = {draft.path: written.encode("utf-8", "replace"), **draft.files}
 
-    def _look_for_tokens(self, exported: Exported) -> None:
+    def _look_for_tokens(self, draft: Draft) -> None:
         """Say where something looks like a token: what a message, or a file, has is nobody's to take out."""
-        for path, content in exported.files.items():
+        for path, content in draft.files.items():
             for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
                 if REDACTED in line:
                     self.notes.append(f"{path}:{number}: {REDACTED} stands for a secret; apply will refuse this file")
@@ -481,9 +472,7 @@ def comment(note: str) -> str:
 # Writing them.
 
 
-def write(
-    exported: Sequence[Exported], folder: Path, *, is_forced: bool
-) -> Iterator[tuple[Exported, Became, list[str]]]:
+def write(exported: Sequence[Draft], folder: Path, *, is_forced: bool) -> Iterator[tuple[Draft, Became, list[str]]]:
     """Write files, and yield what became of each thing, with the files that are there, differ and were kept.
 
     Each is written whole or not at all; nothing is deleted. Raises UsageError for one that cannot be written, or would
@@ -497,7 +486,7 @@ def write(
         others = _others(item, folder)
         if not differs and not others:
             yield item, "unchanged", []
-        elif (old or others) and how_of(item.found.noun).read is not None and not is_forced:
+        elif (old or others) and item.is_content and not is_forced:
             yield item, "kept", [*old, *others]  # a mix of two versions would be broken
         else:
             for path in differs:
@@ -509,9 +498,9 @@ def write(
                 yield item, "replaced" if old or others else "written", others
 
 
-def _check_within(exported: Exported, folder: Path) -> None:
+def _check_within(draft: Draft, folder: Path) -> None:
     root = os.path.realpath(folder)
-    for path in exported.files:
+    for path in draft.files:
         above = os.path.realpath((folder / path).parent)
         if above != root and not above.startswith(os.path.join(root, "")):
             raise UsageError(
@@ -531,17 +520,17 @@ def is_there(path: Path, content: bytes) -> bool:
     return there == content or (b"\r" not in content and there.replace(b"\r\n", b"\n") == content)
 
 
-def _others(exported: Exported, folder: Path) -> list[str]:
+def _others(draft: Draft, folder: Path) -> list[str]:
     """Return the files that the folder of a thing has besides: applied, they would be part of it."""
-    from qoder_cli.nouns.skills import is_ignored
+    from qoder_cli.nouns.skill import is_ignored
 
-    if how_of(exported.found.noun).read is None:
+    if not draft.is_content:
         return []
     others = []
-    for place, _, names in os.walk(folder / exported.path):
+    for place, _, names in os.walk(folder / draft.path):
         for name in names:
             path = (Path(place) / name).relative_to(folder).as_posix()
-            if path not in exported.files and not is_ignored(path.removeprefix(f"{exported.path}/")):
+            if path not in draft.files and not is_ignored(path.removeprefix(f"{draft.path}/")):
                 others.append(path)
     return sorted(others)
 

@@ -11,16 +11,16 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.files.documents import STDIN
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.settings.values import REGIONS, host_of, read_base_url
-from qoder_cli.stack.folder import ROOT_FILE, Folder, root_above, settings_in
+from qoder_cli.stack.folder import ROOT_FILE, Fence, Folder, root_above, settings_in
 
 _NOUN = "stack folder"  # what this machine remembers it as
 _URL = re.compile(r'\[remote "[^"]*"\][^\[]*?^\s*url\s*=\s*(.+)$', re.MULTILINE)
 _DIGITS = 16
 
 
-def check(app: App, folder: Folder) -> None:
-    """Raise UsageError if this command would talk to another place than the fence of a folder says."""
-    settings, fence = app.settings, folder.fence
+def check(app: App, fence: Fence) -> None:
+    """Raise UsageError if this command would talk to another place than a fence says."""
+    settings = app.settings
     wanted = None
     if fence.region is not None:
         if fence.region not in REGIONS:
@@ -46,8 +46,7 @@ def check(app: App, folder: Folder) -> None:
 def check_file(app: App, file: str) -> None:
     """Raise UsageError if a single file lies in the folder of a stack that lives elsewhere."""
     if file != STDIN and (root := root_above(file)) is not None:
-        stack, fence = settings_in(root)
-        check(app, Folder(root, stack=stack, fence=fence))
+        check(app, settings_in(root)[1])
 
 
 # Two folders of one name would each prune what the other declares.

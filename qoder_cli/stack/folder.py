@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.tokens import names_token
-from qoder_cli.files.documents import FRONT, STDIN, beginning, has_front_matter, read, trees
+from qoder_cli.files.documents import FRONT, STDIN, beginning, read, trees
 from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.declaring import field_of_held
 from qoder_cli.nouns.noun import Noun
@@ -132,6 +132,15 @@ def settings_in(root: str) -> tuple[str | None, Fence]:
     return settings.get("stack"), Fence(*(settings.get(name) for name in Fence._fields))
 
 
+class _Head(NamedTuple):
+    """What the beginning of a file says, so that most of those that declare nothing need not be read."""
+
+    type: str = ""
+    looks_declared: bool = False  # it has a `name`, or front matter
+    is_text: bool = False  # Markdown without front matter
+    is_array: bool = False  # of JSON, which declares nothing: what a command printed, for example
+
+
 class _Finder:
     """Walks folders; gathers what is wrong, and what is skipped and should not be."""
 
@@ -153,7 +162,11 @@ class _Finder:
                 yield Source(path, None)
             elif os.path.basename(path) != ROOT_FILE:
                 noun = _noun_of_main(os.path.basename(path))
-                yield Source(os.path.dirname(path) or ".", noun) if noun else Source(path, self._noun_of(path))
+                yield (
+                    Source(os.path.dirname(path) or ".", noun)
+                    if noun
+                    else Source(path, self._noun_of(path, _head_of(path)))
+                )
         except Problem as problem:
             self.problems.append(problem.located(path))
 
@@ -204,14 +217,16 @@ class _Finder:
                 yield from self._of_folder(path)
 
     def _of_file(self, path: str) -> Iterator[Source]:
-        noun = self._noun_of(path)
-        if _is_text_about(path) or (noun is not None and _is_array(path)):
+        head = _head_of(path)
+        noun = self._noun_of(path, head)
+        is_readme = head.is_text and os.path.basename(path).lower().startswith("readme")
+        if is_readme or (noun is not None and head.is_array):
             return
         if noun is not None and noun.kind and noun.kind.main:
             raise Problem(f"belongs to no {noun.called}: its folder has no {noun.kind.main}")
         if noun is not None:
             yield Source(path, noun)
-        elif _looks_declared(path):
+        elif head.looks_declared:
             self.skipped.append(path)
 
     def _check_link(self, entry: os.DirEntry[str], path: str) -> None:
@@ -228,12 +243,9 @@ class _Finder:
         elif not entry.is_file() and (is_file or holds_things):
             raise Problem("is a link that leads nowhere")
 
-    def _noun_of(self, path: str) -> Noun | None:
-        """Return what a file declares: by its `type`, the nearest folder above, or its name; None if it says nothing.
-
-        Raises Problem for a file that cannot be read.
-        """
-        if noun := in_types().get(_type_in(path)):
+    def _noun_of(self, path: str, head: _Head) -> Noun | None:
+        """Return what a file declares by its `type`, the nearest folder above, or its name; None if it says nothing."""
+        if noun := in_types().get(head.type):
             return noun
         if noun := _noun_above(path, self.root):
             return noun
@@ -249,7 +261,7 @@ def in_types() -> Mapping[str, Noun]:
 def holds_texts(noun: Noun) -> bool:
     """Return whether the folder beside a file has the texts that the thing holds."""
     field = field_of_held(noun)
-    return bool(field) and field not in fields_of(of_file(noun, is_new=True))
+    return bool(field) and field not in fields_of(of_file(noun))
 
 
 def _noun_of_main(name: str) -> Noun | None:
@@ -272,36 +284,29 @@ def is_within(path: str, root: str) -> bool:
     return os.path.realpath(path).startswith(os.path.join(root, ""))
 
 
-def _is_text_about(path: str) -> bool:
-    """Return whether a Markdown file declares nothing: a README without front matter."""
-    name = os.path.basename(path).lower()
-    return name.startswith("readme") and name.endswith(".md") and not has_front_matter(path)
-
-
-def _is_array(path: str) -> bool:
-    """Return whether a file is a JSON array, which declares nothing: what a command printed, for example."""
-    return path.lower().endswith(".json") and beginning(path, _PEEKED).lstrip()[:1] == b"["
-
-
-def _front_of(path: str) -> bytes:
-    """Return what of a file may say what it declares: of Markdown, the front matter. Raises Problem."""
+def _head_of(path: str) -> _Head:
+    """Return what the beginning of a file says. Raises Problem for one that cannot be read."""
     begins = beginning(path, _PEEKED)
-    if not path.lower().endswith(".md"):
-        return begins
-    front = FRONT.match(begins.decode("utf-8", "replace"))
-    if front is not None:
-        return front[1].encode()
-    return begins if begins.startswith(b"---") else b""  # then its end is missing, and that is said
-
-
-def _looks_declared(path: str) -> bool:
-    """Return whether a file looks as if it declared something: it has a `name`, or front matter. Raises Problem."""
-    if path.lower().endswith(".md"):
-        return has_front_matter(path)
-    begins = _front_of(path)
-    if begins.lstrip()[:1] in (b"{", b"["):
-        return b'name"' in begins and not {"name", "display_name"}.isdisjoint(_object_in(path))
-    return _NAMED.search(begins) is not None
+    is_markdown = path.lower().endswith(".md")
+    if is_markdown and not begins.startswith(b"---"):
+        return _Head(is_text=True)
+    if is_markdown and (
+        front := FRONT.match(begins.decode("utf-8", "replace"))
+    ):  # else its end is missing: that is said
+        begins = front[1].encode()
+    first = begins.lstrip()[:1]
+    if first == b"[":
+        return _Head(looks_declared=is_markdown, is_array=path.lower().endswith(".json"))
+    if first == b"{":
+        words = (*in_types(), "name", "display_name")
+        content = _object_in(path) if any(f'"{word}"'.encode() in begins for word in words) else {}
+        named = re.search(rb'"type"\s*:\s*"(\w+)"', begins)
+        type = str(content.get("type"))
+        if named and not content:  # it is broken, and that is said
+            type = named[1].decode()
+        return _Head(type, is_markdown or not content.keys().isdisjoint(("name", "display_name")))
+    match = _TYPE.search(begins)
+    return _Head(match[1].decode() if match else "", is_markdown or _NAMED.search(begins) is not None)
 
 
 def _object_in(path: str) -> dict[str, Any]:
@@ -310,21 +315,6 @@ def _object_in(path: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _type_in(path: str) -> str:
-    begins = _front_of(path)
-    if begins.lstrip()[:1] == b"{":
-        if not any(
-            f'"{type}"'.encode() in begins for type in in_types()
-        ):  # of most files there is no need to read more
-            return ""
-        if content := _object_in(path):
-            return str(content.get("type"))
-        named = re.search(rb'"type"\s*:\s*"(\w+)"', begins)  # so that it is said what is wrong with it
-        return named[1].decode() if named else ""
-    match = _TYPE.search(begins)
-    return match[1].decode() if match else ""
 
 
 def texts_of(path: str) -> Mapping[str, str]:

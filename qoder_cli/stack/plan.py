@@ -63,13 +63,6 @@ class ToCome(str):
     """Stands for the id or the version of something that does not exist yet."""
 
 
-class Known(NamedTuple):
-    """What is known of a thing that others need: as it is, and whether it is still to be written."""
-
-    raw: Raw | None
-    is_open: bool
-
-
 @dataclass(frozen=True, eq=False)
 class Planned:
     """One thing of a plan."""
@@ -146,26 +139,27 @@ class Planner:
         self._await_lists()
         current_of = self._current_things()
         made: dict[Declaration, Planned] = {}
-        known: dict[Declaration, Known] = {}
         numbers = {declared: number for number, declared in enumerate(self.reading.things)}
         for declared in self.reading.things:
             current = current_of.get(declared)
             if declared.parent is not None and (holder := made[declared.parent].step.current) is not None:
                 current = self._only(declared, self._candidates(declared, str(holder["id"])))
             needs = dict.fromkeys(numbers[needed] for needed in declared.needs if needed in numbers)
-            made[declared] = item = replace(self.item(declared, current, known), needs=tuple(needs))
-            known[declared] = Known(item.step.current, item.step.is_open)
+            made[declared] = replace(self.item(declared, current, made), needs=tuple(needs))
         self._adopt_holders(made)
         self._problems += _twice([*made.values()])
         self._raise_problems()
         items = [replace(item, remarks=(*item.remarks, *self._remarks(item))) for item in made.values()]
         return Plan(items)
 
-    def item(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Known]) -> Planned:
-        """Return the part of a plan for one thing, of which this is there; what is wrong is gathered."""
+    def item(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Planned]) -> Planned:
+        """Return the part of a plan for one thing, of which this is there; what is wrong is gathered.
+
+        What it needs is `known`: as it is, and whether it is still to be written.
+        """
         noun, remarks, details = declared.noun, list[str](), list[str]()
-        holder = known.get(declared.parent) if declared.parent else None
-        parents = (str(holder.raw["id"]),) if holder and holder.raw else ()
+        holder = known[declared.parent].step.current if declared.parent else None
+        parents = (str(holder["id"]),) if holder else ()
         origin = Origin(declared.name, *declared.place, Secrets(declared.secrets))
         is_object = declared.parent is None and not declared.content
         form = form_of(noun)._replace(is_read_first=True, is_read_back=is_object)
@@ -207,7 +201,7 @@ class Planner:
         item = Planned(step, declared, remarks=tuple(remarks), details=tuple(details))
         return self._owned(item)
 
-    def again(self, item: Planned, known: Mapping[Declaration, Known]) -> Planned:
+    def again(self, item: Planned, known: Mapping[Declaration, Planned]) -> Planned:
         """Return a thing's part of the plan once what it needs is there. Raises BadFiles, ApiError."""
         if item.declared is None or item.step.error is not None or not item.needs:
             return item
@@ -295,7 +289,7 @@ class Planner:
 
     # What it is to be.
 
-    def _fields(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Known]) -> Raw:
+    def _fields(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Planned]) -> Raw:
         """Return the fields wanted, with the ids of what they refer to."""
         fields = deepcopy(declared.fields)
         for ref in sorted(declared.refs, key=lambda ref: ref.version is None):  # what pins a version takes it first
@@ -335,16 +329,17 @@ class Planner:
                     holder[key] = {**pin, **({} if there is None else {"version": there})}
 
     def _id_and_version(
-        self, declared: Declaration, ref: Reference, known: Mapping[Declaration, Known]
+        self, declared: Declaration, ref: Reference, known: Mapping[Declaration, Planned]
     ) -> tuple[str, Any]:
         """Return the id of what is referred to, and its version if that is to be pinned."""
         needed = known.get(ref.target) if ref.target else None
         if needed is not None:
-            if needed.raw is None:
+            raw = needed.step.current
+            if raw is None:
                 name = ref.target.name if ref.target else ref.name
                 return ToCome(f"{name} (new)"), ref.version or (ToCome("new") if ref.pins else None)
-            version = ToCome("new") if needed.is_open else version_of(needed.raw)
-            return str(needed.raw["id"]), ref.version or version
+            version = ToCome("new") if needed.step.is_open else version_of(raw)
+            return str(raw["id"]), ref.version or version
         if ref.path and ref.target is None:
             return ToCome(ref.path), None  # a problem that was gathered
         name = ref.target.name if ref.target else ref.name
@@ -489,9 +484,9 @@ class Planner:
             yield from remarks(self.lists, item.step, item.declared, declared)
 
 
-def known_of(items: Iterable[Planned]) -> dict[Declaration, Known]:
-    """Return what is known of the things of a plan."""
-    return {item.declared: Known(item.step.current, item.step.is_open) for item in items if item.declared}
+def by_declaration(items: Iterable[Planned]) -> dict[Declaration, Planned]:
+    """Return the things of a plan by what declares them."""
+    return {item.declared: item for item in items if item.declared}
 
 
 def key_of(declared: Declaration) -> str:

@@ -17,7 +17,7 @@ _VERSION = {"description": "The version that is pinned.", "anyOf": [{"type": "in
 
 def schema_of(noun: Noun) -> Schema:
     """Return the schema of a file that declares something of a kind."""
-    schema = json_schema(of_file(noun, is_new=True))
+    schema = json_schema(of_file(noun))
     fields = schema["properties"]
     about, about_id = "What this file declares, if its folder does not say it.", "Which one it is, if not by its name"
     own = {

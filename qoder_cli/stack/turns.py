@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, islice, repeat
 
@@ -112,7 +112,7 @@ class StackTurn:
         try:
             for pause in islice(chain(RETRIES, repeat(RETRIES[-1])), MOST_TRIES):
                 if stored is None:
-                    stored = self._written(self._keys.take)
+                    stored = self._written(None)
                 if stored is not None and not self._is_mine(stored):
                     stored = self._after(stored)
                 if stored is not None and self._is_mine(stored):
@@ -128,13 +128,13 @@ class StackTurn:
             hint="try again later; to see the store: qoder key list",
         )
 
-    def _written(self, write: Callable[[KeyRecord], StoredKey | None]) -> StoredKey | None:
-        """Write a new beat of ours. Return what is there then; None also if that is not seen yet."""
+    def _written(self, found: StoredKey | None) -> StoredKey | None:
+        """Write a new beat of ours over what was found. Return what is there then; None also if it is not seen yet."""
         clock, beat = self._app.clock, len(self._heard)
         self._heard.append(Instant.now(clock))
         record = self._mine._replace(beat=beat, at=self._mine.at or utc_text(clock.now()))
         with suppress(Lost):
-            if (done := write(record)) is not None:
+            if (done := self._keys.put(found, record)) is not None:
                 self._mine = record
                 return done
         return self._read()
@@ -166,7 +166,7 @@ class StackTurn:
                 if now != stored:
                     stored, since = now, clock.monotonic()
         progress.warn(f"{first.machine} has not reported for {span(ABANDONED)}; its turn is over")
-        return self._written(lambda record: self._keys.move(stored, record))
+        return self._written(stored)
 
     def renew(self) -> None:
         """Let others know that we are still there, now and then. Never raises QoderError: `loss` says what came."""
@@ -174,7 +174,7 @@ class StackTurn:
         if stored is None or self._loss is not None or self._age() < RENEW_AFTER:
             return
         try:
-            now = self._written(lambda record: self._keys.move(stored, record))
+            now = self._written(stored)
         except QoderError as error:
             self._app.progress.note(error.message)
             return
@@ -211,7 +211,7 @@ class StackTurn:
 
     def _is_ended(self) -> bool:
         with suppress(Lost):
-            if self._found is not None and self._keys.free(self._found):
+            if self._found is not None and self._keys.put(self._found, None):
                 return True
         now = self._read()
         if now is None or not self._is_mine(now):

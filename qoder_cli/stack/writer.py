@@ -20,7 +20,7 @@ from qoder_cli.nouns.lists import ServerLists, once_listed
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import operation
-from qoder_cli.stack.plan import Known, Plan, Planned, Planner, key_of, known_of, version_of
+from qoder_cli.stack.plan import Plan, Planned, Planner, by_declaration, key_of, version_of
 from qoder_cli.stack.pruning import candidates_of, judged, why_changed
 from qoder_cli.stack.turns import StackTurn
 
@@ -49,7 +49,7 @@ class Writer:
         self.results: list[Applied | None] = [None] * len(plan.items)
         self.pruned: list[Applied] = []
         self._jobs: dict[int, Job] = {}
-        self._known = known_of(plan.items)
+        self._known = by_declaration(plan.items)
         self._pace = Pace(self.app.clock, per_second=WRITES_PER_SECOND, is_over=self._is_over)
 
     def _is_over(self) -> bool:
@@ -102,7 +102,8 @@ class Writer:
             self.results[number] = applied
             self.on_done(applied)
             if (declared := items[number].declared) is not None:
-                self._known[declared] = Known(applied.found.raw if applied.found else applied.step.current, False)
+                current = applied.found.raw if applied.found else applied.step.current
+                self._known[declared] = replace(items[number], step=applied.step.with_(current=current, sends=()))
             for dependent in needed_by[number]:
                 waits[dependent] -= 1
                 if self.results[dependent] is not None:
@@ -255,11 +256,11 @@ def look_again(planner: Planner, plan: Plan) -> Plan:
                 step = again.step
                 done.add(number)
         items.append(replace(item, step=step))
-    known = known_of(items)
+    known = by_declaration(items)
     for number, item in enumerate(items):
         if item.step.is_open and not done.isdisjoint(item.needs):
             items[number] = item = planner.again(item, known)
-            known |= known_of([item])
+            known |= by_declaration([item])
     return replace(plan, items=items)
 
 

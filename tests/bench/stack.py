@@ -18,7 +18,8 @@ from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.support import stacks
-from tests.support.stacks import SECRETS, TOKEN, skill
+from tests.support.stacks import SECRETS, skill
+from tests.support.typed import TOKEN
 
 FOREIGN = 50_000
 MOST_REQUESTS, MOST_SECONDS = 60, 3.0  # of a folder that is as it should be

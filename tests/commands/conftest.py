@@ -120,7 +120,7 @@ def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Machines:
     assert ran.code == 0, ran.err
     keys = made.store()
     for row in keys.entries():
-        keys.free(row)
+        keys.put(row, None)
     return made
 
 

@@ -9,11 +9,12 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import UsageError
-from qoder_cli.nouns import agents
+from qoder_cli.nouns import agent as agents
 from qoder_cli.nouns.edits.difference import missing
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
+from tests.support.desk import unmarked
 from tests.support.things import LOSSES, Things, refusal
 
 SERVED_BY = ("current",)
@@ -53,9 +54,7 @@ def service(service: Things) -> Things:
 def sent(service: Things) -> dict[str, Any]:
     """Return the body of the only write, without our mark."""
     [body] = service.sent
-    if metadata := {key: value for key, value in body.get("metadata", {}).items() if key != "qoder_key"}:
-        return {**body, "metadata": metadata}
-    return {name: value for name, value in body.items() if name != "metadata"}
+    return unmarked(body)
 
 
 def helper(service: Things) -> dict[str, Any]:
@@ -156,29 +155,25 @@ def test_skill_delete_of_a_version_asks_about_that_version(qoder: Qoder, service
     assert re.findall(r"Delete (.*?)\?", " ".join(asked)) == ["version 2 of skill_1", "skill 'notes' (skill_1)"]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        *(("create", "--name", "new"), ("create", "--name", " ", "--model", "auto")),
-        *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", f"Bash {LONG}")),
-        *((*NEW[1:], "--tools", tools, "--ask", "Bash") for tools in ("Read", "none")),
-        *((*NEW[1:], "--mcp", url) for url in ("docs", f"{LONG}=ftp://example.com", "=https://example.com")),
-        *((*NEW[1:], "--mcp", f"{LONG}=https://{url}") for url in ("me:secret@a.example", "[example", "@a.example")),
-        (*NEW[1:], "--mcp", "docs=https://example.com/pt-secret0123456789abcdef"),
-        (*NEW[1:], "--mcp", f"{LONG}=https://a.example", "--mcp", f"{LONG}=https://b.example"),
-        *((*NEW[1:], "--system", text) for text in ("", "@/no/such/file")),
-        *((*NEW[1:], "--ask", "none,Bash"), (*NEW[1:], "--metadata", "team"), (*NEW[1:], "-f", "/no/such/file")),
-        (*NEW[1:], "--system", "-", "-f", "-"),
-        *(("update", "helper", *more) for more in ((), ("--name", ""), ("--tools", "all,none"))),
-    ],
-    ids=" ".join,
-)
-def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
-    ran = qoder("agent", *words)
-    assert ran.code == 2
-    assert "secret" not in ran.err
-    assert LONG[:61] not in ran.err
-    assert service.asked == []
+REFUSED: list[tuple[str, ...]] = [
+    *(("create", "--name", "new"), ("create", "--name", " ", "--model", "auto")),
+    *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", f"Bash {LONG}")),
+    *((*NEW[1:], "--tools", tools, "--ask", "Bash") for tools in ("Read", "none")),
+    *((*NEW[1:], "--mcp", url) for url in ("docs", f"{LONG}=ftp://example.com", "=https://example.com")),
+    *((*NEW[1:], "--mcp", f"{LONG}=https://{url}") for url in ("me:secret@a.example", "[example", "@a.example")),
+    (*NEW[1:], "--mcp", "docs=https://example.com/pt-secret0123456789abcdef"),
+    (*NEW[1:], "--mcp", f"{LONG}=https://a.example", "--mcp", f"{LONG}=https://b.example"),
+    *((*NEW[1:], "--system", text) for text in ("", "@/no/such/file")),
+    *((*NEW[1:], "--ask", "none,Bash"), (*NEW[1:], "--metadata", "team"), (*NEW[1:], "-f", "/no/such/file")),
+    (*NEW[1:], "--system", "-", "-f", "-"),
+    *(("update", "helper", *more) for more in ((), ("--name", ""), ("--tools", "all,none"))),
+]
+
+
+def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things) -> None:
+    for words in REFUSED:
+        ran = qoder("agent", *words)
+        assert (ran.code, "secret" in ran.err, LONG[:61] in ran.err, service.asked) == (2, False, False, []), words
 
 
 def test_agent_update_changes_only_what_is_typed(qoder: Qoder, service: Things) -> None:
@@ -266,14 +261,6 @@ def test_agent_update_takes_back_what_get_shows_but_no_older_version(qoder: Qode
     assert ran.code == 6
     assert "has version 3" in ran.error["message"]
     assert len(service.sent) == 1
-
-
-def test_agent_update_is_sent_again_without_a_look_for_its_version_protects_it(qoder: Qoder, service: Things) -> None:
-    service.never = [httpx.Response(429, headers={"retry-after": "20"})]
-    assert qoder(*UPDATE, "--description", "New").code == 0
-    first = service.asked.index("POST /agents/agent_1")
-    assert service.asked[first - 1 : first + 2] == ["GET /agents/agent_1", *["POST /agents/agent_1"] * 2]
-    assert service.asked.count("GET /agents/agent_1") == 1
 
 
 def test_agent_update_shows_what_a_colleague_changed_and_exits_6(qoder: Qoder, service: Things) -> None:
@@ -467,9 +454,3 @@ def test_agent_update_does_not_fail_where_deployments_cannot_be_read(qoder: Qode
     assert ran.code == 0
     assert "could not tell which deployments stay at an older version" in ran.err
     assert service.asked.count("GET /deployments") == 1
-
-
-def test_agent_update_asks_for_no_deployments_where_nobody_hears_of_them(qoder: Qoder, service: Things) -> None:
-    for words in (("--description", "New.", "--no-progress"), ("--description", "Newer.", "--dry-run")):
-        assert qoder(*UPDATE, *words).code == 0
-    assert "GET /deployments" not in service.asked

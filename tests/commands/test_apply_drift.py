@@ -8,8 +8,7 @@ import pytest
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.nouns.table import NOUNS, operation
-from tests.support import stacks
-from tests.support.stacks import NINE, TOOLSET, skill
+from tests.support.stacks import NINE, TOOLSET
 from tests.support.team import DOCS, EXAMPLE, URL, Team
 from tests.support.things import Raw
 
@@ -130,88 +129,62 @@ WHOLE = EXAMPLE | {"vaults/mcp.yaml": {"display_name": "mcp", "credentials": [DO
 ELSEWHERE = {"type": "environment_variable", "networking": {"type": "unrestricted"}}
 
 
-def _of_vault(team: Team, name: str) -> tuple[str, str]:
-    """Return the ids of a credential of the vault, and of the vault."""
-    vault = team.there("vaults")["mcp"]["id"]
-    return str(team.there(f"vaults/{vault}/credentials")[name]["id"]), str(vault)
+THERE = {"environments": "build", "memory_stores": "notes", "skills": "house-style", "agents": "reporter"}
+THERE |= {"vaults": "mcp", "deployments": "nightly", "files": "glossary.csv"}
 
 
-def _entry(team: Team) -> tuple[str, str]:
-    store = team.there("memory_stores")["notes"]["id"]
-    [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
-    return str(entry.fields["id"]), str(store)
+def somebody(line: str, **body: Any) -> Deed:
+    """Return what sends a request about things of the folder: each is named by its list, or as its holder knows it."""
+    method, path = line.split()
 
-
-def _newer_skill(team: Team) -> None:
-    theirs = team.folder.parent / "theirs"
-    stacks.write(theirs, {"SKILL.md": skill("house-style", "Long sentences.")})
-    assert team.qoder("skill", "upload", str(theirs)).code == 0
-
-
-def _update_entry(team: Team) -> None:
-    id, store = _entry(team)
-    team.service.change(f"/memory_stores/{store}/memories/{id}", {"content": "Theirs"})
-
-
-def _delete_entry(team: Team) -> None:
-    id, store = _entry(team)
-    team.service.change(f"/memory_stores/{store}/memories/{id}", {}, method="DELETE")
-
-
-def _update_credential(name: str, auth: Raw) -> Deed:
     def do(team: Team) -> None:
-        id, vault = _of_vault(team, name)
-        team.service.change(f"/vaults/{vault}/credentials/{id}", {"auth": auth})
+        ids = {list: team.there(list)[name]["id"] for list, name in THERE.items()}
+        keys = team.there(f"vaults/{ids['vaults']}/credentials")
+        [entry] = team.service.world.alive(f"memory_stores/{ids['memory_stores']}/memories")
+        ids |= {"entry": entry.id, **{name: held["id"] for name, held in keys.items()}}
+        team.service.change(path.format(**ids), body, method=method)
 
     return do
 
 
-def _end(list: str, name: str, verb: str) -> Deed:
-    def do(team: Team) -> None:
-        id, vault = _of_vault(team, name) if list == "credentials" else (team.there(list)[name]["id"], None)
-        path = f"/vaults/{vault}/credentials/{id}" if vault else f"/{list}/{id}"
-        if verb == "delete":
-            team.service.change(path, {}, method="DELETE")
-        else:
-            team.service.change(f"{path}/{verb}", {})
-
-    return do
+def a_newer_skill(team: Team) -> None:
+    team.upload("house-style", "Long sentences.")
 
 
+OF_VAULT = {"vault": "created", "credential": "created", "deployment": "changed"}
+OF_SKILL = {"agent": "changed", "deployment": "changed"}
+OF_STORE = {"memory_store": "created", "memory": "created", "deployment": "changed"}
+SENT_ELSEWHERE = somebody("POST /vaults/{vaults}/credentials/{key}", auth=ELSEWHERE)
 MENDED: dict[str, tuple[Deed, dict[str, str]]] = {  # what somebody did; what becomes of which kinds
-    "a skill has a newer version": (_newer_skill, {"skill": "changed", "agent": "changed", "deployment": "changed"}),
-    "a secret goes elsewhere": (_update_credential("key", ELSEWHERE), {"credential": "changed"}),
-    "a credential is archived": (_end("credentials", "key", "archive"), {"credential": "created"}),
-    "a credential is deleted": (_end("credentials", "key", "delete"), {"credential": "created"}),
-    "a vault is archived": (
-        _end("vaults", "mcp", "archive"),
-        {"vault": "created", "credential": "created", "deployment": "changed"},
+    "a skill has a newer version": (a_newer_skill, {"skill": "changed", **OF_SKILL}),
+    "a secret goes elsewhere": (SENT_ELSEWHERE, {"credential": "changed"}),
+    "a credential is archived": (
+        somebody("POST /vaults/{vaults}/credentials/{key}/archive"),
+        {"credential": "created"},
     ),
-    "a vault is deleted": (
-        _end("vaults", "mcp", "delete"),
-        {"vault": "created", "credential": "created", "deployment": "changed"},
-    ),
-    "a file is deleted": (_end("files", "glossary.csv", "delete"), {"file": "created", "deployment": "changed"}),
-    "a skill is deleted": (
-        _end("skills", "house-style", "delete"),
-        {"skill": "created", "agent": "changed", "deployment": "changed"},
-    ),
-    "a memory store is archived": (
-        _end("memory_stores", "notes", "archive"),
-        {"memory_store": "created", "memory": "created", "deployment": "changed"},
-    ),
+    "a credential is deleted": (somebody("DELETE /vaults/{vaults}/credentials/{key}"), {"credential": "created"}),
+    "a vault is archived": (somebody("POST /vaults/{vaults}/archive"), OF_VAULT),
+    "a vault is deleted": (somebody("DELETE /vaults/{vaults}"), OF_VAULT),
+    "a file is deleted": (somebody("DELETE /files/{files}"), {"file": "created", "deployment": "changed"}),
+    "a skill is deleted": (somebody("DELETE /skills/{skills}"), {"skill": "created", **OF_SKILL}),
+    "a memory store is archived": (somebody("POST /memory_stores/{memory_stores}/archive"), OF_STORE),
     "an environment is archived": (
-        _end("environments", "build", "archive"),
+        somebody("POST /environments/{environments}/archive"),
         {"environment": "created", "deployment": "changed"},
     ),
-    "an agent is archived": (_end("agents", "reporter", "archive"), {"agent": "created", "deployment": "changed"}),
-    "a deployment is archived": (_end("deployments", "nightly", "archive"), {"deployment": "created"}),
-    "a memory is deleted": (_delete_entry, {"memory": "created"}),
+    "an agent is archived": (
+        somebody("POST /agents/{agents}/archive"),
+        {"agent": "created", "deployment": "changed"},
+    ),
+    "a deployment is archived": (somebody("POST /deployments/{deployments}/archive"), {"deployment": "created"}),
+    "a memory is deleted": (somebody("DELETE /memory_stores/{memory_stores}/memories/{entry}"), {"memory": "created"}),
 }
 KEPT: dict[str, Deed] = {
-    "an agent wrote to a memory": _update_entry,
-    "a secret is replaced": _update_credential("docs", {"type": "static_bearer", "token": "theirs"}),
-    "a deployment is paused": _end("deployments", "nightly", "pause"),
+    "an agent wrote to a memory": somebody("POST /memory_stores/{memory_stores}/memories/{entry}", content="Theirs"),
+    "a secret is replaced": somebody(
+        "POST /vaults/{vaults}/credentials/{docs}", auth={"type": "static_bearer", "token": "theirs"}
+    ),
+    "a deployment is paused": somebody("POST /deployments/{deployments}/pause"),
 }
 
 
@@ -239,8 +212,8 @@ def test_apply_shows_what_it_asks_about_and_replaces_nothing_written_since(team:
     team.edit("vaults/mcp.yaml", "a.example.com", "b.example.com")
 
     def meanwhile() -> None:
-        _newer_skill(team)
-        _update_credential("key", ELSEWHERE)(team)
+        a_newer_skill(team)
+        SENT_ELSEWHERE(team)
         for path in ("/skills", f"/vaults/{team.there('vaults')['mcp']['id']}/credentials"):  # lists that lag
             team.service.lies[f"GET {path}"] = lambda page: {**page, "data": []}
 

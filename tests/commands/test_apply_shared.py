@@ -69,8 +69,8 @@ def turn(machines: Machines) -> StoredKey | None:
 def they_take_it(machines: Machines) -> StoredKey:
     keys = machines.store()
     if (ours := keys.read(THEIRS.name)) is not None:
-        assert keys.free(ours)
-    found = keys.take(THEIRS)
+        assert keys.put(ours, None)
+    found = keys.put(None, THEIRS)
     assert found is not None
     return found
 
@@ -82,13 +82,13 @@ def test_apply_waits_while_another_machine_applies_the_stack_and_says_which(mach
     def meanwhile() -> None:
         spent = machines.clock.time - began
         if spent < 1.5 * ABANDONED:  # they are slow, and heard of
-            moved = keys.move(found[-1], THEIRS._replace(beat=len(found)))
+            moved = keys.put(found[-1], THEIRS._replace(beat=len(found)))
             assert moved is not None
             found.append(moved)
         elif not sent:
             machines.clock.patience = 20.0
             sent.append(len([each for each in machines.sent if "memory_stores" not in each]))
-            assert keys.free(found[-1])
+            assert keys.put(found[-1], None)
 
     machines.clock.at_sleep = meanwhile
     ran = machines.machine("a")("apply", folder, "--yes")

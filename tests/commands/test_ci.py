@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -19,8 +18,7 @@ from hypothesis import strategies as st
 from qoder_cli.app import App
 from qoder_cli.base.errors import QoderError, ReaderGone, RunFailed, Signalled
 from qoder_cli.base.model import Run
-from qoder_cli.cli import ci as systems
-from qoder_cli.cli.ci import Ci, System, reporting
+from qoder_cli.cli.ci import Ci
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs.ending import Ended
 from qoder_cli.sandbox.world import World
@@ -41,14 +39,6 @@ def output(qoder: Qoder, tmp_path: Path) -> Path:
     """Return the file that GitHub Actions reads a step's outputs from."""
     qoder.env |= {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(tmp_path / "output")}
     return tmp_path / "output"
-
-
-@pytest.fixture
-def variables(qoder: Qoder, tmp_path: Path) -> Path:
-    """Return the file that GitLab reads a job's variables from."""
-    qoder.env |= {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}
-    (tmp_path / "qoder.env").write_text("OTHER=1\nQODER_RUN_ID=drun_0\n")
-    return tmp_path / "qoder.env"
 
 
 @pytest.fixture
@@ -295,58 +285,29 @@ def test_deploy_run_ci_tells_the_ids_of_several_before_the_wait_though_one_is_re
     assert json.loads(told[-1]) == ids
 
 
-# GitLab, and elsewhere.
+# Elsewhere.
 
 
-def test_deploy_run_ci_gives_gitlab_variables_and_no_earlier_ones(qoder: Qoder, variables: Path, world: World) -> None:
-    def told(*words: str) -> dict[str, str]:
-        ids = qoder("deploy", "run", *words, "--ci", "--allow-duplicates", "-q").out.split()
-        found = read(variables)
-        assert found.pop("OTHER") == "1"
-        assert found.get("QODER_RUN_ID", found.get("QODER_RUN_IDS", "")) == " ".join(ids)
-        return {name: value for name, value in found.items() if not name.endswith(("_ID", "_IDS"))}
-
-    assert told("dep_demo", "--wait") == {"QODER_STATUS": "completed", "QODER_EXIT_CODE": "0"}
-    assert told("dep_demo", "dep_demo") == {"QODER_EXIT_CODE": "0"}
-    assert told("dep_fail", "--wait") == {"QODER_STATUS": "failed", "QODER_EXIT_CODE": "1"}
-    assert told("dep_demo", "dep_fail") == {"QODER_EXIT_CODE": "0"}
-    assert told("nope", "never") == {"QODER_EXIT_CODE": "5"}
-    assert read(variables).keys() == {"OTHER", "QODER_EXIT_CODE"}
-
-
-@pytest.mark.parametrize("env", [{}, {"GITHUB_ACTIONS": "false"}, {"GITLAB_CI": ""}], ids=str)
+@pytest.mark.parametrize("env", [{}, {"GITHUB_ACTIONS": "false"}], ids=str)
 def test_deploy_run_ci_warns_elsewhere_and_goes_on(qoder: Qoder, env: dict[str, str]) -> None:
     qoder.env |= env
     qoder.wire.on(*TRIGGER, FAILED)
     ran = qoder(*RUN_1, "--wait")
     assert ran.code == 1
-    assert ran.err.startswith("warning: --ci has no effect: neither GitHub Actions nor GitLab detected\n")
+    assert ran.err.startswith("warning: --ci has no effect: GitHub Actions was not detected\n")
     assert "::" not in ran.err
 
 
-@pytest.mark.parametrize("system", ["GITHUB_OUTPUT", "qoder.env"])
-@pytest.mark.parametrize("place", ["folder", "nowhere", "nul", "unset", "pipe", "/dev/zero"])
-@pytest.mark.few(6)
+@pytest.mark.parametrize("place", ["a folder", "no/where", "\0", ""])
 def test_deploy_run_ci_warns_once_of_a_file_that_cannot_be_written(
-    qoder: Qoder, output: Path, tmp_path: Path, system: str, place: str
+    qoder: Qoder, output: Path, tmp_path: Path, place: str
 ) -> None:
-    path = tmp_path / "qoder.env"
-    if place == "pipe":
-        os.mkfifo(path)
-    elif place == "/dev/zero":
-        path.symlink_to(place)
-    else:
-        path.mkdir()
-    if system == "qoder.env":
-        qoder.env |= {"GITHUB_ACTIONS": "", "GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}
-    else:
-        paths = {"nowhere": str(tmp_path / "no/where"), "nul": "\0", "unset": ""}
-        qoder.env[system] = paths.get(place, str(path if place == "folder" else tmp_path / "no/where"))
+    (tmp_path / "a folder").mkdir()
+    qoder.env["GITHUB_OUTPUT"] = place and str(tmp_path / place)
     qoder.wire.on(*TRIGGER, LEGACY)
     ran = qoder(*RUN_1, "-q")
     assert (ran.code, ran.out) == (0, "drun_1\n")
-    assert ran.err.count("warning: --ci: cannot write ") == ran.err.count("warning:") == 1
-    assert f"cannot write {system}: " in ran.err
+    assert ran.err.count("warning: --ci: cannot write GITHUB_OUTPUT: ") == ran.err.count("warning:") == 1
 
 
 # What a server has written, and how much.
@@ -367,7 +328,7 @@ EVIL = (
 @example("\x1b[31m\u202e\u2028")
 def test_ci_lets_no_text_break_the_line(text: str) -> None:
     error = RunFailed(text, hint=f"{text}\n{text}")
-    systems.GitHub(here({}, written := io.BytesIO())).complain(error)
+    Ci(here({}, written := io.BytesIO()))._complain(error)
     line = written.getvalue().decode()
     assert line.count("\n") == 1
     assert line.startswith("::error title=qoder%3A run_failed%2C exit code 1::")
@@ -378,12 +339,11 @@ def test_ci_lets_no_text_break_the_line(text: str) -> None:
 def test_ci_tells_no_id_or_status_that_is_no_plain_word(text: str) -> None:
     told: list[dict[str, Any]] = []
 
-    class Listening(System):
-        def set_values(self, values: dict[str, Any]) -> None:
-            told.append(values)
+    def listen(_: Ci, values: dict[str, str]) -> None:
+        told.append(values)
 
-    app = App(env={}, out=Screen(io.BytesIO()), err=Screen(io.BytesIO()), clock=FakeClock())
-    with Ci(app, Listening(app)) as ci:
+    with pytest.MonkeyPatch.context() as patched, Ci(here({"GITHUB_ACTIONS": "true"})) as ci:
+        patched.setattr(Ci, "_set_changed", listen)
         ci.tracked.begun(text, text)
         ci.tracked.ended(Ended(text, Run({"id": text, "session_id": text, "status": text}), None))
     assert [values.keys() for values in told][:1] == [{"run_id", "session_id"}]
@@ -391,18 +351,14 @@ def test_ci_tells_no_id_or_status_that_is_no_plain_word(text: str) -> None:
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@:-]*|", value)
 
 
-def test_ci_keeps_its_files_small_however_many_there_are(tmp_path: Path) -> None:
-    output, variables = tmp_path / "output", tmp_path / "qoder.env"
-    github = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output)}
-    for env in (github, {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}):
-        app = here(env)
-        with reporting(app) as ci:
-            ci.tracked.typed = [f"dep_{number}" for number in range(1000)]
-            for number in range(1000):
-                ci.tracked.begun(f"drun_{number:032}", number=number)
-                app.clock.sleep(0.05)  # 20 a second
-            for number in range(1000):
-                ci.tracked.ended(Ended("x", None, QoderError("|" * 5000)), number=number)
-    sizes = [path.stat().st_size for path in (output, variables)]
-    assert [size < most for size, most in zip(sizes, (2**22, 5000), strict=True)] == [True] * 2, sizes
-    assert read(variables)["QODER_EXIT_CODE"] == "0"
+def test_ci_keeps_its_file_small_however_many_there_are(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    app = here({"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output)})
+    with Ci(app) as ci:
+        ci.tracked.typed = [f"dep_{number}" for number in range(1000)]
+        for number in range(1000):
+            ci.tracked.begun(f"drun_{number:032}", number=number)
+            app.clock.sleep(0.05)  # 20 a second
+        for number in range(1000):
+            ci.tracked.ended(Ended("x", None, QoderError("|" * 5000)), number=number)
+    assert output.stat().st_size < 2**22

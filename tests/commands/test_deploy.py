@@ -144,9 +144,11 @@ def test_deploy_run_dry_run_shows_a_refusal(qoder: Qoder, status: int, found: An
 
 def test_deploy_run_tells_what_the_api_refused(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, api_error(404, "not_found_error", "No."))
-    qoder.wire.on("GET", "/deployments", page({"id": "dep_2", "name": "dep_1x"}))
+    archived = {"id": "dep_3", "name": "1y", "archived_at": "2026-06-14T08:00:00Z"}
+    qoder.wire.on("GET", "/deployments", page({"id": "dep_2", "name": "1x"}, archived))
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert (ran.code, ran.out) == (5, "")
+    assert ran.error["hint"].startswith("did you mean '1x' (dep_2)? ")
     told = {"type": "not_found", "api_type": "not_found_error", "http_status": 404, "request_id": "req_1"}
     assert ran.error == ran.error | told | {"run_state": "none"}
 

@@ -1,6 +1,5 @@
 """`qoder deploy backfill`: missed fires are made up once, whoever does it."""
 
-import io
 import random
 import threading
 from collections import Counter
@@ -11,15 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.app import App
 from qoder_cli.base.times import utc_text
-from qoder_cli.cli.main import main
 from qoder_cli.fleet.queue import OwnSlots
 from qoder_cli.keys.patience import Patience
-from qoder_cli.output.screen import Screen
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.hasty import HastyClock
 from tests.support.nights import DAY, HOUR, Account, Service, Started
+from tests.support.typed import typed
 
 NIGHTS = 40
 
@@ -55,13 +52,7 @@ class Backfilled(Service):
     def machine(self, name: str, *words: str, keys: bool = True) -> Ran:
         env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(self._folder / "config"), "NO_COLOR": "1"}
         env |= {"QODER_STATE_DIR": str(self._folder / name)} | ({"QODER_KEYS": "memstore_x"} if keys else {})
-        out, err = io.BytesIO(), io.BytesIO()
-        stdin = io.StringIO()
-        app = App(env=env, out=Screen(out), err=Screen(err), stdin=stdin, clock=self.clock, transport=self)
-        if keys:
-            app.shared_keys.append(self.keys)
-        code = main(list(words), app)
-        return Ran(code, out.getvalue().decode(), err.getvalue().decode())
+        return typed(words, env, clock=self.clock, transport=self, keys=self.keys if keys else None)
 
     @property
     def since(self) -> str:
@@ -85,7 +76,7 @@ def drawn(seed: int, folder: Path) -> Backfilled:
 
 
 @pytest.mark.parametrize("seed", range(NIGHTS))
-@pytest.mark.few(12)
+@pytest.mark.few(6)
 def test_deploy_backfill_on_three_machines_at_once_makes_up_each_missed_fire_once(seed: int, tmp_path: Path) -> None:
     service = drawn(seed, tmp_path)
     deployments = [one.id for one in service.account.deployments if one.created + 60 < service.now]

@@ -92,13 +92,30 @@ NARROW = {"/environments/env_1": {"id": "env_1", "config": LIMITED}}
 USES: Fields = {"agent": {"id": "agent_1"}}
 VAULT: Fields = {"vault_ids": ["vault_1"], **USES}
 FILE: Fields = {"resources": [{"file_id": "file_1"}]}
+STORE: Fields = {"resources": [{"memory_store_id": "memstore_1"}]}
+ARCHIVED_STORE = {"/memory_stores/memstore_1": {"id": "memstore_1", "archived_at": LONG_AGO}}
+AT_1, AT_3 = ({"agent": {"id": "agent_1", "version": version}} for version in (1, 3))
+NEVER = {"schedule": {**DAILY, "expression": "0 0 30 2 *"}}
 
 
-def vault_with(*credentials: Fields, archived_at: str | None = None) -> Fields:
-    """Return what is at the paths of a vault and an agent with a server."""
+def vault_with(*credentials: Fields, archived_at: str | None = None, of_agent: bool = True) -> Fields:
+    """Return what is at the paths of a vault, and of an agent with a server."""
     rows = [{"id": f"vcred_{n}", **each} for n, each in enumerate(credentials)]
-    vault = {"id": "vault_1", "archived_at": archived_at}
-    return {"/vaults/vault_1": vault, "/vaults/vault_1/credentials": page(*rows), "/agents/agent_1": AGENT | SERVER}
+    vault = {"/vaults/vault_1": {"id": "vault_1", "archived_at": archived_at}}
+    return {**vault, "/vaults/vault_1/credentials": page(*rows)} | (of(**SERVER) if of_agent else {})
+
+
+def paused(reason: Fields | None) -> Fields:
+    return {"status": "paused", "paused_reason": reason, "updated_at": LONG_AGO}
+
+
+def work(**stats: int) -> Fields:
+    """Return what is at the paths of an environment for which nobody works."""
+    return SELF_HOSTED | {STATS: {"workers_polling": 0, **stats}}
+
+
+def expiring(at: str) -> Fields:
+    return {"/files/file_1": {"id": "file_1", "expires_at": at}}
 
 
 def of(**fields: Any) -> Fields:
@@ -106,8 +123,8 @@ def of(**fields: Any) -> Fields:
     return {"/agents/agent_1": AGENT | fields}
 
 
-def pinned(newest: int, missing: int | None = None, id: str = "agent_1") -> Callable[[httpx.Request], Any]:
-    """Return what shows the version of an agent that is asked for, else the newest."""
+def pinned(newest: int, missing: int | None = None, id: str = "agent_1") -> Fields:
+    """Return the path of an agent, where the version that is asked for is shown, else the newest."""
 
     def shown(request: httpx.Request) -> Any:
         version = int(request.url.params.get("version", newest))
@@ -115,130 +132,63 @@ def pinned(newest: int, missing: int | None = None, id: str = "agent_1") -> Call
             return api_error(404, "not_found_error", "No.")
         return {**AGENT, "id": id, "version": version}
 
-    return shown
+    return {f"/agents/{id}": shown}
 
 
 ROSTER = of(multiagent={"agents": [{"type": "agent", "id": "agent_2", "version": 1}]})
 PUT = f"vault put vault_1 docs --mcp {URL}"
 
-# What a deployment has besides an id and its schedule, what is at other paths (None: not found); the finding, its
-# weight, a part of what it says, and of the command that mends it.
-WRONG: dict[str, tuple[Fields, Fields, str, str, str, str]] = {
-    "odd pause": (
-        *({"status": "paused", "paused_reason": {"type": "x"}}, {}),
-        *("paused_by_error", "problem", "(x)", "deploy unpause dep_1"),
-    ),
-    "paused": (
-        *({"status": "paused", "paused_reason": GONE}, {}),
-        *("paused_by_error", "problem", "its environment is archived", "deploy unpause dep_1"),
-    ),
-    "paused by hand": (
-        *({"status": "paused", "updated_at": LONG_AGO}, {}),
-        *("paused", "warning", "paused by hand since 2026-01-01", "deploy unpause dep_1"),
-    ),
-    "environment gone": (
-        *(OWN, {"/environments/env_1": None}),
-        *("environment_missing", "problem", "env_1 does not exist", "deploy update dep_1 --env ENV"),
-    ),
-    "agent archived": (
-        *(USES, of(archived_at=LONG_AGO)),
-        *("agent_archived", "problem", "agent_1 is archived", "deploy update dep_1 --agent AGENT"),
-    ),
-    "agent's version gone": (
-        *({"agent": {"id": "agent_1", "version": 3}}, {"/agents/agent_1": pinned(2, missing=3)}),
-        *("agent_missing", "problem", "version 3 of agent agent_1 does not exist", "--agent agent_1"),
-    ),
-    "agent behind": (
-        *({"agent": {"id": "agent_1", "version": 1}}, {"/agents/agent_1": pinned(2)}),
-        *("agent_behind", "note", "the latest is 2", "--agent agent_1@2"),
-    ),
-    "vault archived": (
-        *(VAULT, vault_with(BEARER, archived_at=LONG_AGO)),
-        *("vault_archived", "problem", "vault_1 is archived", "--vault VAULT"),
-    ),
-    "memory store archived": (
-        {"resources": [{"memory_store_id": "memstore_1"}]},
-        {"/memory_stores/memstore_1": {"id": "memstore_1", "archived_at": LONG_AGO}},
-        *("memory_store_archived", "problem", "memstore_1 is archived", "export dep_1"),
-    ),
-    "file gone": (
-        *(FILE, {"/files/file_1": None}),
-        *("file_missing", "problem", "file_1 does not exist", "export dep_1"),
-    ),
-    "file expires": (
-        *(FILE, {"/files/file_1": {"id": "file_1", "expires_at": "2027-01-15T20:00:00Z"}}),
-        *("file_expires", "problem", "before the next run", "export dep_1"),
-    ),
-    "skill gone": (
+# The finding and its weight, a part of what it says, and of the command that mends it: what a deployment has besides an
+# id and its schedule, and what is at other paths (None: not found).
+WRONG: dict[str, tuple[Fields, Fields]] = {
+    "paused_by_error problem | (x) | deploy unpause dep_1": (paused({"type": "x"}), {}),
+    "paused_by_error problem | its environment is archived | deploy unpause dep_1": (paused(GONE), {}),
+    "paused warning | paused by hand since 2026-01-01 | deploy unpause dep_1": (paused(None), {}),
+    "environment_missing problem | env_1 does not exist | --env ENV": (OWN, {"/environments/env_1": None}),
+    "agent_archived problem | agent_1 is archived | --agent AGENT": (USES, of(archived_at=LONG_AGO)),
+    "agent_missing problem | version 3 of agent agent_1 does not exist | --agent agent_1": (AT_3, pinned(2, missing=3)),
+    "agent_behind note | the latest is 2 | --agent agent_1@2": (AT_1, pinned(2)),
+    "vault_archived problem | vault_1 is archived | --vault VAULT": (VAULT, vault_with(BEARER, archived_at=LONG_AGO)),
+    "memory_store_archived problem | memstore_1 is archived | export dep_1": (STORE, ARCHIVED_STORE),
+    "file_missing problem | file_1 does not exist | export dep_1": (FILE, {"/files/file_1": None}),
+    "file_expires problem | before the next run | export dep_1": (FILE, expiring("2027-01-15T20:00:00Z")),
+    "skill_missing problem | skill_1 version 3 | agent update agent_1 --skill skill_1": (
         USES,
         of(skills=[{"type": "custom", "skill_id": "skill_1", "version": "3"}]) | {"/skills/skill_1/versions/3": None},
-        *("skill_missing", "problem", "skill_1 version 3", "agent update agent_1 --skill skill_1"),
     ),
-    "roster agent gone": (
-        *(USES, of(multiagent={"agents": ["agent_2"]}) | {"/agents/agent_2": None}),
-        *("roster_agent_missing", "problem", "agent_2 does not exist", "agent update agent_1 --file FILE"),
+    "roster_agent_missing problem | agent_2 does not exist | agent update agent_1 --file FILE": (
+        USES,
+        of(multiagent={"agents": ["agent_2"]}) | {"/agents/agent_2": None},
     ),
-    "roster agent archived": (
-        *(USES, ROSTER | {"/agents/agent_2": {"id": "agent_2", "version": 1, "archived_at": LONG_AGO}}),
-        *("roster_agent_archived", "problem", "agent_2 is archived", "agent update agent_1 --file FILE"),
+    "roster_agent_archived problem | agent_2 is archived | agent update agent_1 --file FILE": (
+        USES,
+        ROSTER | {"/agents/agent_2": {"id": "agent_2", "version": 1, "archived_at": LONG_AGO}},
     ),
-    "roster agent's version gone": (
-        *(USES, ROSTER | {"/agents/agent_2": pinned(2, missing=1, id="agent_2")}),
-        *("roster_agent_missing", "problem", "version 1 of roster agent agent_2", "agent update agent_1 --file FILE"),
+    "roster_agent_missing problem | version 1 of roster agent agent_2 | agent update agent_1 --file FILE": (
+        USES,
+        ROSTER | pinned(2, missing=1, id="agent_2"),
     ),
-    "no credential": (
-        *(VAULT, vault_with()),
-        *("credential_missing", "warning", f"no credential for {URL}", PUT),
+    f"credential_missing warning | no credential for {URL} | {PUT}": (VAULT, vault_with()),
+    f"credential_missing problem | one is for {URL}/ | {PUT}": (VAULT, vault_with(NEAR)),
+    f"credential_invalid problem | has expired | {PUT}": (VAULT, vault_with(OVER)),
+    f"credential_invalid problem | is archived | {PUT}": (VAULT, vault_with({**BEARER, "archived_at": LONG_AGO})),
+    f"credential_expires problem | before the next run (2027-01-15T20:00:00Z) | {PUT}": (VAULT, vault_with(SHORT)),
+    "mcp_egress problem | does not reach mcp.example.com | env update env_1 --allow-host mcp.example.com": (
+        VAULT | OWN,
+        vault_with(BEARER) | NARROW,
     ),
-    "nearly that URL": (
-        *(VAULT, vault_with(NEAR)),
-        *("credential_missing", "problem", f"one is for {URL}/", PUT),
-    ),
-    "a credential that has ended": (
-        *(VAULT, vault_with(OVER)),
-        *("credential_invalid", "problem", "has expired", PUT),
-    ),
-    "an archived credential": (
-        *(VAULT, vault_with({**BEARER, "archived_at": LONG_AGO})),
-        *("credential_invalid", "problem", "is archived", PUT),
-    ),
-    "one that ends before the next run": (
-        *(VAULT, vault_with(SHORT)),
-        *("credential_expires", "problem", "expires before the next run (2027-01-15T20:00:00Z)", PUT),
-    ),
-    "MCP server not reached": (
-        *(VAULT | OWN, vault_with(BEARER) | NARROW),
-        *("mcp_egress", "problem", "does not reach mcp.example.com", "env update env_1 --allow-host mcp.example.com"),
-    ),
-    "a secret sent nowhere": (
+    "hosts warning | GITHUB_TOKEN is only sent to api.github.com | env update env_1 --allow-host": (
         {"vault_ids": ["vault_1"], **OWN},
-        NARROW
-        | {
-            "/vaults/vault_1": {"id": "vault_1"},
-            "/vaults/vault_1/credentials": page({"id": "vcred_1", **ONLY_GITHUB}),
-        },
-        *("hosts", "warning", "GITHUB_TOKEN is only sent to api.github.com", "env update env_1 --allow-host"),
+        vault_with(ONLY_GITHUB, of_agent=False) | NARROW,
     ),
-    "will ask": (USES, of(tools=ASKS), "will_ask", "warning", "Bash", "agent update agent_1 --ask none"),
-    "no tools": (USES, of(tools=[]), "no_tools", "note", "has no tools", "agent update agent_1 --tools all"),
-    "only reads": (USES, of(tools=READS), "no_output_tool", "note", "final message", "--tools all"),
-    "no budget": ({"budget": None}, {}, "no_budget", "note", "any amount", "--budget CREDITS"),
-    "never fires": (
-        *({"schedule": {**DAILY, "expression": "0 0 30 2 *"}}, {}),
-        *("never_fires", "problem", "does not fire within four years", "--schedule CRON"),
-    ),
-    "work waits": (
-        *(OWN, SELF_HOSTED | {STATS: {"depth": 2, "workers_polling": 0}}),
-        *("self_hosted_no_worker", "problem", "2 work items wait", "env work list env_1"),
-    ),
-    "nobody polls": (
-        *(OWN, SELF_HOSTED | {STATS: {"depth": 0, "pending": 0, "workers_polling": 0}}),
-        *("self_hosted_no_worker", "problem", "no worker polls env_1", "env work list env_1"),
-    ),
-    "nobody polls for one without a schedule": (
-        *({**OWN, "schedule": None}, SELF_HOSTED | {STATS: {"workers_polling": 0}}),
-        *("self_hosted_no_worker", "warning", "no worker polls env_1", "env work list env_1"),
-    ),
+    "will_ask warning | Bash | agent update agent_1 --ask none": (USES, of(tools=ASKS)),
+    "no_tools note | has no tools | agent update agent_1 --tools all": (USES, of(tools=[])),
+    "no_output_tool note | final message | --tools all": (USES, of(tools=READS)),
+    "no_budget note | any amount | --budget CREDITS": ({"budget": None}, {}),
+    "never_fires problem | does not fire within four years | --schedule CRON": (NEVER, {}),
+    "self_hosted_no_worker problem | 2 work items wait | env work list env_1": (OWN, work(depth=2)),
+    "self_hosted_no_worker problem | no worker polls env_1 | env work list": (OWN, work(depth=0, pending=0)),
+    "self_hosted_no_worker warning | no worker polls env_1 | env work list": ({**OWN, "schedule": None}, work()),
 }
 
 
@@ -253,14 +203,14 @@ def serve(qoder: Qoder, fields: Fields, others: Fields) -> None:
 
 @pytest.mark.parametrize("case", WRONG)
 def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(qoder: Qoder, case: str) -> None:
-    fields, others, finding, weight, says, fix = WRONG[case]
-    serve(qoder, fields, others)
+    finding, says, fix = case.split(" | ")
+    serve(qoder, *WRONG[case])
     ran = qoder("deploy", "check", "--json", "--exit-status")
     [told] = ran.json
-    assert (told["deployment_id"], told["finding"], told["weight"]) == ("dep_1", finding, weight)
+    assert (told["deployment_id"], f"{told['finding']} {told['weight']}") == ("dep_1", finding)
     assert says in told["says"]
     assert fix in shlex.join(told["fix"])
-    assert ran.code == (8 if weight == "problem" else 0)
+    assert ran.code == (8 if told["weight"] == "problem" else 0)
 
 
 def with_server(place: Place, *credentials: Fields) -> None:
@@ -358,37 +308,30 @@ def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int,
 
 
 DENIED = api_error(403, "permission_error", "No.")
-OTHERS: dict[str, tuple[Fields, Fields, str]] = {  # what a deployment has, what is at other paths, and what is said
-    "environment": (OWN, {"/environments/env_1": DENIED}, "environment env_1 could not be read"),
-    "agent": (USES, {"/agents/agent_1": DENIED}, "agent agent_1 could not be read"),
-    "credentials": (VAULT, vault_with() | {"/vaults/vault_1/credentials": DENIED}, "the credentials of vault vault_1"),
-    "runs": ({}, {"/deployments/dep_1/runs": DENIED}, "how its last runs ended"),
-    "no work queue": (OWN, SELF_HOSTED | {STATS: None}, "the work queue of env_1"),
-    "who polls": (OWN, SELF_HOSTED | {STATS: {"depth": 0}}, "the work queue of env_1"),
-    "its environment": (OWN, {"/environments/env_1": {"id": "env_2"}}, "environment env_1"),
-    "its agent": (USES, {"/agents/agent_1": {**AGENT, "id": "agent_2"}}, "agent agent_1"),
-    "its version of the agent": (
-        {"agent": {"id": "agent_1", "version": 1}},
-        {"/agents/agent_1": {**AGENT, "version": 2}},  # whichever is asked for
-        "version 1 of agent agent_1",
-    ),
-    "when its file expires": (
-        {"resources": [{"file_id": "file_1"}]},
-        {"/files/file_1": {"id": "file_1", "expires_at": "soon"}},
-        "when file file_1 expires",
-    ),
-    "its status": ({"status": "dormant"}, {}, "its status"),
-    "its schedule": ({"schedule": {**DAILY, "timezone": "Mars/Base"}}, {}, "cannot tell when it fires"),
+# What is said first: what a deployment has, and what is at other paths.
+OTHERS: dict[str, tuple[Fields, Fields]] = {
+    "environment env_1 could not be read": (OWN, {"/environments/env_1": DENIED}),
+    "agent agent_1 could not be read": (USES, {"/agents/agent_1": DENIED}),
+    "the credentials of vault vault_1": (VAULT, vault_with() | {"/vaults/vault_1/credentials": DENIED}),
+    "how its last runs ended": ({}, {"/deployments/dep_1/runs": DENIED}),
+    "the work queue of env_1": (OWN, SELF_HOSTED | {STATS: None}),
+    "the work queue of env_1 could not be read": (OWN, SELF_HOSTED | {STATS: {"depth": 0}}),
+    "environment env_1 could not be read: the response": (OWN, {"/environments/env_1": {"id": "env_2"}}),
+    "agent agent_1 could not be read: the response": (USES, of(id="agent_2")),
+    "version 1 of agent agent_1": (AT_1, of(version=2)),  # whichever is asked for
+    "when file file_1 expires": (FILE, expiring("soon")),
+    "its status": ({"status": "dormant"}, {}),
+    "cannot tell when it fires": ({"schedule": {**DAILY, "timezone": "Mars/Base"}}, {}),
 }
 
 
-@pytest.mark.parametrize("case", OTHERS)
-def test_deploy_check_takes_nothing_for_well_that_no_answer_says(qoder: Qoder, case: str) -> None:
-    fields, others, says = OTHERS[case]
-    serve(qoder, fields, others)
+@pytest.mark.parametrize("says", OTHERS)
+def test_deploy_check_takes_nothing_for_well_that_no_answer_says(qoder: Qoder, says: str) -> None:
+    serve(qoder, *OTHERS[says])
     ran = qoder("deploy", "check", "--json", "--exit-status")
     assert ran.code == 7
-    assert [each["says"].startswith(says) for each in ran.json if each["weight"] == "warning"] == [True]
+    [told] = [each["says"] for each in ran.json if each["weight"] == "warning"]
+    assert told.startswith(says)
 
 
 def test_deploy_check_is_never_0_over_items_of_a_list_that_are_no_deployments(qoder: Qoder) -> None:

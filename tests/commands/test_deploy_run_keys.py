@@ -328,12 +328,14 @@ CANCEL = ("POST", "/sessions/sess_1/cancel")
 LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel")
 
 
-@pytest.mark.parametrize("how", ["timeout", "signal"])
-def test_deploy_run_on_leave_cancels_the_session_first(qoder: Qoder, how: str) -> None:
+@pytest.mark.parametrize("how", ["timeout", "signal", "signal as the wait begins"])
+def test_deploy_run_on_leave_cancels_the_session_first(qoder: Qoder, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY, repeat=True)
     qoder.wire.on(*CANCEL, (202, {"id": "sess_1", "status": "canceling"}))
     if how == "signal":
         qoder.clock.at_sleep = interrupt
+    elif how != "timeout":
+        monkeypatch.setattr("qoder_cli.fleet.wait.Wait.until_reported", interrupt)
     ran = qoder(*LEAVES, "--json", *(["--timeout", "3"] if how == "timeout" else []))
     assert (ran.code, ran.json["id"]) == (124 if how == "timeout" else 130, "drun_1")
     assert "cancellation was requested" in ran.error["message"]

@@ -66,6 +66,17 @@ def test_deploy_run_exits_9_with_the_command_that_repeats_it_where_no_run_shows(
     assert ran.error["next"] == repeated
 
 
+def test_deploy_run_adopts_a_run_once_that_two_pages_show(qoder: Qoder) -> None:
+    def pages(request: httpx.Request) -> httpx.Response:
+        shown = page(fresh(8, trigger="schedule"), fresh(7), more=True)
+        if "after_id" in request.url.params:
+            shown = page(fresh(7), fresh(6, created=at(-100)))
+        return httpx.Response(200, json=shown, headers={"date": formatdate(qoder.clock.time, usegmt=True)})
+
+    qoder.wire.on(*TRIGGER, LOST["cut"]).on(*RUNS, pages, repeat=True).on(*EVENTS, page())
+    assert seen(qoder(*RUN)) == ADOPTED
+
+
 def told(body: Any) -> Look:
     """Let each look at the run list be answered with this body."""
     return lambda clock: httpx.Response(200, json=body, headers={"date": formatdate(NOW, usegmt=True)})

@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled, Unavailable
+from qoder_cli.fleet.starting import trigger_for
 from qoder_cli.http.pace import Closed, Pace
 from qoder_cli.keys import patience
 from qoder_cli.keys.protocol import ABANDONED, SEND_WITHIN, STALE_CLAIM
 from qoder_cli.keys.record import KeyRecord
-from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder, Ran
 from tests.support.cells import checkerboard
@@ -38,7 +38,7 @@ def claim(state: Any, **more: Any) -> KeyRecord:
 
 def leave(machines: Machines, state: Any, **more: Any) -> None:
     keys = machines.store()
-    assert keys.take(claim(state)._replace(**more)) is not None
+    assert keys.put(None, claim(state)._replace(**more)) is not None
 
 
 def seen(ran: Ran) -> tuple[int, str | None]:
@@ -77,6 +77,23 @@ def test_deploy_run_asks_the_api_a_few_times_more_with_a_shared_store(machines: 
     machines.sent.clear()
     assert machines.machine("a")(*NIGHT).code == 0
     assert [re.sub("mem_[a-z0-9]+", "MEMORY", each) for each in machines.sent] == costs
+
+
+@pytest.mark.parametrize("machines", ["PostgreSQL"], indirect=True)
+@pytest.mark.parametrize(("others_leave", "expected"), [(True, (0, 1)), (False, (7, 0))])
+def test_deploy_run_waits_for_a_connection_while_others_have_all_of_them(
+    machines: Machines, others_leave: bool, expected: tuple[int, int]
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    with closing(psycopg.connect(machines.keys, autocommit=True)) as admin:
+        admin.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 1; GRANT ALL ON qoder_keys TO crowded")
+        machines.keys = machines.keys.replace("//qoder@", "//crowded@")
+        with closing(psycopg.connect(machines.keys)) as other:
+            if others_leave:
+                machines.clock.at_sleep = other.close
+            ran = machines.machine("a")(*NIGHT)
+        admin.execute("DROP OWNED BY crowded; DROP ROLE crowded")
+    assert (ran.code, machines.triggers) == expected, ran.err
 
 
 def test_deploy_run_takes_over_a_claim_that_nobody_goes_on_with(machines: Machines) -> None:
@@ -339,7 +356,7 @@ def claim_again(machines: Machines) -> None:
     keys = machines.store()
     found = keys.read(claim("claimed").name)
     assert found
-    assert keys.move(found, found.record.used_again(claim("claimed")))
+    assert keys.put(found, found.record.used_again(claim("claimed")))
 
 
 @pytest.mark.parametrize("faults", [(), ("trigger:drop-after",)], ids=["claimed since", "adopted"])

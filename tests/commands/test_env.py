@@ -107,40 +107,36 @@ def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service
     }
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        *(("create", "--name", ""), (*NEW[1:], "--network", "open", "--allow-host", "example.com")),
-        *((*NEW[1:], "--network", "closed"), (*NEW[1:], "--allow-host", "https://example.com")),
-        *((*NEW[1:], "--allow-host", ""), (*NEW[1:], "--pip", "--index-url"), (*NEW[1:], "--pip", "pandas numpy")),
-        *((*NEW[1:], "--apt", ""), (*NEW[1:], "--self-hosted", "--pip", "pandas")),
-        *((*NEW[1:], "--self-hosted", "--network", "open"), (*NEW[1:], "--self-hosted", "--setup", "make")),
-        *((*NEW[1:], "--setup", "-", "-f", "-"), (*NEW[1:], "--metadata", "team"), ("update", "data")),
-        *(("update", "data", "--name", " "), ("update", "data", "--self-hosted", "--allow-host", "example.com")),
-    ],
-    ids=" ".join,
-)
-def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: tuple[str, ...]) -> None:
-    assert qoder("env", *words).code == 2
-    assert service.asked == []
+REFUSED: list[tuple[str, ...]] = [
+    *(("create", "--name", ""), (*NEW[1:], "--network", "open", "--allow-host", "example.com")),
+    *((*NEW[1:], "--network", "closed"), (*NEW[1:], "--allow-host", "https://example.com")),
+    *((*NEW[1:], "--allow-host", ""), (*NEW[1:], "--pip", "--index-url"), (*NEW[1:], "--pip", "pandas numpy")),
+    *((*NEW[1:], "--apt", ""), (*NEW[1:], "--self-hosted", "--pip", "pandas")),
+    *((*NEW[1:], "--self-hosted", "--network", "open"), (*NEW[1:], "--self-hosted", "--setup", "make")),
+    *((*NEW[1:], "--setup", "-", "-f", "-"), (*NEW[1:], "--metadata", "team"), ("update", "data")),
+    *(("update", "data", "--name", " "), ("update", "data", "--self-hosted", "--allow-host", "example.com")),
+]
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({}, "config: is empty, and the API refuses that"),
-        ({"type": "self_hosted", "networking": {"type": "limited"}}, "config: is self-hosted, and takes no networking"),
-        ({"type": "cloud", "setup_script": "x" * (64 * 1024 + 1)}, "setup_script: has more than 65536 characters"),
-        ([], "config: must be a mapping of fields"),
-    ],
-)
+def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things) -> None:
+    for words in REFUSED:
+        assert (qoder("env", *words).code, service.asked) == (2, []), words
+
+
+BAD: list[tuple[Any, str]] = [
+    ({}, "config: is empty, and the API refuses that"),
+    ({"type": "self_hosted", "networking": {"type": "limited"}}, "config: is self-hosted, and takes no networking"),
+    ({"type": "cloud", "setup_script": "x" * (64 * 1024 + 1)}, "setup_script: has more than 65536 characters"),
+    ([], "config: must be a mapping of fields"),
+]
+
+
 @pytest.mark.parametrize("words", [("create", "--name", "new"), ("update", "data")])
-def test_env_sends_no_bad_config(qoder: Qoder, service: Things, words: Any, config: Any, message: str) -> None:
-    qoder.stdin = json.dumps({"config": config})
-    ran = qoder("env", *words, "-f", "-", "--json")
-    assert ran.code == 2
-    assert message in ran.error["message"]
-    assert service.asked == []
+def test_env_sends_no_bad_config(qoder: Qoder, service: Things, words: Any) -> None:
+    for config, message in BAD:
+        qoder.stdin = json.dumps({"config": config})
+        ran = qoder("env", *words, "-f", "-", "--json")
+        assert (ran.code, message in ran.error["message"], service.asked) == (2, True, []), message
 
 
 def test_env_create_takes_64_kb_of_setup_by_bytes(qoder: Qoder, service: Things) -> None:

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import QoderError, UsageError
-from qoder_cli.nouns import files
-from qoder_cli.nouns.files import LONGEST_NAME, safe_name
+from qoder_cli.nouns import file as files
+from qoder_cli.nouns.file import LONGEST_NAME, safe_name
 from tests.conftest import Qoder, Ran
 from tests.support.one_run import DONE, EVENTS, RUN, WORK
 from tests.support.result import END, delivers, says

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from qoder_cli.commands.report.entries import Counted, Fire, Report
 from qoder_cli.commands.report.page import ReportPage
 from qoder_cli.commands.report.picture import as_html
-from qoder_cli.history.nights import Night
+from qoder_cli.history.nights import Night, ReportOptions
 from qoder_cli.history.records import RunDetail, RunRecord, time_text
 from qoder_cli.output.screen import inert
 from qoder_cli.sandbox.world import World
@@ -169,7 +169,7 @@ def test_html_shows_what_others_wrote_as_text_alone(qoder: Qoder, command: str, 
 
 def crowded(count: int, every: float) -> tuple[Report, Night]:
     """Return a night of so many deployments, of which each runs and fails so often."""
-    night = Night(since=NOW - 86400, until=NOW, now=NOW)
+    night = Night(ReportOptions([], "1d"), None, since=NOW - 86400, until=NOW, now=NOW)
     for n in range(count):
         for number in range(int(86400 / every)):
             at = night.since + n / 4 + number * every

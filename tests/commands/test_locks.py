@@ -26,7 +26,7 @@ def lock_of(config: Path) -> Path:
 
 
 def test_config_set_loses_no_change_made_while_another_reads(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    edited = configfile._with_values
+    edited = configfile._changed
 
     def slow(text: str, profile: str, values: object) -> str | None:
         if profile == "a" and not other.is_alive() and not done:
@@ -41,7 +41,7 @@ def test_config_set_loses_no_change_made_while_another_reads(config: Path, monke
         done.append(1)
 
     other = threading.Thread(target=change_b)
-    monkeypatch.setattr(configfile, "_with_values", slow)
+    monkeypatch.setattr(configfile, "_changed", slow)
     change(config, "a", {"region": "cn"}, env={})
     other.join()
     assert set(load(config).profiles) == {"a", "b"}

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.nouns import memories
+from qoder_cli.nouns import memory as memories
 from tests.conftest import Qoder
 from tests.support.things import Raw, Things, each_row, refusal
 
@@ -81,22 +81,17 @@ def test_memory_write_takes_stdin_or_a_file(qoder: Qoder, service: Things, tmp_p
     assert [memory(service, path)["content"] for path in ("a.md", "b.md")] == ["piped\n", "in a file"]
 
 
-def test_memory_write_shows_also_without_progress_what_a_colleague_wrote(qoder: Qoder, service: Things) -> None:
-    service.meanwhile = [written(service, "x" * 2001)]
-    assert f"\n  {'x' * 2000}\n" in qoder(*WRITE, "conventions.md", "-m", "mine", "--no-progress").err
-
-
 @pytest.mark.parametrize("path", ["conventions.md", "new.md"])
 def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, service: Things, path: str) -> None:
-    theirs = "theirs\x1b[2J"
+    theirs = "theirs\x1b[2J" + "x" * 2000
     create = {"path": path, "content": theirs}
     service.meanwhile = [written(service, theirs) if path != "new.md" else lambda: service.change(LIST, create)]
-    ran = qoder(*WRITE, path, "-m", "mine", "--json")
+    ran = qoder(*WRITE, path, "-m", "mine", "--json", "--no-progress")
     assert ran.code == 6
     assert memory(service, path)["content"] == theirs
-    assert f"\n{path} now says (sha256 {digest(theirs)}):\n  theirs\\u001b[2J\n" in ran.err
+    assert ran.err.startswith(f"{path} now says (sha256 {digest(theirs)}):\n  theirs\\u001b[2J{'x' * 1990}\n")
     assert ran.error["message"].endswith(f"; {path} was not written")
-    assert ran.error["next"] == ["qoder", "memory", "cat", "memstore_project", path, "-o", "json"]
+    assert ran.error["next"][:5] == ["qoder", "memory", "cat", "memstore_project", path]
 
 
 @pytest.mark.parametrize("answer", ["lost", "of theirs"])
@@ -151,20 +146,19 @@ def test_memory_write_reads_of_a_list_only_a_memory_of_the_path(qoder: Qoder, se
     assert service.asked[-2:] == [f"GET {LIST}", f"POST {LIST}"]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        *(["/", "-m", "x"], ["../x", "-m", "x"], ["a//b", "-m", "x"], ["a/./b", "-m", "x"], ["a\x1f.md", "-m", "x"]),
-        *(["notes.md", "-m", "a\0b"], ["notes.md", "-m", "\udcff"], ["notes.md", "-m", "é" * memories.LARGEST]),
-        *(["notes.md", "-m", "@/missing"], ["conventions.md"], ["conventions.md", "-m", "-"]),
-        *(["conventions.md", "-m", ""], ["\x1f" + "x" * 99, "-m", "x"]),
-    ],
-)
-def test_memory_write_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
-    ran = qoder(*WRITE, *words)
-    assert (ran.code, service.writes) == (2, [])
-    assert words[0] not in ("/", "conventions.md") or "is empty" in ran.err
-    assert "x" * 60 not in ran.err
+REFUSED = [
+    *(["/", "-m", "x"], ["../x", "-m", "x"], ["a//b", "-m", "x"], ["a/./b", "-m", "x"], ["a\x1f.md", "-m", "x"]),
+    *(["notes.md", "-m", "a\0b"], ["notes.md", "-m", "\udcff"], ["notes.md", "-m", "é" * memories.LARGEST]),
+    *(["notes.md", "-m", "@/missing"], ["conventions.md"], ["conventions.md", "-m", "-"]),
+    *(["conventions.md", "-m", ""], ["\x1f" + "x" * 99, "-m", "x"]),
+]
+
+
+def test_memory_write_refuses_what_cannot_be_meant(qoder: Qoder, service: Things) -> None:
+    for words in REFUSED:
+        ran = qoder(*WRITE, *words)
+        assert (ran.code, service.writes, "x" * 60 in ran.err) == (2, [], False), words
+        assert words[0] not in ("/", "conventions.md") or "is empty" in ran.err
 
 
 def test_memory_cat_prints_it_exactly_but_on_a_terminal(qoder: Qoder, service: Things) -> None:
@@ -299,13 +293,6 @@ def test_dream_get_shows_of_what_it_is_made(qoder: Qoder, service: Things) -> No
     inputs = [{"memory_store_id": "memstore_1"}, {"session_ids": ["sess_1", "sess_2"]}]
     service.lies["GET /dreams/drm_demo"] = lambda raw: {**raw, "inputs": inputs}
     assert "inputs\tmemstore_1, 2 sessions\n" in qoder("dream", "get", "drm_demo", "-o", "table").out
-
-
-def test_memory_write_whose_answer_is_lost_says_how_to_look(qoder: Qoder, service: Things) -> None:
-    service.loses("reset", done=False)
-    ran = qoder("memory", "write", "memstore_project", "new.md", "-m", "x", "--json")
-    assert (ran.code, ran.error["next"][:4]) == (9, ["qoder", "memory", "ls", "memstore_project"])
-    assert qoder(*ran.error["next"][1:]).code == 0
 
 
 RESTORE = ("memory", "restore", "project", "conventions.md", "memver_1")

@@ -61,6 +61,7 @@ CASES = {
     "memory_stores.memories.create": Case("memory write project new.md -m x", body={"path": "new.md", "content": "x"}),
     "memory_stores.memory_versions.retrieve": Case("memory history project --version memver_1"),
     "models.list": Case("model list", query={}),
+    "sessions.cancel": Case("run cancel {run} --yes"),
     "sessions.events.list": Case("session logs {session}", query={"limit": "100", "order": "asc"}),
     "sessions.events.stream": Case("run logs {run} --follow"),
     "sessions.list": Case("session list --status idle", query={**LIST, "statuses[]": "idle"}),

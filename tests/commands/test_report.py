@@ -84,6 +84,15 @@ def test_report_asks_for_pages_and_each_session_once(qoder: Qoder, night: World)
     assert again == {f"{SESSIONS}/{first['needs_you'][0]['session']}/events"}
 
 
+def test_report_asks_no_session_again_that_is_at_rest(qoder: Qoder, quiet: World) -> None:
+    for hours in range(1, 5):
+        quiet.start("dep_demo", at=ago(quiet, hours))
+    first = qoder("report", "-o", "json").json["ran"]
+    quiet.requests.clear()
+    assert qoder("report", "-o", "json").json["ran"] == first
+    assert (first[0]["credits_unknown"], [seen.path for seen in quiet.requests]) == (0, [DEPLOYMENTS, RUNS])
+
+
 def test_report_is_a_page_of_80_columns(qoder: Qoder, night: World) -> None:
     page = qoder("report").out
     titles = re.findall(r"^[A-Z ]+$", page, re.MULTILINE)
@@ -362,6 +371,22 @@ def test_report_knows_of_a_run_that_lasted_long_whatever_it_covers(qoder: Qoder,
         later(qoder, hours)
         told = keys(qoder("report", "--since", since, "-o", "json"))
         assert told == ([] if since == "1d" else [f"failed {run.id}"])
+
+
+@pytest.mark.parametrize("words", [(), ("--new",)])
+def test_report_calls_nothing_well_where_a_run_is_read_again_and_is_another(qoder: Qoder, words: Any) -> None:
+    going = {**RUN, "status": "running"}
+    serve(qoder, [going], events={"data": [BEGAN]})
+    assert qoder("report", *words, "--exit-status").code == 0
+    for shown in ({**going, "id": "drun_2", "status": "completed"}, {**going, "deployment_id": None}):
+        serve(qoder, [])
+        qoder.wire.on("GET", "/deployment_runs/drun_1", shown)
+        ran = qoder("report", *words, "--exit-status")
+        assert (ran.code, "All is well" in ran.out) == (7, False)
+        assert "1 run that had not ended could not be read again" in ran.err
+    serve(qoder, [])
+    qoder.wire.on("GET", "/deployment_runs/drun_1", {**going, "status": "failed", "completed_at": AT})
+    assert "FAILED" in news(qoder("report", *words))  # it is asked for until it can be read
 
 
 def test_report_new_has_a_memory_for_each_reader_and_each_choice_of_deployments(qoder: Qoder, quiet: World) -> None:

@@ -142,12 +142,17 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(
         (LATER, "{} was not cancelled"),
     ],
 )
-def test_run_cancel_interrupted_while_it_waits_says_no_more_than_is_known(qoder: Qoder, answer: Any, so: str) -> None:
-    def interrupt() -> None:
+@pytest.mark.parametrize("as_it_begins", [False, True])
+def test_run_cancel_interrupted_while_it_waits_says_no_more_than_is_known(
+    qoder: Qoder, answer: Any, so: str, as_it_begins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
         raise Signalled(signal.SIGINT)
 
     qoder.clock.at_sleep = interrupt
-    qoder.wire.on(*RUN, LEGACY, *[LEGACY] * (answer is not LATER)).on(*CANCEL, answer)
+    if as_it_begins:
+        monkeypatch.setattr("qoder_cli.fleet.wait.Wait.until_reported", interrupt)
+    qoder.wire.on(*RUN, LEGACY, *[LEGACY] * (answer is not LATER and not as_it_begins)).on(*CANCEL, answer)
     ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
     assert (ran.code, ran.error["run_state"]) == (130, "unknown")
     assert ran.error["message"] == f"interrupted; {so.format('run drun_1')}"

@@ -250,6 +250,18 @@ def test_only_logs_have_a_trace(qoder: Qoder) -> None:
     assert (ran.code, "-o otlp is a trace of `run logs`" in ran.err) == (2, True)
 
 
+@pytest.mark.parametrize("model", ["auto", None])
+def test_run_logs_traces_a_request_to_the_model_without_text(qoder: Qoder, model: str | None) -> None:
+    begun = {"id": "evt_1", "type": "span.model_request_start", "processed_at": at(1)}
+    ended = {"type": "span.model_request_end", "model_request_start_id": "evt_1", "is_error": True}
+    qoder.wire.may("GET", "/sessions/sess_1", {**SESSION, "agent": {"name": "writer", "model": model}})
+    events = [begun, {"id": "evt_2", **ended, "processed_at": at(2), "content": PLANTED}]
+    request = spans_of(traced(qoder, events, "--with-content"))[1]
+    assert (request["name"], request["kind"]) == (f"chat {model or ''}".strip(), 3)
+    assert attributes(request)["error.type"] == "request_error"
+    assert PLANTED not in json.dumps(request)
+
+
 def called(id: str, second: int, **fields: Any) -> dict[str, Any]:
     return {"id": id, "type": "agent.tool_use", "name": "Bash", "processed_at": at(second), **fields}
 

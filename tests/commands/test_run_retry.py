@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.model import Deployment, Run
-from qoder_cli.runs.again import differences
+from qoder_cli.commands.run.retry import differences
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder

@@ -1,6 +1,5 @@
 """`qoder run wait`: until a run has ended, whatever the server, the network or the machine does meanwhile."""
 
-import io
 import json
 import queue
 import re
@@ -13,10 +12,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from qoder_cli.app import App
 from qoder_cli.base.times import next_of
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
@@ -41,6 +37,7 @@ from tests.support.one_run import (
     story,
 )
 from tests.support.processes import until
+from tests.support.typed import typed
 from tests.support.wire import FakeClock, api_error, page
 
 FAILED = {**DONE, "status": "failed", "error": {"type": "api_error", "message": "Agent execution failed."}}
@@ -346,17 +343,10 @@ def test_run_wait_says_why_a_run_failed_once_on_a_terminal(
     qoder: Qoder, out: bool, err: bool, shown: Any, says: str
 ) -> None:
     qoder.wire.on(*RUN, shown).may(*SESSION, {})
-    stderr = io.BytesIO()
-    app = App(
-        env=qoder.env,
-        out=Screen(io.BytesIO(), is_terminal=out),
-        err=Screen(stderr, is_terminal=err),
-        stdin=io.StringIO(),
-        clock=qoder.clock,
-        transport=qoder.transport,
-    )
-    assert main(["run", "wait", "drun_1", "--require-satisfied", "--no-color"], app) == 1
-    assert says in stderr.getvalue().decode().replace("\r", "")
+    words = ["run", "wait", "drun_1", "--require-satisfied", "--no-color"]
+    ran = typed(words, qoder.env, clock=qoder.clock, transport=qoder.transport, terminals=(out, err))
+    assert ran.code == 1
+    assert says in ran.err.replace("\r", "")
 
 
 NEWEST_FIRST: list[dict[str, Any]] = [

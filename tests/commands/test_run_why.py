@@ -1,6 +1,7 @@
 """`qoder run why`: how a run ended, and what changed since its deployment last worked."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,16 @@ class Team:
             change(value)
         return httpx.Response(200, json=value)
 
+    def refuse(self, is_refused: Callable[[str], bool], code: int = 404, kind: str = "not_found_error") -> None:
+        """Refuse what is asked at these paths, with their query, from now on."""
+        answer = httpx.Response(code, json=api_error(code, kind, "No.")[1])
+        self.lie = lambda request: answer if is_refused(request.url.raw_path.decode()) else None
+
+    def new_agent(self, *words: str) -> None:
+        """Change the agent, and let the deployment use what it is now."""
+        self("agent", "update", "writer", *(words or ("--system", "Answer in French.")))
+        self("deploy", "update", "nightly", "--agent", "writer")
+
     def session_of(self, run: str) -> str:
         return str(self("run", "get", run, "--json").json["session_id"])
 
@@ -88,8 +99,7 @@ def changes(why: Any) -> list[tuple[str, str]]:
 
 def test_run_why_shows_a_new_version_of_the_agent(team: Team) -> None:
     before, completed = team("deploy", "get", "nightly", "--json").json["agent"], team.ran(WORKS)
-    team("agent", "update", "writer", "--system", "Answer in French.", "--model", "auto")
-    team("deploy", "update", "nightly", "--agent", "writer")
+    team.new_agent("--system", "Answer in French.", "--model", "auto")
     why = team.why(team.ran(FAILS))
     assert (why["compared_with"], why["is_whole"], why["unknown"]) == (completed, True, [])
     [(what, says)] = changes(why)
@@ -179,23 +189,14 @@ def test_run_why_shows_what_failed_elsewhere_at_that_hour(team: Team) -> None:
     assert "3 other deployments failed with it within an hour" in team("run", "why", failed).out
 
 
-@pytest.mark.parametrize("gone", ["session", "version", "deployment"])
-def test_run_why_says_what_cannot_be_read(team: Team, gone: str) -> None:
+@pytest.mark.parametrize(
+    ("gone", "path"), [("session", r"/sessions/\w+$"), ("version", "version="), ("deployment", r"/deployments/\w+$")]
+)
+def test_run_why_says_what_cannot_be_read(team: Team, gone: str, path: str) -> None:
     team.ran(WORKS)
-    team("agent", "update", "writer", "--system", "Answer in French.")
-    team("deploy", "update", "nightly", "--agent", "writer")
+    team.new_agent()
     failed = team.ran(FAILS)
-
-    def lie(request: httpx.Request) -> httpx.Response | None:
-        path = request.url.path
-        is_gone = {
-            "session": path.rpartition("/")[0].endswith("/sessions"),
-            "version": "version" in request.url.params,
-            "deployment": path.endswith(f"/deployments/{team.deployment}"),
-        }
-        return httpx.Response(404, json=api_error(404, "not_found_error", "Gone.")[1]) if is_gone[gone] else None
-
-    team.lie = lie
+    team.refuse(lambda asked: re.search(path, asked) is not None)
     why = team.why(failed)
     assert gone in " ".join(f"{unknown['what']} {unknown['says']}" for unknown in why["unknown"])
     assert [what for what, _ in changes(why)] == ["agent"]
@@ -203,8 +204,7 @@ def test_run_why_says_what_cannot_be_read(team: Team, gone: str) -> None:
 
 def test_run_why_keeps_hostile_text_and_long_differences_inert(team: Team) -> None:
     team.ran(WORKS)
-    team("agent", "update", "writer", "--system", "\x1b]0;x\x07" + "line\n" * 50_000)
-    team("deploy", "update", "nightly", "--agent", "writer")
+    team.new_agent("--system", "\x1b]0;x\x07" + "line\n" * 50_000)
     ran = team("run", "why", team.ran(FAILS))
     assert "\x1b" not in ran.out
     assert len(ran.out.splitlines()) < 90
@@ -249,8 +249,7 @@ def test_run_why_finds_what_was_before_an_old_run(team: Team) -> None:
 def test_run_why_says_that_a_run_in_between_may_have_completed(team: Team) -> None:
     completed, unread = team.ran(WORKS), team.ran(WORKS)
     session, failed = team.session_of(unread), team.ran(FAILS)
-    refusal = api_error(500, "api_error", "Broken.")[1]
-    team.lie = lambda request: httpx.Response(500, json=refusal) if session in request.url.path else None
+    team.refuse(lambda asked: session in asked, 500, "api_error")
     why = team.why(failed)
     if why["compared_with"] == completed:  # where only the session tells
         assert unknowns(why) == [("runs", f"how 1 run after {completed} ended is unknown: it may have completed")]
@@ -279,10 +278,10 @@ def test_run_why_does_not_take_a_later_edit_for_a_change(team: Team, *, has_sess
     team.ran(WORKS)
     failed = team.ran(FAILS if has_session else BREAKS)
     if has_session:
-        gone, refusal = team.session_of(failed), api_error(404, "not_found_error", "Gone.")[1]
-        team.lie = lambda request: httpx.Response(404, json=refusal) if request.url.path.endswith(gone) else None
-    team("agent", "update", "writer", "--system", "Answer in French.")
-    team("deploy", "update", "nightly", "--agent", "writer", "--budget", "9")
+        gone = team.session_of(failed)
+        team.refuse(lambda asked: asked.endswith(gone))
+    team.new_agent()
+    team("deploy", "update", "nightly", "--budget", "9")
     why = team.why(failed)
     assert changes(why) == []
     assert ("deployment", f"what it gave run {failed}: it was changed since") in unknowns(why)
@@ -374,8 +373,7 @@ def test_run_why_lists_few_credentials_and_no_secret_and_cannot_tell_of_later_ch
 def test_run_why_does_not_go_back_to_the_agent_that_is_back(team: Team) -> None:
     team.ran(WORKS)
     agent = team("deploy", "get", "nightly", "--json").json["agent"]
-    team("agent", "update", "writer", "--system", "Answer in French.")
-    team("deploy", "update", "nightly", "--agent", "writer")
+    team.new_agent()
     failed = team.ran(FAILS)
     team("deploy", "update", "nightly", "--agent", f"{agent['id']}@{agent['version']}")
     assert team.why(failed)["next"][1:3] == ["run", "logs"]
@@ -408,15 +406,14 @@ def test_run_why_asks_a_server_that_fails_for_little_more(team: Team) -> None:
     team("deploy", "update", "nightly", *(word for vault in vaults for word in ("--vault", vault)))
     team.ran(WORKS)
     failed = team.ran(FAILS)
-    before, asked = team.qoder.clock.now(), list[str]()
-    refusal = api_error(503, "api_error", "Busy.")[1]
+    before = team.qoder.clock.now()
+    asked: list[str] = []
 
-    def lie(request: httpx.Request) -> httpx.Response | None:
-        asked.append(request.url.path)
-        is_told = any(part in request.url.path for part in (failed, "/sessions/", "/runs"))
-        return None if is_told else httpx.Response(503, json=refusal)
+    def is_refused(path: str) -> bool:
+        asked.append(path)
+        return not any(part in path for part in (failed, "/sessions/", "/runs"))
 
-    team.lie = lie
+    team.refuse(is_refused, 503, "api_error")
     why = team.qoder("run", "why", failed, "--json").json
     assert (len(asked) <= 40, team.qoder.clock.now() - before < 30) == (True, True)
     assert {what for what, _ in unknowns(why)} >= {"deployment", "credential", "environment"}

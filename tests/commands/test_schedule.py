@@ -15,6 +15,7 @@ TABLE = {
     "*/15 8-17 * * mon-fri": "every 15th minute from 08:00 through 17:59 on Monday through Friday",
     "5 * * * *": "at minute 5 of every hour",
     "0 9 * * 7": "at 09:00 on Sunday",
+    "0 9 * * 0,7": "at 09:00 on Sunday",  # once
     "0 9 * * fri-sun": "at 09:00 on Friday, Saturday, and Sunday",  # which cronsim takes for no range
     "0 6 1 6 1-5": "at 06:00 on the first day of month and on Monday through Friday in June",
     "0 6 1-31 * 1": "at 06:00 every day",  # one of the two day fields is enough

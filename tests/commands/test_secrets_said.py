@@ -172,89 +172,73 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("line", "token"), [*((PLACES[0], token) for token in TOKENS), *((line, TOKENS[3]) for line in PLACES[1:])]
-)
-def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qoder, line: str, token: str) -> None:
-    qoder.stdin = f"weekly\n{token}\n"
-    ran = qoder(*line.format(token).split())
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert token not in ran.err
-    assert "bcdefghij" not in ran.err
+def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qoder) -> None:
+    for line, token in [*((PLACES[0], token) for token in TOKENS), *((line, TOKENS[3]) for line in PLACES[1:])]:
+        qoder.stdin = f"weekly\n{token}\n"
+        ran = qoder(*line.format(token).split())
+        assert (ran.code, ran.out, qoder.wire.requests) == (2, "", []), line
+        assert (token in ran.err, "bcdefghij" in ran.err) == (False, False), line
 
 
-@pytest.mark.parametrize("url", ["me@mcp.example", "mcp.example/?token=a", "mcp.example/?api_key=b"])
-def test_agent_create_takes_no_url_with_a_secret(qoder: Qoder, url: str) -> None:
-    ran = qoder("agent", "create", "--name", "a", "--model", "auto", "--mcp", f"docs=https://{url}")
-    assert (ran.code, qoder.wire.requests) == (2, [])
-    assert "a URL must not hold a password or a token" in ran.err
+def test_agent_create_takes_no_url_with_a_secret(qoder: Qoder) -> None:
+    for url in ("me@mcp.example", "mcp.example/?token=a", "mcp.example/?api_key=b"):
+        ran = qoder("agent", "create", "--name", "a", "--model", "auto", "--mcp", f"docs=https://{url}")
+        assert (ran.code, qoder.wire.requests) == (2, [])
+        assert "a URL must not hold a password or a token" in ran.err
 
 
 BEARER = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": "https://mcp.example.com/mcp"}
-CREDENTIAL = {"auth": BEARER}
-IN_FILES: dict[str, tuple[tuple[str, ...], Any, str]] = {
-    "agent": (("agent", "create"), {"name": "a", "model": "auto", "tools": [{"name": TOKENS[3]}]}, "tools[0].name"),
-    "url": (
-        ("agent", "create"),
-        {"name": "a", "model": "auto", "mcp_servers": [{"url": "https://x/?token=a1b2"}]},
-        "mcp_servers[0].url",
-    ),
-    "key": (("agent", "create"), {"name": "a", "model": "auto", "metadata": {TOKENS[2]: "x"}}, "metadata"),
-    "env": (("env", "create"), {"name": "a", "config": {"type": "cloud", "packages": {"pip": [TOKENS[2]]}}}, "pip[0]"),
-    "deployment": (("apply", "--yes"), {**FILE, "metadata": {"team": TOKENS[1]}}, "metadata.team"),
-    "resource": (
-        ("apply", "--yes"),
-        {**FILE, "resources": [{"type": "git_repository", "url": f"https://me:{TOKENS[5]}@x.example/a"}]},
-        "resources[0].url",
-    ),
-    "label": (("apply", "--yes"), {**FILE, "metadata": {"github_token": TOKENS[2]}}, "metadata.github_token"),
-    "object": (
-        ("apply", "--yes"),
-        {**FILE, "created_at": "2026-06-14T08:53:32Z", "metadata": {"team": TOKENS[1]}},
-        "metadata.team",
-    ),
-    "credential": (
-        ("apply", "--yes"),
-        {"type": "vault", "display_name": "a", "credentials": [{**CREDENTIAL, "display_name": TOKENS[2]}]},
-        "credentials[0].display_name",
-    ),
-    "server": (
-        ("apply", "--yes"),
-        {
-            "type": "vault",
-            "display_name": "a",
-            "credentials": [{"auth": {**BEARER, "mcp_server_url": "https://a:b@c"}}],
-        },
-        "credentials[0].auth.mcp_server_url",
-    ),
+# What a file has that is as it should be.
+WHOLE: dict[str, Any] = {"agent": {"name": "a", "model": "auto"}, "env": {"name": "a"}, "deployment": FILE}
+WHOLE["credential"] = {"auth": BEARER}
+IN_FILES: dict[str, list[tuple[dict[str, Any], str]]] = {
+    "agent": [
+        ({"tools": [{"name": TOKENS[3]}]}, "tools[0].name"),
+        ({"mcp_servers": [{"url": "https://x/?token=a1b2"}]}, "mcp_servers[0].url"),
+        ({"metadata": {TOKENS[2]: "x"}}, "metadata"),
+    ],
+    "env": [({"config": {"type": "cloud", "packages": {"pip": [TOKENS[2]]}}}, "pip[0]")],
+    "deployment": [
+        ({"metadata": {"team": TOKENS[1]}}, "metadata.team"),
+        ({"metadata": {"github_token": TOKENS[2]}}, "metadata.github_token"),
+        ({"created_at": "2026-06-14T08:53:32Z", "metadata": {"team": TOKENS[1]}}, "metadata.team"),
+        ({"resources": [{"type": "git_repository", "url": f"https://me:{TOKENS[5]}@x.example/a"}]}, "resources[0].url"),
+    ],
+    "credential": [
+        ({"display_name": TOKENS[2]}, "credentials[0].display_name"),
+        ({"auth": {**BEARER, "mcp_server_url": "https://a:b@c"}}, "credentials[0].auth.mcp_server_url"),
+    ],
 }
 
 
-@pytest.mark.parametrize("case", IN_FILES)
-def test_no_command_takes_a_file_with_a_token_where_something_else_belongs(desk: Desk, case: str) -> None:
-    words, content, place = IN_FILES[case]
+@pytest.mark.parametrize(
+    ("kind", "wrong", "place"), [(kind, *row) for kind, rows in IN_FILES.items() for row in rows], ids=str
+)
+def test_no_command_takes_a_file_with_a_token_where_something_else_belongs(
+    desk: Desk, kind: str, wrong: dict[str, Any], place: str
+) -> None:
     desk.qoder.env["TOKEN"] = TOKENS[4]
-    file = desk.file(content) if words[0] == "apply" else desk.file(json.dumps(content))
-    ran = desk.qoder(*words, *([] if words[0] == "apply" else ["-f"]), file)
+    content: Any = {**WHOLE[kind], **wrong}
+    if kind == "credential":
+        content = {"type": "vault", "display_name": "a", "credentials": [content]}
+    if kind in ("agent", "env"):
+        ran = desk.qoder(kind, "create", "-f", desk.file(json.dumps(content)))
+    else:
+        ran = desk.qoder("apply", "--yes", desk.file(content))
     assert (ran.code, ran.out, desk.asked) == (2, "", []), ran.err
     assert place in ran.err
     assert [token for token in TOKENS if token in ran.err] == []
     assert "a1b2" not in ran.err
 
 
-def test_apply_sends_no_token_from_a_variable_where_something_else_belongs(desk: Desk) -> None:
+@pytest.mark.parametrize("field", ["description", "name"])
+def test_apply_sends_no_token_from_a_variable_where_something_else_belongs(desk: Desk, field: str) -> None:
     desk.qoder.env["TOKEN"] = TOKENS[4]
-    ran = desk.qoder("apply", "--yes", desk.file({**FILE, "description": "see ${TOKEN}"}))
-    assert (ran.code, ran.out) == (2, ""), ran.err
-    assert "description: is, or holds, a token" in ran.err
-    assert (TOKENS[4] in ran.err, [each for each in desk.asked if not each.startswith("GET")]) == (False, [])
-
-
-def test_apply_makes_no_name_of_a_token_from_a_variable(desk: Desk) -> None:
-    desk.qoder.env["TOKEN"] = TOKENS[4]
-    (Path(desk.file({**FILE, "name": "${TOKEN}"})).parent / "qoder.yaml").write_text("stack: s\n")
-    ran = desk.qoder("apply", "--yes", desk.file({**FILE, "name": "${TOKEN}"}))
-    assert (ran.code, ran.err.count("token"), ran.err.count("name: is, or holds, a token")) == (2, 2, 1), ran.err
+    file = desk.file({**FILE, field: "${TOKEN}"})
+    (Path(file).parent / "qoder.yaml").write_text("stack: s\n")
+    ran = desk.qoder("apply", "--yes", file)
+    assert (ran.code, ran.out, ran.err.count("is, or holds, a token")) == (2, "", 1), ran.err
+    assert f":1: {field}: is, or holds, a token" in ran.err
     assert (TOKENS[4] in ran.err, [each for each in desk.asked if not each.startswith("GET")]) == (False, [])
 
 

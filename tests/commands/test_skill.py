@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.nouns import skills
+from qoder_cli.nouns import skill as skills
 from tests.conftest import Qoder
 from tests.support.completions import offered
 from tests.support.things import FAILED, Things, each_row, refusal
@@ -300,7 +300,7 @@ def full(source: Path, target: Path) -> None:
 
 @pytest.mark.parametrize(
     ("place", "value", "code"),
-    [("os.replace", full, 2), ("qoder_cli.nouns.skills.UNPACKED", 100, 7), ("", "", 7)],
+    [("os.replace", full, 2), ("qoder_cli.nouns.skill.UNPACKED", 100, 7), ("", "", 7)],
     ids=["full disk", "bomb", "no answer"],
 )
 def test_skill_download_leaves_nothing_where_it_cannot_be_unpacked(

@@ -15,17 +15,14 @@ from unittest.mock import patch
 
 import httpx
 
-from qoder_cli.app import App
 from qoder_cli.base import pool
 from qoder_cli.base.errors import Exit
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Ran
 from tests.contract.lines import BEFORE, PLAYED, Command
 from tests.support.inprocess import WorldTransport
 from tests.support.staged import put_files, staged
+from tests.support.typed import TOKEN, Ran, typed
 from tests.support.wire import FakeClock
 
 SECRET = "s3cret-Planted-0123456789"  # the value of each variable that holds one, but for the token
@@ -147,19 +144,13 @@ class Scene:
     def run(self, *more: str, words: Sequence[str] | None = None, out: io.BytesIO | None = None) -> Played:
         """Run the command's line with more words behind it, or other words."""
         self.sent.clear()
-        typed = [*(self.words if words is None else words), *more]
-        out, err = out or io.BytesIO(), io.BytesIO()
-        app = App(
-            env=self.env,
-            out=Screen(out, is_terminal=self.is_terminal),
-            err=Screen(err),
-            stdin=io.StringIO(self.stdin),
-            clock=self.clock,
-            transport=self.transport,
+        line = [*(self.words if words is None else words), *more]
+        terminals = self.is_terminal, False
+        ran = typed(
+            line, self.env, clock=self.clock, transport=self.transport, stdin=self.stdin, terminals=terminals, out=out
         )
-        code = main(list(typed), app)
-        ran = Played(code, out.getvalue().decode(), err.getvalue().decode())
-        ran.words = typed
+        ran = Played(ran.code, ran.out, ran.err)
+        ran.words = line
         self.played.append(ran)
         assert TOKEN not in ran.out
         assert TOKEN not in ran.err

@@ -186,6 +186,14 @@ def output_that_cannot_be_written_is_70(scene: Scene) -> None:
     if said:
         error = ran.error
         assert "cannot write to standard output" in error["message"]
+        begun = [json.loads(one.answer)["id"] for one in scene.done if _begins(scene.command, one.path)]
+        told = (error["run_id"], error["session_id"], *re.findall(r"[a-z]+_\w+", error["message"]))
+        assert len(begun) != 1 or begun[0] in told
+
+
+def _begins(command: Command, path: str) -> bool:
+    """Return whether a write makes something of which nobody would know without its id."""
+    return path.endswith("/run") or path == "/sessions" or command.words[-1] == "create"
 
 
 @pytest.mark.parametrize(("name", "about", "generation"), CLAUSES.cases())

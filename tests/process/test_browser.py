@@ -20,6 +20,7 @@ HOSTILE = "</title></style></svg><script>document.body.append('ran')</script><im
 
 
 @pytest.mark.parametrize("command", ["report", "usage"])
+@pytest.mark.few(1)
 def test_html_opens_in_a_browser_as_it_was_written(qoder: Qoder, tmp_path: Path, command: str) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:

@@ -123,7 +123,7 @@ def test_deploy_run_works_in_a_folder_with_modules_of_pythons_names(shell: Shell
     [
         (
             "deploy run dep_demo -o json",
-            "pydantic yaml rich tomlkit asyncio starlette prompt_toolkit qoder_cli.runs.wait",
+            "pydantic yaml rich tomlkit asyncio starlette prompt_toolkit qoder_cli.fleet.wait",
         ),
         ("deploy run dep_demo", "pydantic rich prompt_toolkit"),
         ("deploy run dep_demo --follow", "pydantic prompt_toolkit asyncio"),

@@ -100,16 +100,16 @@ ending.complete = gone
     "nothing can be imported any more": """
 import sys
 from qoder_cli.cli import ending
-from qoder_cli.runs import awaiting, wait
+from qoder_cli.fleet import wait
 class Full:
     def find_spec(*args):
         raise OSError(24, "Too many open files")
-ended = wait.Wait.until_over
+ended = wait.Wait._until_over
 def then_full(*args):
     ended(*args)
     sys.meta_path[:] = [Full]
     ending.complete = None
-wait.Wait.until_over = then_full
+wait.Wait._until_over = then_full
 """,
 }
 

@@ -102,8 +102,7 @@ def test_recipe_gitlab_is_as_red_as_its_run(tmp_path: Path, deployment: str, cod
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()
         script = "\n".join(job["script"]).replace("nightly-report", deployment)
-        env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path)}
-        assert play(shell, script, **env).code == code
+        assert play(shell, script).code == code
 
 
 @pytest.mark.parametrize(
@@ -124,8 +123,7 @@ def test_recipe_with_a_service_account_starts_one_run_for_a_job_that_is_retried(
     else:
         [job] = found.values()
         lines, region = job["script"], job["variables"]["QODER_REGION"]
-        env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path), "CI_PIPELINE_ID": "1234"}
-        env |= {"QODER_SA_KEY_FILE": str(tmp_path / "key")}
+        env = {"CI_PIPELINE_ID": "1234", "QODER_SA_KEY_FILE": str(tmp_path / "key")}
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()
         keys = shell.qoder("key", "init", "-q").out.strip()
@@ -167,12 +165,11 @@ def test_recipe_of_two_gitlab_jobs_starts_a_run_and_waits_for_it(tmp_path: Path,
     jobs = yaml.safe_load(JOBS["two jobs"])
     before = "\n".join(jobs["default"]["before_script"])
     variables = tmp_path / jobs["start"]["artifacts"]["reports"]["dotenv"]
-    env = {"GITLAB_CI": "true", "CI_PROJECT_DIR": str(tmp_path), "QODER_CLI": "qoder-cli"}
     with sandbox("current") as server:
         shell = Shell(tmp_path, server).quick().hurry()
         start, wait = ("\n".join([before, *jobs[name]["script"]]) for name in ("start", "wait"))
-        assert play(shell, start.replace("nightly-report", deployment), **env).code == 0
-        ended = play(shell, f"set -a; . '{variables}'\n{wait}", **env)
+        assert play(shell, start.replace("nightly-report", deployment)).code == 0
+        ended = play(shell, f"set -a; . '{variables}'\n{wait}")
     assert ended.code == code, ended.err
     assert variables.read_text().splitlines()[0].removeprefix("QODER_RUN_ID=") in ended.out
 

@@ -16,12 +16,9 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import examples
 from tests.support.inprocess import WithoutStreams
 from tests.support.lies import Lies
+from tests.support.typed import TOKEN
 from tests.support.wire import FakeClock
-from tests.tools.typed import TOKEN, typed
-
-
-class Killed(BaseException):
-    """The process was killed; nothing in it can catch this."""
+from tests.tools.typed import Killed, typed
 
 
 class MortalTransport(WithoutStreams):

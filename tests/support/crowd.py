@@ -11,16 +11,13 @@ from typing import Any, BinaryIO, NamedTuple
 
 import httpx
 
-from qoder_cli.app import App
 from qoder_cli.base.times import Clock
-from qoder_cli.cli.main import main
 from qoder_cli.fleet import page_poller
-from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.scripts import Behaviour, Script, turn
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
-from tests.conftest import Ran
 from tests.support.inprocess import WorldTransport
+from tests.support.typed import Ran, typed
 from tests.support.wire import FakeClock
 
 Rows = list[dict[str, Any]]
@@ -117,17 +114,7 @@ class Town:
 
     def __call__(self, *words: str, stdin: str = "", out: BinaryIO | None = None) -> Ran:
         """Run a command line and return what a user would see; `out` takes standard output, if it is given."""
-        written, err = io.BytesIO(), io.BytesIO()
-        app = App(
-            env=self.env,
-            out=Screen(out or written),
-            err=Screen(err),
-            clock=self.clock,
-            transport=self.server,
-            stdin=io.StringIO(stdin),
-        )
-        code = main(list(words), app)
-        ran = Ran(code, written.getvalue().decode(), err.getvalue().decode())
+        ran = typed(words, self.env, clock=self.clock, transport=self.server, stdin=stdin, out=out)
         assert "Traceback" not in ran.err, ran.err
         return ran
 

@@ -18,15 +18,13 @@ from qoder_cli.keys.protocol import (
     NOTHING,
     UNKNOWN,
     UNREAD,
-    Free,
     HasFailed,
     KeyVerdict,
     LookForRun,
-    Move,
+    Put,
     Read,
     SendTrigger,
     Started,
-    Take,
     Watch,
     give_back,
     settle,
@@ -226,35 +224,31 @@ class Exploration:
         """Do a write where it holds. Return the state, and what the store answers."""
         place = self._place(step)
         there = state.slots[place]
-        if isinstance(step, Take):
-            if there is not None and self.o.breaks != "creates":
-                return state, None
-            kept: StoredKey | None = StoredKey(str(state.next_id), step.record, content(step.record))
+        kept: StoredKey | None = None
+        if there != step.found and not (step.found is None and self.o.breaks == "creates"):
+            return state, None
+        if step.found is None:
+            kept = StoredKey(str(state.next_id), step.record, content(step.record))
             state = state._replace(next_id=state.next_id + 1)
-        elif there != step.found:
-            return state, None if isinstance(step, Move) else False
-        elif isinstance(step, Move):
+        elif step.record is not None:
             kept = StoredKey(step.found.id, step.record, content(step.record))
-        else:
-            kept = None
         if self.o.stale:
             state = state._replace(seen=tuple(dict.fromkeys((*state.seen, state.slots))))
-        return state._replace(slots=(*state.slots[:place], kept, *state.slots[place + 1 :])), kept or True
+        return state._replace(slots=(*state.slots[:place], kept, *state.slots[place + 1 :])), kept or step.found
 
     def _step(self, state: State, number: int) -> Iterator[tuple[str, State]]:
         step, me = self._doing(state, number), state.commands[number]
         has_sent = any(isinstance(one, SendTrigger) for one in self._done(number, me.told))
         said = f"{number} {_words(step)}"
         match step:
-            case Take() | Move() | Free():
+            case Put():
                 done, answer = self._write(state, step)
-                refused = False if isinstance(step, Free) else None
                 yield f"{said}: {'done' if answer else 'refused'}", told(done, number, answer)
                 if state.faults:
                     less = state._replace(faults=state.faults - 1)
-                    yield f"{said}: lost, done", told(self._write(less, step)[0], number, refused)
-                    yield f"{said}: lost, not done", told(less, number, refused)
-                    yield f"{said}: lost, late", told(_later(less, step), number, refused)
+                    yield f"{said}: lost, done", told(self._write(less, step)[0], number, None)
+                    yield f"{said}: lost, not done", told(less, number, None)
+                    yield f"{said}: lost, late", told(_later(less, step), number, None)
                     if not has_sent:
                         yield from self._gives_up(less, number, f"{said}: not reached")
             case Read() | Watch():
@@ -319,7 +313,7 @@ class Exploration:
                 break
             answer: Any = None
             match step:
-                case Take() | Move() | Free():
+                case Put():
                     state, answer = self._write(state, step)
                 case Read() | Watch():
                     answer = state.slots[self._read_at(number, said)]
@@ -351,7 +345,7 @@ class Explorer(Exploration):
         return claim_of(number, f"key-{key}")
 
     def _place(self, step: Any) -> int:
-        record = step.record if isinstance(step, Take) else step.found.record
+        record = step.found.record if step.found is not None else step.record
         return int(record.key.removeprefix("key-"))
 
     def _read_at(self, number: int, told: tuple[Any, ...]) -> int:
@@ -365,9 +359,7 @@ class Explorer(Exploration):
                 yield f"run {n} fails", _is_over(state, n)
         for key, slot in enumerate(state.slots if state.frees else ()):
             if slot is not None and slot.record.state == "sending" and self._was_told(state, key):
-                freed = slot.record.freed
-                assert freed is not None
-                done = self._write(state, Move(slot, freed))[0]
+                done = self._write(state, Put(slot, slot.record.freed))[0]
                 yield f"a person frees key {key}", done._replace(frees=state.frees - 1, decided=True)
 
     def _was_told(self, state: State, key: int) -> bool:
@@ -387,11 +379,10 @@ class Explorer(Exploration):
         yield f"{said}, gives up", state
         claim: StoredKey | None = None  # its own, as far as it was told of one
         for step, answer in zip(self._done(number, me.told), me.told, strict=True):
-            if isinstance(step, Take) or (isinstance(step, Move) and step.record.state == "claimed"):
+            if isinstance(step, Put) and step.record is not None and step.record.state == "claimed":
                 claim = answer
         if claim is not None:
-            unused = claim.record.unused
-            step = Free(claim) if unused is None else Move(claim, unused)
+            step = Put(claim, claim.record.unused)
             yield f"{said}, lets go", self._write(state, step)[0]
             if state.faults:
                 yield f"{said}, lets go, late", _later(state, step)._replace(faults=state.faults - 1)
@@ -477,7 +468,7 @@ class QueueExplorer(Exploration):
         return claim_of(number, f"slot {GROUP} 1", GROUP)
 
     def _place(self, step: Any) -> int:
-        record: KeyRecord = step.record if isinstance(step, Take) else step.found.record
+        record: KeyRecord = step.found.record if step.found is not None else step.record
         return record.number - 1
 
     def _happens(self, state: State) -> Iterator[tuple[str, State]]:
@@ -526,7 +517,7 @@ class QueueExplorer(Exploration):
         said = state.commands[number].told
         done = self._done(number, said)
         at = max(n for n, one in enumerate(done) if isinstance(one, LookAround))
-        if any(isinstance(one, Take | Move | Free) for one in done[at:]):
+        if any(isinstance(one, Put) for one in done[at:]):
             return True  # what it tried was refused, or lost
         return any(view != said[at] for view in self._views(state, state.slots))
 
@@ -609,5 +600,7 @@ def shown_as(found: StoredKey | None) -> str:
 
 
 def _words(step: Any) -> str:
-    to = f" {step.record.key} -> {step.record.state} of {step.record.owner}" if isinstance(step, Take | Move) else ""
+    to = ""
+    if isinstance(step, Put) and step.record is not None:
+        to = f" {step.record.key} -> {step.record.state} of {step.record.owner}"
     return f"{type(step).__name__.lower()}{to}"

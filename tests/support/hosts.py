@@ -7,7 +7,6 @@ meanwhile, and its network cut, or silent on some connections, by a proxy of our
 """
 
 import asyncio
-import io
 import json
 import math
 import os
@@ -24,18 +23,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qoder_cli.app import App
-from qoder_cli.cli.main import main
 from qoder_cli.keys import patience, postgres
 from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.postgres import PostgresKeys
-from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Request, WireResponse
 from qoder_cli.sandbox.world import World
 from tests.support.hasty import CommonClock
 from tests.support.machines import MEMORY_STORE, PostgresServer
 from tests.support.processes import until
+from tests.support.typed import typed
 
 TOKEN = "pt-planted-0123456789abcdef"
 LAG = 0.3  # real seconds that a read of the memory store is old, at most
@@ -166,11 +163,9 @@ def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
     env["QODER_CONFIG"] = str(state / "config.toml")
 
     def command(*words: str) -> tuple[int, list[Any], str]:
-        out, err = io.BytesIO(), io.BytesIO()
-        app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(), clock=crowd.clock)
-        code = int(main(["deploy", "run", *words, "-o", "jsonl"], app))
-        runs = [json.loads(line)["id"] for line in out.getvalue().decode().splitlines()]
-        return code, [run for run in runs if run is not None], err.getvalue().decode()[-400:]
+        ran = typed(["deploy", "run", *words, "-o", "jsonl"], env, clock=crowd.clock)
+        runs = [json.loads(line)["id"] for line in ran.out.splitlines()]
+        return ran.code, [run for run in runs if run is not None], ran.err[-400:]
 
     with open(folder / f"host-{number}.said", "w") as said:
         work = _use_keys(crowd, number, command) if crowd.keys else _queue(number, command)

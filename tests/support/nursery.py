@@ -285,6 +285,8 @@ def _be(request: dict[str, Any], fds: list[int]) -> None:
         os.setsid()
         if os.isatty(0):
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    elif "program" not in request:  # what a script starts is of the script's group
+        os.setpgid(0, 0)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])

@@ -8,13 +8,13 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator, ValidationError, ValidationErrorKind
 
-from qoder_cli.app import App
 from qoder_cli.base.errors import Exit
 from qoder_cli.base.model import Run, RunData
 from qoder_cli.base.shapes import schema_of
 from qoder_cli.cli.main import Command
 from qoder_cli.help import outputs
 from qoder_cli.output.screen import format_typed
+from tests.support.typed import Ran
 
 SILENT = (Exit.OK, Exit.CLOSED_PIPE)
 # What prints a response as it came, a schema, or what runs inside; and the option with which it is ours.
@@ -69,7 +69,7 @@ def outputs_of(command: str) -> list[str]:
     ]
 
 
-def check(app: App, words: Sequence[str], code: int, out: str, err: str) -> None:
+def check(ran: Ran, words: Sequence[str]) -> None:
     """Assert that what a command line printed is as its schemas say."""
     undeclared = sorted(_undeclared)
     _undeclared.clear()
@@ -77,10 +77,11 @@ def check(app: App, words: Sequence[str], code: int, out: str, err: str) -> None
     format = format_typed(words)
     if format not in ("json", "jsonl"):
         return
-    command = vars(app).get(_COMMAND)
+    code, out = ran.code, ran.out
+    command = vars(ran.app).get(_COMMAND)
     is_silent = code in SILENT or (command == "diff" and code == Exit.NOT_YET)
-    if not is_silent and err:
-        _hold(json.loads(err.splitlines()[-1]), ("error",), "the error of", in_lines=False)
+    if not is_silent and ran.err:
+        _hold(json.loads(ran.err.splitlines()[-1]), ("error",), "the error of", in_lines=False)
     is_ours = command not in NOT_OURS or NOT_OURS[command] in words
     if command is None or not is_ours:
         return

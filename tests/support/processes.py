@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 
@@ -194,10 +194,13 @@ class Ended(Ran):
 
 
 class Going:
-    """A process under way, with what it has said so far."""
+    """A process under way that leads a group of its own, with what it has said so far."""
+
+    alive: ClassVar[set["Going"]] = set()  # whose end nobody has waited for yet
 
     def __init__(self, process: "subprocess.Popen[bytes] | Process") -> None:
         self.process = process
+        self.alive.add(self)
         self._said = {"out": bytearray(), "err": bytearray()}
         self._readers = []
         for name, stream in (("out", process.stdout), ("err", process.stderr)):
@@ -244,8 +247,7 @@ class Going:
         try:
             code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
             raise AssertionError(f"still running; stderr: {self.err}") from None
         finally:
             for reader in self._readers:
@@ -253,7 +255,15 @@ class Going:
             for stream in (self.process.stdout, self.process.stderr):
                 if stream is not None:
                     stream.close()
+        self.alive.discard(self)
         return code, self.err
+
+    def kill(self) -> None:
+        """End it, and what it has started."""
+        self.alive.discard(self)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
 
 
 class Shell:
@@ -294,7 +304,8 @@ class Shell:
 
     def start(self, *command: str, env: dict[str, str] | None = None, **settings: Any) -> Going:
         """Start a command; `env` is added to the environment, `settings` are those of subprocess.Popen."""
-        return Going(subprocess.Popen(command, env={**self.env, **(env or {})}, **self._given(settings)))
+        whole = {**self.env, **(env or {})}
+        return Going(subprocess.Popen(command, env=whole, process_group=0, **self._given(settings)))
 
     def begin(self, *words: str, env: dict[str, str] | None = None, prologue: str = "", **settings: Any) -> Going:
         """Start qoder, after some Python that stands for what the world does to it."""

@@ -3,18 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from qoder_cli.nouns.table import NOUNS
-from qoder_cli.sandbox import api
-from qoder_cli.sandbox.wire import Request, WireResponse
 from qoder_cli.sandbox.world import World
-from tests.support.inprocess import as_request
-from tests.support.wire import FakeClock
 
 SECRETS = {"TOKEN": "s3cret-of-ours"}  # what the files name
 LISTS = {"env": "environments", "vault": "vaults", "memory": "memory_stores", "skill": "skills", "agent": "agents"}
@@ -116,77 +109,6 @@ def ids_of_twins(world: World, since: float) -> list[str]:
             if thing.created >= since and thing.archived is None and kind != "file":
                 found.setdefault((kind, name_of(thing.fields)), []).append(thing.id)
     return [id for ids in found.values() if len(ids) > 1 for id in ids]
-
-
-def digest(world: World) -> dict[str, Any]:
-    """Return all that a world keeps, but for times, to compare it with what it keeps later."""
-    return {
-        f"{path}/{id}": {
-            name: value for name, value in thing.fields.items() if name != "updated_at" and not name.startswith("_")
-        }
-        for path, held in world.things.items()
-        for id, thing in held.items()
-        if thing.deleted is None and path.partition("/")[0] in LISTS.values()
-    }
-
-
-class Truth:
-    """A world that answers one request after another, at the time it is told; lists lag, and writes can be hooked.
-
-    `at_write` gets the number of each write, from 1; it returns how the answer is lost, if it is. `awake` are the
-    deployments that were active, with a schedule, though their name is among those that are never to be.
-    """
-
-    def __init__(self, generation: Any, *, lag: float = 0.0, **settings: Any) -> None:
-        self.time = FakeClock().time
-        self.world = World(clock=lambda: self.time, generation=generation, token=TOKEN, seed=5, **settings)
-        self.since = self.time
-        self.lag = lag
-        self.asleep: frozenset[str] = frozenset()
-        self.awake: list[str] = []
-        self.writes: list[str] = []
-        self.reads = 0
-
-    def perform(self, request: Request, at: float | None = None) -> WireResponse:
-        """Do what is asked, now."""
-        self.time = max(self.time, at or self.time)
-        with self.world.lock:
-            self.world.settle()
-            if request.method == "GET":
-                self.reads += 1
-                conditions = {"lagging": self.lag} if self.lag else {}
-                return api.perform(self.world, request, self.world.now(), conditions)
-            return self.act(request, self.world.now())
-
-    def act(self, request: Request, at: float) -> WireResponse:
-        """Do a write at its time, which may be past."""
-        self.writes.append(f"{request.method} {request.path.removeprefix('/api/v1/cloud')}")
-        answer = api.perform(self.world, replace(request, at=at), at, {})
-        self.look()
-        return answer
-
-    def look(self) -> None:
-        """Note what is awake and must not be."""
-        for each in self.world.deployments.values():
-            if each.name in self.asleep and each.fields["schedule"] and not each.paused and each.archived is None:
-                self.awake.append(each.name)
-
-
-TOKEN = "pt-planted-0123456789abcdef"
-
-
-class TruthTransport(httpx.BaseTransport):
-    """Leads straight to a truth, on the clock of whoever asks; subclasses lose answers."""
-
-    def __init__(self, truth: Truth, clock: FakeClock) -> None:
-        self.truth, self.clock = truth, clock
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return answered(self.truth.perform(as_request(request), self.clock.now()))
-
-
-def answered(answer: WireResponse) -> httpx.Response:
-    return httpx.Response(answer.status, headers=dict(answer.headers), content=answer.body)
 
 
 assert set(LISTS) <= set(NOUNS)

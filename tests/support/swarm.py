@@ -35,6 +35,7 @@ from qoder_cli.base.pool import Late, begin
 from qoder_cli.base.times import Clock
 from qoder_cli.commands.key import free
 from qoder_cli.fleet.queue import Queue
+from qoder_cli.fleet.starting import trigger_for
 from qoder_cli.keys import selftest
 from qoder_cli.keys.opening import opened
 from qoder_cli.keys.patience import ANSWER_WITHIN, CONNECT_WITHIN, Patience
@@ -42,7 +43,6 @@ from qoder_cli.keys.postgres import PostgresKeys
 from qoder_cli.keys.record import KeyStore
 from qoder_cli.output.screen import Screen
 from qoder_cli.runs import shared
-from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Request, WireResponse

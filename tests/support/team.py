@@ -81,6 +81,12 @@ class Team:
         rows: list[Raw] = ran.json
         return rows
 
+    def upload(self, name: str, text: str) -> None:
+        """Let somebody else upload a skill of this name from a folder of their own."""
+        theirs = self.folder.parent / "theirs"
+        stacks.write(theirs, {"SKILL.md": skill(name, text)})
+        assert self.qoder("skill", "upload", str(theirs)).code == 0
+
     def edit(self, path: str, old: str, new: str) -> None:
         file = self.folder / path
         text = file.read_text()

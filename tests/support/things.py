@@ -32,6 +32,7 @@ def refusal(status: int, kind: str, message: str) -> httpx.Response:
 LOSSES: dict[str, Callable[[httpx.Response], Answer]] = {
     "reset": lambda done: httpx.RemoteProtocolError("Server disconnected without sending a response."),
     "503": lambda done: refusal(503, "api_error", "Oops."),
+    "502": lambda done: httpx.Response(502, html="<h1>Bad gateway</h1>"),
     "cut": lambda done: httpx.Response(200, content=done.content[:-5]),
 }
 FAILED = refusal(500, "api_error", "It failed.")
@@ -74,7 +75,7 @@ class Things(WorldTransport):
         if is_write and self.meanwhile:
             self.meanwhile.pop(0)()
         if waiting := self.instead.get(asked) or (self.never if is_write else []):
-            return _given(waiting.pop(0))
+            return given(waiting.pop(0))
         done = super().handle_request(request)
         if done.status_code >= 300 or not (is_write or asked in self.lies):
             return done
@@ -87,7 +88,7 @@ class Things(WorldTransport):
             done = ok(raw)
         if is_write and self.late:
             self.late.pop(0)()
-        return _given(self.after.pop(0)(done)) if is_write and self.after else done
+        return given(self.after.pop(0)(done)) if is_write and self.after else done
 
     def loses(self, loss: str, *, done: bool = True) -> None:
         """Lose the answer to the next write; if it is not `done`, it never arrives either."""
@@ -164,7 +165,8 @@ def _asked(request: httpx.Request) -> str:
     return f"{request.method} {path.removeprefix(BASE_PATH)}"
 
 
-def _given(answer: Answer) -> httpx.Response:
+def given(answer: Answer) -> httpx.Response:
+    """Return an answer, or raise it."""
     if isinstance(answer, Exception):
         raise answer
     return answer

@@ -41,9 +41,9 @@ from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WithoutStreams
 from tests.support.lies import Lies
 from tests.support.staged import CONFIG, put_files, staged
+from tests.support.typed import TOKEN
 from tests.tools import compare_worker
 from tests.tools.playing import Played
-from tests.tools.typed import TOKEN
 
 PROMISES = ()
 ROOT = Path(__file__).parents[2]

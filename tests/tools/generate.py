@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import qoder_cli
-from qoder_cli.commands.help import SAFE_TO_REPEAT
+from qoder_cli.base.errors import RANKING
 from qoder_cli.help.documented import MEANING, THEN
 from tests.support import completions
 from tests.tools import pages
@@ -17,7 +17,10 @@ PAGES = Path(qoder_cli.__file__).parent / "help" / "pages"
 
 def exit_codes() -> str:
     rows = [(f"{code.value} {code.name.lower()}", meaning, THEN[code]) for code, meaning in MEANING.items()]
-    return _table(("Code", "When", "What a script should do"), rows) + SAFE_TO_REPEAT
+    of_several = (
+        f"\nFor several runs the exit code is the first of these that applies: {', '.join(map(str, RANKING))}.\n"
+    )
+    return _table(("Code", "When", "What a script should do"), rows) + of_several
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

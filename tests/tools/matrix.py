@@ -15,9 +15,10 @@ from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WithoutStreams
 from tests.support.lies import Lies
+from tests.support.typed import TOKEN
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import TOKEN, typed
+from tests.tools.typed import typed
 
 PROMISES = ("twice", "lost", "lied")  # started twice, neither reported nor exit 9, claimed and not so
 # Which API the server speaks, and whether it honours the idempotency key.

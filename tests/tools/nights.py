@@ -26,9 +26,9 @@ from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.nights import DAY, HOUR, LAG, LATE, MINUTE, Account, Deployed, Service, Started
+from tests.support.typed import TOKEN
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import TOKEN
 
 # Something that happened and was never told, or twice; something told that did not happen; a state that was not told;
 # "All is well" over one of these, or "nothing was due" where something was; a wrong exit code.

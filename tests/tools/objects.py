@@ -7,7 +7,7 @@ write at the same time.
 
 import json
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -16,15 +16,18 @@ from typing import Any, NamedTuple
 import httpx
 
 from qoder_cli.base.marks import KEY, without_ours
-from qoder_cli.nouns.memories import sha256_of
+from qoder_cli.nouns.memory import sha256_of
 from qoder_cli.sandbox import api
 from qoder_cli.sandbox.records import FakeThing
 from qoder_cli.sandbox.wire import Request, encode
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport, as_request
+from tests.support.things import LOSSES as LOST
+from tests.support.things import given
+from tests.support.typed import TOKEN
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import TOKEN, Said, typed
+from tests.tools.typed import Said, typed
 
 PROMISES = (
     "twice",  # something new sent or made more than once
@@ -55,7 +58,10 @@ CHANGES = {  # and what of the thing each sets
     "memory write": ("memory write project conventions.md -m Ours", "content"),
     "vault put": ("vault put team-secrets GITHUB_TOKEN --variable --from-env SECRET", ""),
 }
-LOSSES = ("drop", "503", "502", "kept", "garbage")
+LOSSES: dict[str, Callable[[httpx.Response], Any]] = {
+    **LOST,
+    "kept": lambda done: httpx.Response(200, content=done.content, headers={"age": "90"}),
+}
 ACTS: tuple[float | None, ...] = (None, 0, 8, 25)  # seconds until the server does it; None for never
 BLURS = ("", "silent", "unlisted", "no metadata", "lag=3", "foreign rows", "has_more", "kept lists", "undated")
 COLLEAGUES = ("", "namesake", "other namesake")  # of something new
@@ -101,27 +107,17 @@ class Server(WorldTransport):
             self._note(answer.status_code, answer.read())
             return httpx.Response(answer.status_code, headers=answer.headers, content=answer.read())
         self._meet_colleague(mine)
-        answered = b"{}"
+        answered = None
         if self.cell.acts == 0:
             answered = self._act(mine, self.world.now())
         elif self.cell.acts is not None:
             self.world.postpone(self.cell.acts, lambda at: self._act(mine, at))
-        date = {"date": httpx.Response(200, headers=self._dated()).headers["date"]}
-        match self.cell.loss:
-            case "drop":
-                raise httpx.ReadError("[Errno 104] Connection reset by peer", request=request)
-            case "503":
-                error = {"type": "overloaded_error", "message": "Overloaded."}
-                return httpx.Response(503, json={"type": "error", "error": error}, headers=date)
-            case "502":
-                return httpx.Response(502, html="<h1>Bad gateway</h1>", headers=date)
-            case "kept":
-                older = {"id": "x_1", "type": "other"} if answered == b"{}" else json.loads(answered)
-                return httpx.Response(200, json=older, headers={**date, "age": "90"})
-        return httpx.Response(200, content=answered[: len(answered) // 2] or b"{", headers=date)
-
-    def _dated(self) -> dict[str, str]:
-        return dict(api.dated(self.world))
+        lost = httpx.Response(200, json={"id": "x_1", "type": "other"})
+        if answered is not None:
+            lost = httpx.Response(200, content=answered)
+        response = given(LOSSES[self.cell.loss](lost))
+        response.headers.update(api.dated(self.world))
+        return response
 
     def _act(self, request: Request, at: float) -> bytes:
         answer = api.perform(self.world, replace(request, at=at), at, {})

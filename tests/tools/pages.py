@@ -166,8 +166,8 @@ def columns(width: int) -> Iterator[None]:
     """Let the terminal be as wide as this, in UTC, and this machine be one that never changes."""
     settings: dict[str, Any] = {"platform.python_version": lambda: "3.13.0", "platform.system": lambda: "Linux"}
     settings |= {"sysconfig.get_path": lambda name: f"/opt/{name}", "sys.executable": "/opt/python"}
-    settings |= {"qoder_cli.commands.doctor.checks.__file__": "/opt/qoder_cli/commands/doctor/checks.py"}
-    settings |= {"qoder_cli.commands.doctor.checks.__version__": "0.1.0"}
+    settings |= {"qoder_cli.commands.doctor.__file__": "/opt/qoder_cli/commands/doctor.py"}
+    settings |= {"qoder_cli.commands.doctor.__version__": "0.1.0"}
     with ExitStack() as stack:
         for name, value in settings.items():
             stack.enter_context(patch(name, value))

@@ -1,31 +1,32 @@
 """Cuts an apply of a whole stack at its every write: kills, lost and failed answers, stale lists, several at once.
 
-A kill is SIGKILL: each command is a process of its own, forked from one that has imported all, and the server lives in
-the parent. After it the same folder is applied again on the same machine. Everything must be there once, nothing that
-is to be asleep may have been awake, what exit 0 says must be so, and an apply after that must find nothing to do.
+One that is killed hears of nothing more and sends nothing more; `process/test_apply_turns.py` kills real ones. After it
+the same folder is applied again on the same machine. Everything must be there once, nothing that is to be asleep may
+have been awake, what exit 0 says must be so, and an apply after that must find nothing to do.
 """
 
-import os
-import pickle
-import signal
-import socket
-import struct
+import random
 import threading
+import time
 from argparse import Namespace
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 
-from qoder_cli.sandbox.wire import Request
+from qoder_cli.sandbox import api
+from qoder_cli.sandbox.world import World
 from tests.support import stacks
 from tests.support.inprocess import as_request
-from tests.support.stacks import SECRETS, Truth, TruthTransport, answered, things_of
+from tests.support.stacks import SECRETS, things_of
+from tests.support.things import LOSSES, given
+from tests.support.typed import TOKEN
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import Said, typed
+from tests.tools.typed import Killed, Said, typed
 
 PROMISES = (
     "twice",  # something is there twice, or the content of a skill was uploaded twice
@@ -35,10 +36,10 @@ PROMISES = (
     "stuck",  # no number of further applies comes to an end
 )
 SCALE = 3  # 60 things
+ASLEEP = [f"d{n}" for n in range(0, 4 * SCALE, 4)]  # deployments that are paused from the start
 WRITES = 66  # that they take
 KILLS = ("killed before", "killed after")
 AGAIN = 6  # times that an apply is killed at most, one after the other
-LOSSES = ("drop", "503", "502", "garbage")
 ACTS: tuple[float | None, ...] = (0, None, 6, 25)  # seconds until the server does it; None for never
 LAGS = (0, 1, 3, 8, 20)  # seconds by which reads lag
 KILLED = 137  # an exit code
@@ -73,48 +74,56 @@ def cells(options: Namespace) -> Iterator[Cell]:
             yield Cell(generation, f"{what}, again and again", at, 0, lag)
         for what, acts, lag in product(LOSSES, ACTS, LAGS):
             yield Cell(generation, what, at, acts, lag)
-    for generation, count, seed, lag in product(GENERATIONS, AT_ONCE, range(5), LAGS):
-        yield Cell(generation, f"{count} at once", seed, 0, lag)
+    for generation, machines, seed, lag in product(GENERATIONS, AT_ONCE, range(5), LAGS):
+        yield Cell(generation, f"{machines} at once", seed, 0, lag)
 
 
 def play(cell: Cell, folder: Path) -> Played:
     """Play one cell."""
     stacks.write(folder / "files", stacks.sized(SCALE))
-    truth = Truth(cell.generation, lag=cell.lag)
-    truth.asleep = frozenset(f"d{n}" for n in range(0, 4 * SCALE, 4))
+    service, numbers = Service(cell), count()
     words = ("apply", str(folder / "files"), "--yes", "--json")
+
+    def apply(*, state: str = "state") -> Said:
+        wire = httpx.MockTransport(partial(service.answer, next(numbers)))
+        try:
+            return typed(wire, service.clock, folder / state, *words, **SECRETS)
+        except Killed:
+            return Said(words, KILLED, "", "")
+
     if cell.what.endswith("at once"):
-        said = _at_once(cell, truth, folder, words)
-    elif cell.is_kill:
-        said = [_forked(cell, truth, folder, words)]
-        while cell.what.endswith("again") and said[-1].code == KILLED and len(said) < AGAIN:
-            said.append(_forked(cell, truth, folder, words))
+        said = _at_once(int(cell.what.split()[0]), apply)
     else:
-        clock = _clock(truth)
-        said = [typed(_Losing(truth, clock, cell), clock, folder / "state", *words, **SECRETS)]
-    lies = [words for one in said for words in _lies(one, truth, is_whole=not cell.is_kill)]
+        said = [apply()]
+    while cell.what.endswith("again") and said[-1].code == KILLED and len(said) < AGAIN:
+        service.left = cell.at
+        said.append(apply())
+    service.left = 0
+    lies = [words for one in said for words in _lies(one, service) if not cell.is_kill]
     kills = len([one for one in said if one.code == KILLED])
     while len(said) < kills + 8 and said[-1].code != 0:
-        said.append(_apply(truth, folder, words))
-        lies += _lies(said[-1], truth)
-        truth.time += 30
+        said.append(apply())
+        lies += _lies(said[-1], service)
+        service.clock.time += 30
     codes = [one.code for one in said]
-    truth.time += 60
-    before = len(truth.writes)
-    last = _apply(truth, folder, words)
-    found, wanted = stacks.there(truth.world, since=truth.since), things_of(SCALE)
-    versions = [key for key, held in truth.world.things.items() if key.endswith("/versions") and len(held) > 1]
-    twins = [*map(str, sorted(found - wanted)), *(key for key in versions if key.split("/")[1] in _new_skills(truth))]
+    service.clock.time += 60
+    before = len(service.writes)
+    last = apply()
+    found, wanted = stacks.there(service.world, since=service.since), things_of(SCALE)
+    versions = [key for key, held in service.world.things.items() if key.endswith("/versions") and len(held) > 1]
+    new_skills = {skill.id for skill in service.world.alive("skills") if skill.created >= service.since}
+    twins = [*map(str, sorted(found - wanted)), *(key for key in versions if key.split("/")[1] in new_skills)]
     told = " ".join(one.err + one.out for one in said if one.code in (6, 9))
-    is_told = cell.what.endswith("at once") and all(id in told for id in stacks.ids_of_twins(truth.world, truth.since))
-    more = truth.writes[before:]
+    twin_ids = stacks.ids_of_twins(service.world, service.since)
+    is_told = cell.what.endswith("at once") and all(id in told for id in twin_ids)
+    more = service.writes[before:]
     played = Played([*codes, last.code]).breaks(
         f"codes {codes} {last.code}, twins {twins[:3]}, missing {sorted(wanted - found)[:3]}, {more[:2]} {lies[:2]}"
         f" {said[0].err[-200:] if twins else last.err[-300:] if last.code else ''}",
         twice=twins and not is_told,
         lost=wanted - found,
         lied=lies or (more and said[-1].code == 0),
-        awake=truth.awake,
+        awake=service.awake,
         stuck=(said[-1].code != 0 or last.code != 0) and not (is_told and twins),
     )
     if len(said) > kills + 1 + (not kills) or (cell.what in LOSSES and len(said) > 1):
@@ -129,15 +138,11 @@ def _worst(said: list[Said]) -> str:
     return f"{error.code} {message.partition(';')[2][:60].strip() or message[:60]}"
 
 
-def _new_skills(truth: Truth) -> set[str]:
-    return {each.id for each in truth.world.alive("skills") if each.created >= truth.since}
-
-
-def _lies(said: Said, truth: Truth, *, is_whole: bool = True) -> list[str]:
+def _lies(said: Said, service: "Service") -> list[str]:
     """Return what a report says that is not so: each thing that it calls fine is there."""
-    if said.code == KILLED or not is_whole:
+    if said.code == KILLED:
         return []
-    ids = {id for kept in truth.world.things.values() for id, each in kept.items() if each.deleted is None}
+    ids = {id for kept in service.world.things.values() for id, each in kept.items() if each.deleted is None}
     try:
         rows = said.json
     except ValueError:
@@ -145,144 +150,73 @@ def _lies(said: Said, truth: Truth, *, is_whole: bool = True) -> list[str]:
     wrong = [f"{row['kind']} {row.get('id')}" for row in rows if row.get("exit_code") == 0 and row.get("id") not in ids]
     if said.code == 0 and len(rows) != sum(things_of(SCALE).values()):
         wrong.append(f"{len(rows)} results")
-    if said.code == 0 and (missing := things_of(SCALE) - stacks.there(truth.world, since=truth.since)):
+    if said.code == 0 and (missing := things_of(SCALE) - stacks.there(service.world, since=service.since)):
         wrong.append(f"exit 0 without {sorted(missing)[:2]}")
     return wrong
 
 
-def _clock(truth: Truth) -> FakeClock:
-    clock = FakeClock(truth.time)
-    clock.patience = 0.02
-    return clock
+class Service:
+    """The service of a cell, whose reads lag: one write loses its answer, or ends the process that asks for it."""
 
+    def __init__(self, cell: Cell) -> None:
+        self.cell, self.clock, self.lock = cell, FakeClock(), threading.Lock()
+        self.clock.patience = 0.02
+        generation: Any = cell.generation
+        self.world = World(clock=self.clock.now, generation=generation, token=TOKEN, seed=5)
+        self.since = self.clock.now()
+        self.dead: set[int] = set()  # processes that hear of nothing more, and send nothing
+        self.left = cell.at  # writes until it happens; 0 for never
+        self.chance: random.Random | None = None  # by which requests are mixed
+        if cell.what.endswith("at once"):
+            self.left, self.chance = 0, random.Random(cell.at)
+        self.writes: list[str] = []
+        self.awake: list[str] = []  # which were active, with a schedule, though they are never to be
 
-def _apply(truth: Truth, folder: Path, words: tuple[str, ...]) -> Said:
-    clock = _clock(truth)
-    return typed(TruthTransport(truth, clock), clock, folder / "state", *words, **SECRETS)
-
-
-class _Losing(TruthTransport):
-    """Loses the answer to one write of a cell."""
-
-    def __init__(self, truth: Truth, clock: FakeClock, cell: Cell) -> None:
-        super().__init__(truth, clock)
-        self.cell, self.count = cell, 0
-        self.lock = threading.Lock()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, process: int, request: httpx.Request) -> httpx.Response:
+        """Return the answer to a request of a process. Raises Killed."""
+        if self.chance:
+            time.sleep(self.chance.random() / 200)
         with self.lock:
-            self.count += request.method != "GET"
-            is_it = request.method != "GET" and self.count == self.cell.at
-        if not is_it:
-            return super().handle_request(request)
-        asked = as_request(request)
-        if self.cell.acts == 0:
-            self.truth.perform(asked, self.clock.now())
-        elif self.cell.acts is not None:
-            self.truth.world.postpone(self.cell.acts, lambda at: self.truth.act(asked, at))
-        if self.cell.what == "drop":
-            raise httpx.ReadError("[Errno 104] Connection reset by peer", request=request)
-        if self.cell.what == "503":
-            error = {"type": "overloaded_error", "message": "Overloaded."}
-            return httpx.Response(503, json={"type": "error", "error": error})
-        if self.cell.what == "502":
-            return httpx.Response(502, html="<h1>Bad gateway</h1>")
-        return httpx.Response(200, content=b'{"id": "x')
+            if process in self.dead:
+                raise Killed
+            self.world.settle()
+            if request.method == "GET":
+                return self._plain(request, {"lagging": self.cell.lag} if self.cell.lag else {})
+            self.left -= 1
+            if self.left != 0:
+                return self._acted(request)
+            return self._lost(process, request)
+
+    def _plain(self, request: httpx.Request, conditions: dict[str, float], at: float | None = None) -> httpx.Response:
+        answer = api.perform(self.world, as_request(request), at or self.world.now(), conditions)
+        return httpx.Response(answer.status, headers=dict(answer.headers), content=answer.body)
+
+    def _acted(self, request: httpx.Request, at: float | None = None) -> httpx.Response:
+        self.writes.append(f"{request.method} {request.url.path}")
+        response = self._plain(request, {}, at)
+        for one in self.world.deployments.values():
+            if one.name in ASLEEP and one.fields["schedule"] and not one.paused and one.archived is None:
+                self.awake.append(one.name)
+        return response
+
+    def _lost(self, process: int, request: httpx.Request) -> httpx.Response:
+        cell = self.cell
+        if cell.acts == 0 and not cell.what.startswith(KILLS[0]):
+            self._acted(request)
+        elif cell.acts:
+            self.world.postpone(cell.acts, lambda at: self._acted(request, at))
+        if cell.is_kill:
+            self.dead.add(process)
+            raise Killed
+        return given(LOSSES[cell.what](httpx.Response(200, content=b'{"id": "x_1"}')))
 
 
-# Kills.
-
-
-class _Piped(httpx.BaseTransport):
-    """Asks the parent, which has the server: one request at a time."""
-
-    def __init__(self, wire: socket.socket, clock: FakeClock) -> None:
-        self.wire, self.clock, self.lock = wire, clock, threading.Lock()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        asked = as_request(request)
-        with self.lock:
-            _send(self.wire, (asked, self.clock.now()))
-            return httpx.Response(**_receive(self.wire))
-
-
-def _forked(cell: Cell, truth: Truth, folder: Path, words: tuple[str, ...]) -> Said:
-    """Run one command in a process of its own, and kill it as it writes."""
-    ours, its = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        ours.close()
-        code = 3
-        try:
-            clock = _clock(truth)
-            code = typed(_Piped(its, clock), clock, folder / "state", *words, **SECRETS).code
-        finally:
-            os._exit(code)
-    its.close()
-    count = 0
-    with ours:
-        while True:
-            try:
-                asked, at = _receive(ours)
-            except EOFError:
-                break
-            assert isinstance(asked, Request)
-            count += asked.method != "GET"
-            is_it = asked.method != "GET" and count == cell.at
-            if is_it and cell.what.startswith(KILLS[0]):
-                os.kill(child, signal.SIGKILL)
-                continue
-            answer = answered(truth.perform(asked, at))
-            if is_it:
-                os.kill(child, signal.SIGKILL)
-                continue
-            _send(ours, {"status_code": answer.status_code, "headers": dict(answer.headers), "content": answer.content})
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return Said(words, KILLED if code == -signal.SIGKILL else code, "", "")
-
-
-def _send(wire: socket.socket, value: Any) -> None:
-    data = pickle.dumps(value)
-    wire.sendall(struct.pack("!I", len(data)) + data)
-
-
-def _receive(wire: socket.socket) -> Any:
-    def whole(size: int) -> bytes:
-        parts = b""
-        while len(parts) < size:
-            part = wire.recv(size - len(parts))
-            if not part:
-                raise EOFError
-            parts += part
-        return parts
-
-    return pickle.loads(whole(struct.unpack("!I", whole(4))[0]))
-
-
-# Several at once, each on a machine of its own.
-
-
-def _at_once(cell: Cell, truth: Truth, folder: Path, words: tuple[str, ...]) -> list[Said]:
-    """Run several applies, whose requests are served in an order drawn by chance."""
-    import random
-
-    chance = random.Random(cell.at)
-    clock = _clock(truth)
+def _at_once(machines: int, apply: Callable[..., Said]) -> list[Said]:
+    """Run several applies, each on a machine of its own."""
     said: list[Said] = []
-    gate = threading.Lock()
-
-    class Mixed(TruthTransport):
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            import time
-
-            time.sleep(chance.random() / 200)
-            with gate:
-                return super().handle_request(request)
-
-    def run(number: int) -> None:
-        said.append(typed(Mixed(truth, clock), clock, folder / f"state{number}", *words, **SECRETS))
-
-    threads = [threading.Thread(target=run, args=[number]) for number in range(int(cell.what.split()[0]))]
+    threads = [
+        threading.Thread(target=lambda n=number: said.append(apply(state=f"state{n}"))) for number in range(machines)
+    ]
     for each in threads:
         each.start()
     for each in threads:

@@ -1,8 +1,6 @@
 """One command line after the other, typed in process against a server that is a transport."""
 
-import io
 import json
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +8,15 @@ from typing import Any
 
 import httpx
 
-from qoder_cli.app import App
 from qoder_cli.base.times import Clock
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
+from tests.support.typed import TOKEN
+from tests.support.typed import typed as typed_by
 
 Words = tuple[str, ...]
-TOKEN = "pt-planted-0123456789abcdef"
+
+
+class Killed(BaseException):
+    """The process was killed; nothing in it can catch this."""
 
 
 @dataclass
@@ -65,7 +65,6 @@ def typed(
     transport: httpx.BaseTransport | None, clock: Clock, folder: Path, *words: str, stdin: str = "", **env: str
 ) -> Said:
     """Run one command line. `folder` is for its config and state."""
-    out, err = io.BytesIO(), io.BytesIO()
     env = {
         "QODER_PAT": TOKEN,
         "QODER_CONFIG": str(folder / "config.toml"),
@@ -73,7 +72,5 @@ def typed(
         "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",
         **env,
     }
-    app = App(env=env, out=Screen(out), err=Screen(err), stdin=io.StringIO(stdin), clock=clock, transport=transport)
-    with closing(app):  # `main` does, but where it is killed
-        code = main(list(words), app)
-    return Said(words, code, out.getvalue().decode(), err.getvalue().decode())
+    ran = typed_by(words, env, clock=clock, transport=transport, stdin=stdin)
+    return Said(words, ran.code, ran.out, ran.err)

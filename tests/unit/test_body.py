@@ -2,6 +2,7 @@
 
 import io
 from fractions import Fraction
+from threading import Thread
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,10 +12,22 @@ from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import Exit, UsageError
-from qoder_cli.nouns import parts
+from qoder_cli.nouns import parts, schema
 from qoder_cli.nouns.agent import Model, Tools
 from qoder_cli.nouns.bodies import body_of, metadata_change, pairs
-from qoder_cli.nouns.schema import NEEDED_THERE, UNSET, ByType, Fields, Reader, Where, check, like
+from qoder_cli.nouns.schema import (
+    NEEDED_THERE,
+    SECRET,
+    UNSET,
+    ByType,
+    Fields,
+    Reader,
+    Where,
+    check,
+    fields_of,
+    like,
+    secrets_in,
+)
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import examples
 
@@ -47,12 +60,6 @@ def test_body_takes_options_over_the_file() -> None:
         "metadata": {"team": "web", "at": "home"},
         "tools": [{"type": "agent_toolset_20260401"}],
     }
-
-
-def test_body_says_the_same_in_json_and_yaml() -> None:
-    assert read('{"name": "writer", "model": {"id": "auto", "effort": "low"}}') == read(
-        "name: writer\nmodel: {id: auto, effort: low}"
-    )
 
 
 def test_body_fills_variables_in_as_a_deployment_file_does() -> None:
@@ -217,6 +224,25 @@ def test_fields_that_are_secret_are_kept_by_a_file_alone(reader: Where, is_kept:
     repository = {"type": "git_repository", "url": "https://x", "password": "hunter2"}
     body, problems = check(Plan, {"expression": "a", "resources": [repository]}, Reader(reader))
     assert (problems, "password" in body["resources"][0]) == ([], is_kept)
+
+
+def test_secrets_are_known_to_threads_that_ask_at_the_same_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Sealed(Fields):
+        token: Annotated[str, SECRET]
+
+    seen: list[Any] = []
+
+    def looked_up_meanwhile(cls: type[Fields]) -> dict[str, Any]:
+        monkeypatch.setattr(schema, "fields_of", fields_of)
+        other = Thread(target=lambda: seen.extend(secrets_in(Sealed, {"token": "hunter2"})))
+        other.start()
+        other.join()
+        return fields_of(cls)
+
+    monkeypatch.setattr(schema, "fields_of", looked_up_meanwhile)
+    assert list(secrets_in(Sealed, {"token": "hunter2"})) == seen == [(("token",), "hunter2")]
 
 
 _VALUES = st.recursive(

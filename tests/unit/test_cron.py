@@ -27,13 +27,13 @@ BERLIN = "Europe/Berlin"
 )
 def test_schedule_knows_whether_it_ever_fires(expression: str, count: int) -> None:
     assert bool(cron.parse(expression).days) == bool(count)
-    assert len(cron.upcoming(expression, "UTC", after=0.0, count=1)) == count
+    assert len(cron.upcoming({"expression": expression, "timezone": "UTC"}, after=0.0, count=1)) == count
 
 
 @pytest.mark.parametrize("zone", ["UTC", BERLIN])
 def test_schedule_ends_with_the_year_9999(zone: str) -> None:
     after = datetime(9999, 12, 30, 12, tzinfo=UTC).timestamp()
-    assert cron.upcoming("0 0 29 2 *", zone, after=after) == []
+    assert cron.upcoming({"expression": "0 0 29 2 *", "timezone": zone}, after=after) == ()
 
 
 @pytest.mark.parametrize(

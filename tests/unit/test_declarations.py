@@ -199,23 +199,12 @@ def test_file_fields_are_read_as_the_api_means_them(name: str, written: str, mea
 
 
 def test_file_events_may_have_plain_texts() -> None:
-    events = """
-  - type: system.message
-    content: Be brief.
-  - type: user.message
-    content:
-      - type: text
-        text: Look at this.
-      - {type: image, source: {type: file, file_id: file_1}}
-  - type: user.define_outcome
-    description: It works.
-    rubric: {type: text, content: All tests pass.}
-    max_iterations: "${TRIES}"
-"""
-    system, user, outcome = field("initial_events", events, {"TRIES": "5"})
-    assert system["content"] == [{"type": "text", "text": "Be brief."}]
-    assert [block["type"] for block in user["content"]] == ["text", "image"]
-    assert outcome["max_iterations"] == 5
+    blocks = [{"type": "text", "text": "Look."}, {"type": "image", "source": {"type": "file", "file_id": "file_1"}}]
+    goal = {"type": "user.define_outcome", "description": "It works.", "rubric": {"type": "text", "content": "All."}}
+    brief, look = {"type": "system.message", "content": "Be brief."}, {"type": "user.message", "content": blocks}
+    events = json.dumps([brief, look, {**goal, "max_iterations": "${TRIES}"}])
+    first = {**brief, "content": [{"type": "text", "text": "Be brief."}]}
+    assert field("initial_events", events, {"TRIES": "5"}) == [first, look, {**goal, "max_iterations": 5}]
 
 
 @pytest.mark.usefixtures("_either_parser")

@@ -223,31 +223,16 @@ OUTCOMES = st.fixed_dictionaries(
 )
 VALUE = TEXT.map(lambda text: re.sub(r"[;\r\n]", "", text))  # what the API can carry
 VARIABLES = st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), VALUE, max_size=4)
-IDS = st.text("abcXYZ019._~-", max_size=9)
-AGENTS = st.fixed_dictionaries(
-    {"id": IDS.map("agent_x{}".format), "type": st.just("agent"), "version": st.integers(1, 10**6)}
-)
 FILES = st.dictionaries(TEXT, VALUES, max_size=4).map(lambda fields: {**fields, "type": "file"})
-COSTS = st.decimals("0.01", "999999999999.99", places=2).map(str)
 SERVERS = st.fixed_dictionaries(
     {
         "name": st.text(min_size=1, max_size=256).filter(str.strip) | st.sampled_from(["yes", "1.10", "a: b"]),
-        "environment_variables": st.none() | VARIABLES.map(lambda held: "\n".join(map("=".join, held.items()))),
-        "agent": AGENTS,
-        "environment_id": IDS.map("env_x{}".format),
-        "initial_events": st.lists(MESSAGES | OUTCOMES, min_size=1, max_size=4),
-    },
-    optional={
         "description": st.none() | TEXT,
+        "environment_variables": st.none() | VARIABLES.map(lambda held: "\n".join(map("=".join, held.items()))),
+        "initial_events": st.lists(MESSAGES | OUTCOMES, min_size=1, max_size=4),
         "resources": st.none() | st.lists(FILES, max_size=3),
-        "vault_ids": st.lists(IDS.map("vault_x{}".format), max_size=4),
         "metadata": st.dictionaries(TEXT, TEXT, max_size=5),
-        "budget": st.none() | st.fixed_dictionaries({"type": st.just("limit"), "max_credit_cost": COSTS}),
-        "schedule": st.none()
-        | st.just({"type": "cron", "expression": "0 9 * * *", "timezone": "UTC", "last_run_at": "x"}),
-        "paused_reason": st.fixed_dictionaries({"type": TEXT}),
-        "status": st.sampled_from(["active", "paused"]),
-    },
+    }
 )
 
 

@@ -28,8 +28,10 @@ from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import Proxy, goes_around, named
 from qoder_cli.http.readback import ReadBack, says_whether_more
 from qoder_cli.http.write import Meaning, meaning_of
-from qoder_cli.nouns import files, memories, secrets
-from qoder_cli.nouns.agents import servers_typed
+from qoder_cli.nouns import file as files
+from qoder_cli.nouns import memory as memories
+from qoder_cli.nouns import vault as secrets
+from qoder_cli.nouns.agent import servers_typed
 from qoder_cli.nouns.edits.create import contradicts
 from qoder_cli.nouns.edits.difference import ABSENT, _by_line
 from qoder_cli.nouns.schema import slip_of

@@ -13,12 +13,12 @@ from qoder_cli.base.errors import ApiError, AuthError, OutcomeUnknown, Signalled
 from qoder_cli.base.model import Resource
 from qoder_cli.base.pool import throw
 from qoder_cli.base.times import Clock
+from qoder_cli.fleet.starting import trigger_for
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write, cancelling
 from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.starting import trigger_for
 from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder
 from tests.support.desk import BODY

@@ -26,7 +26,7 @@ NOT_YET: tuple[str, ...] = ()
 # What takes messages: the calls, and of each which arguments a person reads.
 _ERRORS = {"in_words", "BadFiles", "CannotBe"} | {name for name, kind in vars(errors).items() if isinstance(kind, type)}
 _SAID = {"note", "warn", "_warn", "print", "waiting", "confirm", "Option", "Argument", "_global", "argument", "flag"}
-_FOUND = {"Finding", "warning", "failed", "broken"}
+_FOUND = {"_ok", "_warning", "_failed", "_broken"}
 _HINTS = ("hint", "fix")
 _NAMES = ("hint", "message", "why", "what", "found", "fix", "meaning")  # of what a message is kept in before it is said
 

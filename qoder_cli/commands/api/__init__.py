@@ -1,25 +1,52 @@
-"""`qoder api`: any endpoint of the API, with no write sent twice."""
+"""`qoder api`: any endpoint of the API, with no write sent twice.
 
-from contextlib import suppress
+A GET is retried. A write is sent once: a 4xx did nothing; after a 5xx, no response, or one not the API's, nobody knows
+(exit 9), unless it certainly never arrived (exit 7). With a key it is retried like a GET, under that key, which a
+server may ignore (api.md#idempotency).
+"""
+
+import codecs
+import io
+from contextlib import ExitStack, suppress
+from http import HTTPStatus
+from typing import Any
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, InternalError, Interrupted, OutcomeUnknown, Signalled, UsageError, exclude
+from qoder_cli.base import jsontext
+from qoder_cli.base.errors import (
+    ApiError,
+    InternalError,
+    Interrupted,
+    NotFound,
+    OutcomeUnknown,
+    Signalled,
+    UsageError,
+    exclude,
+)
+from qoder_cli.base.model import mapping, text
+from qoder_cli.base.pool import OneAhead
 from qoder_cli.cli.options import Text, Texts, argument, flag, option, several
-from qoder_cli.commands.api import body
-from qoder_cli.commands.api.body import Body
-from qoder_cli.commands.api.call import RawCall, explained, show_body, show_head, show_pages, show_stream
-from qoder_cli.commands.api.request import RawRequest, read_headers, read_target
+from qoder_cli.commands.api.request import Body, RawRequest, of_fields, of_file, of_form, read_headers, read_target
 from qoder_cli.help.completion import values
-from qoder_cli.http.answers import METHODS, WITH_BODY, Answer
-from qoder_cli.nouns.table import search
+from qoder_cli.http import redact
+from qoder_cli.http.answers import METHODS, WITH_BODY, WITHOUT_BODY, Answer, Pending, no_response, not_json
+from qoder_cli.http.pace import next_try
+from qoder_cli.http.write import Meaning, Recovery, Write
+from qoder_cli.nouns.table import Operation, readable, search
 from qoder_cli.output.cells import Words
+from qoder_cli.output.data import Output, Rows
+from qoder_cli.output.listing import LARGEST_PAGE
+from qoder_cli.output.screen import inert, inert_lines
 
 _METHOD = argument("METHOD", "GET, POST, PUT, PATCH or DELETE.", values.one_of("method"), default=None)
 _INPUT = option("--input", "FILE|-", "Send this JSON unchanged; - reads stdin.", values.files)
 _KEY = option("--idempotency-key", "KEY", "Allow retries of a write under this key.")
 _EXAMPLE = "for example: qoder api GET /deployments; to list endpoints: qoder api --list"
+# Cursors that conflict with the one for the next page (api.md#lists-and-pages).
+_OTHER_CURSORS = ("before_id", "before", "after")
+WRITE_TIMEOUT = 60.0  # seconds; a lost response to a write costs more than waiting for it
 
 
 def api(
@@ -89,11 +116,14 @@ def api(
         elif request.is_stream:
             show_stream(app, request, include=include)
         else:
-            _call(app, request, include=include)
+            RawCall(app, request, include=include).show()
         if request.operation and app.err.is_terminal:
             app.progress.note(f"qoder {' '.join(request.operation.command)} does the same; see its --help")
     except ApiError as error:
-        raise explained(request, error) from None
+        if request.operation is None and (isinstance(error, NotFound) or error.http_status == 405):
+            hint = f"{verb} is not documented for this path; to list the operations: qoder api --list"
+            raise error.with_(hint=hint) from None
+        raise
 
 
 def _list(app: App, words: list[str]) -> None:
@@ -138,35 +168,208 @@ def _body(
     if not given:
         return None
     if input:
-        return body.of_file(input, stdin=app.stdin)
+        return of_file(input, stdin=app.stdin)
     if form:
-        return body.of_form(form)
-    return body.of_fields(texts, values)
+        return of_form(form)
+    return of_fields(texts, values)
 
 
-def _call(app: App, request: RawRequest, *, include: bool) -> None:
-    call = RawCall(app, request)
-    try:
-        answer = call.make()
-    except (ApiError, OutcomeUnknown, Interrupted):
-        if call.answer and (include or call.is_done):  # it can be done when a signal came
-            with suppress(InternalError):  # a full disk is the smaller trouble
-                _show(app, call.answer, include=include)
-        raise
-    try:
-        _show(app, answer, include=include)
-    except Signalled as signalled:
-        if request.is_write:
-            raise call.stopped_after(signalled, answer) from None
-        raise
-    except InternalError as error:  # a full disk does not undo a write
-        if not request.is_write:
+class RawCall:
+    """A request, and the last complete response to it. A lost one cannot be settled: the request may be any."""
+
+    def __init__(self, app: App, request: RawRequest, *, include: bool) -> None:
+        self._app = app
+        self._request = request
+        self._include = include
+        self._answer: Answer | None = None
+        self._is_done = False  # whether the response says that all is done
+        self._announced = False
+
+    def show(self) -> None:
+        """Send it, and print a 2xx response that can be believed. Raises as `Write.deliver`."""
+        try:
+            answer = self._make()
+        except (ApiError, OutcomeUnknown, Interrupted):
+            if self._answer and (self._include or self._is_done):  # it can be done when a signal came
+                with suppress(InternalError):  # a full disk is the smaller trouble
+                    self._print(self._answer)
             raise
-        message = f"{error.message}; {request} is done (HTTP {answer.status}); do not repeat it"
-        raise error.with_(run_state="unknown", message=message) from None
+        try:
+            self._print(answer)
+        except Signalled as signalled:
+            if self._request.is_write:
+                raise self._stopped_after(signalled, answer) from None
+            raise
+        except InternalError as error:  # a full disk does not undo a write
+            if not self._request.is_write:
+                raise
+            message = f"{error.message}; {self._request} is done (HTTP {answer.status}); do not repeat it"
+            raise error.with_(run_state="unknown", message=message) from None
+
+    def _print(self, answer: Answer) -> None:
+        if self._include:
+            show_head(self._app, answer)
+        show_body(self._app, answer)
+
+    def _make(self) -> Answer:
+        client = self._app.client
+        if not self._request.is_write:
+            return client.patiently(lambda: self._read(client.send(self._prepare())))
+        recovery = Recovery(
+            self._doubt,
+            resend_after=self._resend_after,
+            stopped_after=self._stopped_after,
+            retries=self._request.key is not None,
+        )
+        return Write(client, self._prepare, self._read, recovery).deliver()
+
+    def _prepare(self) -> Pending:
+        request, client = self._request, self._app.client
+        self._answer = None
+        usual = WRITE_TIMEOUT if request.is_write else client.request_timeout
+        pending = client.prepare(
+            request.method,
+            request.path,
+            params=request.params or None,
+            content=request.body and request.body.content,
+            headers=request.all_headers,
+            timeout=client.settings.request_timeout or usual,
+        )
+        if request.is_write and not self._announced:
+            self._announced = True
+            again = f"; retried with the key {request.key} if no response comes" if request.key else ""
+            client.progress.note(f"{request}{client.settings.whereabouts}{again}")
+        return pending
+
+    def _read(self, answer: Answer) -> Answer:
+        client = self._app.client
+        self._answer = answer
+        _check(client.accept(answer), self._request.operation, client.settings.host)
+        self._is_done = True
+        return answer
+
+    def _resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
+        if self._request.key is None or meaning is Meaning.DOUBTFUL:
+            return None
+        return next_try(error, tries=resends + 1, spent=spent, jitter=self._app.clock.jitter())
+
+    def _doubt(self, why: str, cause: ApiError | None, may_repeat: bool) -> OutcomeUnknown:
+        path = readable(self._request.path)
+        return OutcomeUnknown(
+            f"unknown whether {self._request} was done: {why}",
+            hint="check before doing it again",
+            next=self._app.command("api", "GET", path) if path else None,
+            run_state="unknown",
+            cause=cause,
+        )
+
+    def _stopped_after(self, signalled: Signalled, answer: Answer) -> Interrupted:
+        message = f"stopped by a signal; {self._request} is done (HTTP {answer.status})"
+        return signalled.in_words(message, run_state="unknown")
 
 
-def _show(app: App, answer: Answer, *, include: bool) -> None:
-    if include:
-        show_head(app, answer)
-    show_body(app, answer)
+def _check(answer: Answer, operation: Operation | None, host: str) -> None:
+    """Raise NoResponse for what cannot be the API's, such as a gateway's page."""
+    kind = answer.kind
+    if not answer.content and (answer.status in WITHOUT_BODY or answer.headers.get("content-length") == "0"):
+        return
+    if kind == "text/html":
+        raise no_response(f"HTTP {answer.status} from {host}: not the API's response ({kind})")
+    may_be_anything = operation is None or operation.kind == "binary"
+    if not may_be_anything or kind == "application/json" or kind.endswith("+json"):
+        try:
+            jsontext.parse(answer.body)
+        except ValueError as error:
+            raise not_json(answer, host, error) from None
+
+
+def show_head(app: App, answer: Answer) -> None:
+    """Print status line and headers, without secrets, and an empty line."""
+    try:
+        phrase = HTTPStatus(answer.status).phrase
+    except ValueError:
+        phrase = ""
+    lines = [f"HTTP/1.1 {answer.status} {phrase}".rstrip()]
+    lines += [redact.header(name, value) for name, value in answer.headers.multi_items()]
+    app.out.write("".join(f"{inert(line)}\n" for line in lines) + "\n")
+
+
+def _output(app: App) -> Output:
+    """Return what prints JSON, where a table would be printed by default."""
+    return Output(app.out, "json" if app.output.format == "table" else app.flags.output)
+
+
+def show_body(app: App, answer: Answer) -> None:
+    """Print a body: as it came, as ids with -q, as YAML; harmless on a terminal."""
+    output, content = _output(app), answer.content
+    if output.format == "id":
+        return _show_ids(app, answer.body)
+    if not content or not (app.out.is_terminal or output.format == "yaml"):
+        return app.out.write_exactly(content)
+    try:
+        value = jsontext.parse(content.decode())
+    except UnicodeDecodeError:
+        what = f"{len(content):,} bytes of {answer.kind or 'an unknown type'}"
+        if not app.out.is_terminal:
+            return app.out.write_exactly(content)
+        app.progress.warn(f"the response is {what}, which a terminal cannot show; write it to a file: > FILE")
+    except ValueError:  # it is not JSON
+        output.content(content)
+    else:
+        output.record({}, data=value)
+
+
+def _show_ids(app: App, body: str) -> None:
+    items: list[Any] = [body] if body else []
+    with suppress(ValueError):
+        value = jsontext.parse(body)
+        data = mapping(value).get("data", value)
+        items = data if isinstance(data, list) else [value]
+    ids = [id for item in items if (id := text(mapping(item).get("id")))]
+    app.out.write("".join(f"{inert(id)}\n" for id in ids))
+    if without := len(items) - len(ids):
+        app.progress.warn(f"{without} of {len(items)} in the response have no id, and -q prints only ids")
+
+
+def show_pages(app: App, request: RawRequest) -> None:
+    """Print the items of all pages, one page ahead: an array, or one a line.
+
+    Raises UsageError, before anything is sent, if the query fits only one page;
+    ApiError: what was printed stands, and an array stays open.
+    """
+    params: dict[str, Any] = dict(request.params)
+    if other := next((name for name in _OTHER_CURSORS if name in params), None):
+        raise UsageError(
+            f"--paginate and {other} in the query cannot be used together",
+            hint="remove it, and use after_id to begin elsewhere; or remove --paginate to read one page",
+        )
+    if request.operation is not None and "limit" in request.operation.query:
+        params.setdefault("limit", LARGEST_PAGE)
+    pages = OneAhead(app.client.pages(request.path, params, headers=request.all_headers))
+    with Rows(_output(app), fields=mapping, data=lambda item: item) as rows:
+        while (page := pages.next()) is not None:
+            pages.prepare()
+            rows.show(page["data"])
+
+
+def show_stream(app: App, request: RawRequest, *, include: bool) -> None:
+    """Print an event stream until it ends. Raises ApiError, also when it breaks off."""
+    client = app.client
+    characters: Any = codecs.getincrementaldecoder("utf-8")("replace")
+    lines = io.IncrementalNewlineDecoder(characters, translate=True)
+    with ExitStack() as opened:
+        head, stream = client.patiently(
+            lambda: opened.enter_context(
+                client.open_stream(request.path, params=request.params or None, headers=request.headers)
+            )
+        )
+        if include:
+            show_head(app, head)
+        chunks = OneAhead(filter(None, stream))
+        chunks.prepare()
+        while (chunk := chunks.next()) is not None:
+            if app.out.is_terminal:
+                app.out.write(inert_lines(lines.decode(chunk)))
+            else:
+                app.out.write_exactly(chunk)
+            chunks.prepare()

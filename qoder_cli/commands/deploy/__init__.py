@@ -4,7 +4,7 @@ COMMANDS = {
     "run": "qoder_cli.commands.deploy.run:run",
     "backfill": "qoder_cli.commands.deploy.backfill:backfill",
     "list": "qoder_cli.commands.deploy.state:list_deployments",
-    "get": "qoder_cli.commands.deploy.get:get",
+    "get": "qoder_cli.commands.deploy.state:get",
     "check": "qoder_cli.commands.deploy.check:check",
     "create": "qoder_cli.commands.deploy.edit:create",
     "update": "qoder_cli.commands.deploy.edit:update",

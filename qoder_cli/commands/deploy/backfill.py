@@ -93,10 +93,10 @@ def backfill(
         question = f"Start {counted(len(to_start), 'run')} for {counted(fires, 'missed fire')} on {app.settings.host}?"
         if to_start and not yes and not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
-        from qoder_cli.fleet.conductor import FleetPlan
-        from qoder_cli.fleet.many import run_many
+        from qoder_cli.fleet.runner import run_many
+        from qoder_cli.fleet.starting import Plan
 
-        plan = FleetPlan(wait=False, parallel=STARTS, queue=queue)
+        plan = Plan(wait=False, parallel=STARTS, queue=queue)
         again = app.command("deploy", "backfill", *asked, *options_typed(ctx, without=("dry_run",)))
         return run_many(app, words, [order for _, order in orders], plan, None, again=again)
 
@@ -105,8 +105,7 @@ def _missed(night: "Night", deployment: Deployment) -> tuple[list[float], list[s
     """Return when the missed fires of a deployment were due, in unix seconds, and in words what cannot be told."""
     from qoder_cli.commands.report.telling import UNCLEAR
 
-    runs = [run for run in night.runs if run.deployment == deployment.id]
-    fires = night.fires_of(deployment, runs, until=night.now)
+    fires = night.fires_of(deployment, until=night.now)
     unclear = [part for part in fires.unclear if part.matters_to > night.since]
     doubts = [UNCLEAR.get(part.why, "its runs could not all be listed") for part in unclear]
     missed = []
@@ -123,7 +122,8 @@ def _missed(night: "Night", deployment: Deployment) -> tuple[list[float], list[s
 
 def _orders(app: App, night: "Night", *, once: bool) -> "Iterator[tuple[str, Order | QoderError]]":
     """Yield what is to be started for missed fires, and an error for what cannot be, or cannot be told; each named."""
-    from qoder_cli.history.missed import fire_key, made_up
+    from qoder_cli.history.fires import fire_key
+    from qoder_cli.history.nights import made_up
     from qoder_cli.nouns.lookup import refusal_of
     from qoder_cli.runs.trigger import Order
 

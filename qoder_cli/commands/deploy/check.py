@@ -4,29 +4,29 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, exclude
+from qoder_cli.base.errors import exclude
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.model import Deployment, array
+from qoder_cli.base.model import Deployment
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import counted, few
 from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
-from qoder_cli.history.facts import Facts
-from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, Asking, DeploymentFinding, HasRule, Weight, find
-from qoder_cli.history.recent import histories_of
-from qoder_cli.nouns import secrets
+from qoder_cli.history.facts import Facts, histories_of
+from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, DeploymentFinding, find
 from qoder_cli.nouns.lookup import find_deployment, ids_of_all, read_pages
-from qoder_cli.nouns.shown import found_at
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.layout import wrapped
 from qoder_cli.output.screen import inert, terminal_width
 from qoder_cli.settings.values import repeated
+
+if TYPE_CHECKING:
+    from qoder_cli.policy.rules import Policy
 
 COLUMNS = ("deployment", "finding", "weight", "says", "fix", "name")
 _FIRST = ("deployment", "finding", "weight", "says", "fix")
@@ -68,13 +68,17 @@ def check(
     view = View(app, viewing, COLUMNS)
     exclude({"--watch": view.is_watched, "--exit-status": exit_status})
     words = named(deployments, app, what="deployments") if deployments else []
-    has_rule = _decider(app, policy)
+    rules = None
+    if policy is not None:
+        from qoder_cli.sessions.guard import loaded
+
+        rules = loaded(app, policy)
     findings: list[DeploymentFinding] = []
     unlisted: list[str] = []
 
     def look() -> None:
         deployments, unlisted[:] = _deployments(app, words)
-        findings[:] = _look(app, deployments, probe=probe, has_rule=has_rule)
+        findings[:] = _look(app, deployments, probe=probe, policy=rules)
 
     view.show(look)
     problems = sum(finding.weight == "problem" for finding in findings)
@@ -85,22 +89,6 @@ def check(
         judges=exit_status,
         hint="run the commands that are named with them" if problems else "see the findings above",
     )
-
-
-def _decider(app: App, path: str | None) -> HasRule:
-    """Return whether the policy in a file, if one is given, has a rule about a tool. Raises BadFiles."""
-    if path is None:
-        return lambda *_: False
-    from qoder_cli.policy.deciding import has_rule_about
-    from qoder_cli.sessions.guard import loaded
-
-    policy = loaded(app, path)
-
-    def has_rule(deployment: Deployment, tool: Asking) -> bool:
-        called = filter(None, (deployment.id, deployment.name))
-        return has_rule_about(policy, tool.kind, tool.name, tool.server, deployment=[*called])
-
-    return has_rule
 
 
 def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list[str]]:
@@ -115,7 +103,9 @@ def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list
     return alive, [f"{counted(unread, 'item')} of the list of deployments"] if unread else []
 
 
-def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule: HasRule) -> list[DeploymentFinding]:
+def _look(
+    app: App, deployments: Sequence[Deployment], *, probe: bool, policy: "Policy | None"
+) -> list[DeploymentFinding]:
     """Print what there is to say now, and return it. Raises ApiError."""
     if len(deployments) > _PACED:
         app.pace_reads()
@@ -124,12 +114,10 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
         histories, now = histories_of(app, deployments), app.client.server_now()
 
         def findings_of(deployment: Deployment) -> list[DeploymentFinding]:
-            return find(deployment, facts, histories[deployment.id], now=now, has_rule=has_rule)
+            history = histories[deployment.id]
+            return find(deployment, facts, history, now=now, policy=policy, probes=probe)
 
         by_deployment = list(in_order(findings_of, deployments))
-    if probe:
-        tried = _tried(app, deployments, facts)
-        by_deployment = [[*wrong, *one] for wrong, one in zip(tried, by_deployment, strict=True)]
     by_deployment.sort(key=lambda one: min((WEIGHTS.index(finding.weight) for finding in one), default=len(WEIGHTS)))
     where = repeated(replace(app.flags, no_progress=False))  # profile and host
     findings = [replace(finding, fix=[app.program, *finding.fix, *where]) for one in by_deployment for finding in one]
@@ -138,43 +126,6 @@ def _look(app: App, deployments: Sequence[Deployment], *, probe: bool, has_rule:
     summary = ", ".join(counted(counts[weight], weight) for weight in WEIGHTS if counts[weight])
     app.progress.note(f"{counted(len(deployments), 'deployment')} checked: {summary or 'nothing found'}")
     return findings
-
-
-def _tried(app: App, deployments: Sequence[Deployment], facts: Facts) -> list[list[DeploymentFinding]]:
-    """Have the API try each OAuth credential once; return what is invalid or could not be tried, by deployment."""
-
-    @cache
-    def wrong_in(vault: str) -> list[tuple[str, Weight, str]]:
-        credentials = facts.credentials(vault)
-        oauth = [
-            str(row["id"])
-            for row in (credentials if isinstance(credentials, list) else ())
-            if found_at(row, "auth.type") == "mcp_oauth" and not row.get("archived_at")
-        ]
-        return list(filter(None, (_wrong_with(app, vault, id) for id in oauth)))
-
-    return [
-        [
-            DeploymentFinding(one.id, one.name, *wrong, ["vault", "check", vault])
-            for vault in map(str, array(one.raw.get("vault_ids")))
-            for wrong in wrong_in(vault)
-        ]
-        for one in deployments
-    ]
-
-
-def _wrong_with(app: App, vault: str, id: str) -> tuple[str, Weight, str] | None:
-    """Have the API try a credential; return the finding, if there is one, its weight, and what it says."""
-    try:
-        result = secrets.validated(app, vault, id)
-    except ApiError as error:
-        return "unread", "warning", f"credential {id} could not be tried: {error.message}"
-    if result["status"] == "valid":
-        return None
-    why = secrets.why_invalid(result)
-    if result["status"] == "invalid":
-        return "credential_invalid", "problem", f"credential {id} is invalid ({why})"
-    return "unread", "warning", f"cannot tell whether credential {id} is valid ({why})"
 
 
 def _show(app: App, findings: Sequence[DeploymentFinding]) -> None:

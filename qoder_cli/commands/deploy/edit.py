@@ -1,26 +1,17 @@
-"""`qoder deploy create` and `update`: a deployment from options."""
+"""`qoder deploy create` and `update`: a deployment from options, checked like a file."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import nullcontext, suppress
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.cron import next_fires
-from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import Deployment, array, mapping
+from qoder_cli.base.errors import ApiError, Rejected, UsageError
+from qoder_cli.base.ids import segment
+from qoder_cli.base.model import Deployment, Raw, array, mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands import editing
-from qoder_cli.commands.deploy.typed import (
-    ANY_SCHEDULE,
-    OPTIONS,
-    changing,
-    creating,
-    declare_fields,
-    metadata_of,
-    read_fields,
-    schedule_of,
-    with_ids,
-)
 from qoder_cli.commands.editing import (
     DESCRIPTION,
     DRY_RUN,
@@ -33,17 +24,42 @@ from qoder_cli.commands.editing import (
     taken,
 )
 from qoder_cli.help.completion import values
-from qoder_cli.nouns.deployments import fires_in_words, settable
+from qoder_cli.nouns.bodies import declared_by_options, pairs, refuse_ours
+from qoder_cli.nouns.declared import Declaration
+from qoder_cli.nouns.declaring import put
+from qoder_cli.nouns.deployments import FORM, REPINNING, REQUIRED, fires_in_words, plan, settable
+from qoder_cli.nouns.edits.step import Step, planned, without_writing
+from qoder_cli.nouns.edits.thing import archived
+from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.lookup import deployment_id_of, find_deployment
+from qoder_cli.nouns.named import Names
 from qoder_cli.nouns.shown import show
+from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sessions.answers import message
 
-if TYPE_CHECKING:
-    from qoder_cli.nouns.edits.step import Step
-
+_DEPLOYMENT = NOUNS["deploy"]
 _ENV = option("--env", "ENV", "Environment id or name.", values.things("env"))
-_ANY_MESSAGE = message("…")  # stands for those that it has
 _VAULT = option("--vault", "VAULT", "Vault id or name. Repeatable.", values.things("vault"))
+
+# The option of each field, for error messages.
+_OPTIONS = {
+    "name": "--name",
+    "agent": "--agent",
+    "environment_id": "--env",
+    "environment": "--env",
+    "initial_events": "--message",
+    "message": "--message",
+    "description": "--description",
+    "schedule.timezone": "--timezone",
+    "schedule": "--schedule",
+    "vault_ids": "--vault",
+    "vaults": "--vault",
+    "metadata": "--metadata",
+    "budget": "--budget",
+}
+_MERGED = ("schedule", "timezone", "metadata")  # options that change a part of what is there
+# Stands for what a deployment has, until it is read.
+_ANY = {"schedule": {"expression": "* * * * *", "timezone": "UTC"}, "initial_events": message("…")}
 
 
 class DeploymentFields(NamedTuple):
@@ -60,10 +76,40 @@ class DeploymentFields(NamedTuple):
     metadata: Texts = METADATA
     budget: Text = option("--budget", "CREDITS", "Maximum credits per run.")
 
-    def whole(self, removed: list[str] | None, schedule: Any, metadata: Any) -> dict[str, Any]:
-        """Return schedule and metadata whole, with what is known already."""
-        wanted = schedule_of(self.schedule, self.timezone, schedule)
-        return wanted | metadata_of(self.metadata, removed, metadata)
+    def read(self, app: App) -> Raw:
+        """Return those fields that are plain, as a file has them. Raises UsageError."""
+        fields = {name: value for name, value in self._asdict().items() if value not in (None, ())}
+        fields = {name: value for name, value in fields.items() if name not in _MERGED}
+        if fields.get("message") == "-":
+            from qoder_cli.files.documents import STDIN, read
+            from qoder_cli.files.tree import Problem
+
+            try:
+                fields["message"] = read(STDIN, stdin=app.stdin)
+            except Problem as problem:
+                raise UsageError(f"--message -: {problem.text}", hint="pipe the message into this command") from None
+        return fields
+
+    def whole(self, plain: Raw, outcome: Sequence[Raw], current: Raw, removed: Texts = None) -> Raw:
+        """Return the fields wanted; the rest of schedule, metadata and messages is `current`'s. Raises UsageError."""
+        fields = dict(plain)
+        if outcome:  # beside the message typed, or those that are there
+            first = array(current.get("initial_events"))
+            if "message" in fields:
+                first = message(fields.pop("message"))
+            fields["initial_events"] = editing.with_outcome(first, outcome)
+        halves = {"expression": self.schedule, "timezone": self.timezone}
+        if typed := {name: half for name, half in halves.items() if half is not None}:
+            schedule = fields["schedule"] = {**mapping(current.get("schedule")), **typed}
+            if "expression" not in schedule:
+                raise UsageError("--timezone needs --schedule", hint="add --schedule, e.g. '0 9 * * *'")
+            if "timezone" not in schedule:
+                raise UsageError("--schedule needs --timezone", hint="add --timezone, e.g. UTC")
+        refuse_ours("--remove-metadata", removed)
+        if self.metadata or removed:
+            kept = {key: value for key, value in mapping(current.get("metadata")).items() if key not in (removed or ())}
+            fields["metadata"] = kept | pairs(self.metadata)
+        return fields
 
 
 def create(app: App, given: DeploymentFields, goal: OutcomeOptions, making: Making) -> None:
@@ -80,19 +126,16 @@ def create(app: App, given: DeploymentFields, goal: OutcomeOptions, making: Maki
       qoder deploy create --name a --agent writer --env default -m Report
       echo Report | qoder deploy create --name b --agent writer@3 -m - \\
         --env default --schedule '0 2 * * *' --timezone UTC --budget 5"""
-    from qoder_cli.nouns.deployments import REQUIRED
     from qoder_cli.stack.turns import machine_turn
 
     making.check()
-    fields = _with_goal(read_fields(app, given._asdict()), goal.event(app), ())
-    declared = declare_fields(fields | given.whole(None, {}, {}))
-    if missing := [field for field in REQUIRED if field not in declared.fields]:
-        options = [OPTIONS[field] for field in missing]
-        plural = "s" if len(options) > 1 else ""
-        raise UsageError(f"missing required option{plural}: {', '.join(options)}")
-    fields = with_ids(app, declared)
+    declared = _declared(given.whole(given.read(app), goal.event(app), {}))
+    if missing := [_OPTIONS[field] for field in REQUIRED if field not in declared.fields]:
+        plural = "s" if len(missing) > 1 else ""
+        raise UsageError(f"missing required option{plural}: {', '.join(missing)}")
+    fields = _with_ids(app, declared)
     with nullcontext() if making.dry_run else machine_turn(app):
-        step = creating(fields)
+        step = plan(None, None, planned(Step(noun=_DEPLOYMENT, form=FORM, wanted=fields)))
         if existing := taken(app, step.noun, declared.name, making, step):
             show(app, step.noun, existing)
             return
@@ -131,36 +174,67 @@ def update(
             raise UsageError(f"--{name} and --no-{name} cannot be used together")
         if is_cleared:
             cleared |= nothing
-    plain, outcome = read_fields(app, options._asdict()) | cleared, goal.event(app)
-    values = (
-        _with_goal(plain, outcome, _ANY_MESSAGE)
-        | schedule_of(options.schedule, options.timezone, ANY_SCHEDULE)
-        | metadata_of(options.metadata, remove_metadata, {})
-    )
-    if not values:
+    plain, outcome = options.read(app) | cleared, goal.event(app)
+    if not (typed := options.whole(plain, outcome, _ANY, remove_metadata)):
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
-    declare_fields(values)  # errors first, before any request
+    _declared(typed)  # errors first, before any request
     with nullcontext() if dry_run else machine_turn(app):
         current = find_deployment(app, deployment_id_of(deployment, app), fresh=True)
-        current_fields = settable(current)
-        fields = _with_goal(plain, outcome, array(current.raw.get("initial_events")))
-        fields |= options.whole(remove_metadata, mapping(current_fields["schedule"]), current_fields["metadata"])
-        step = changing(app, with_ids(app, declare_fields(fields)), current)
+        declared = _declared(options.whole(plain, outcome, settable(current), remove_metadata))
+        step = _changing(app, _with_ids(app, declared), current)
         _write(app, step, dry_run=dry_run, doing="changing")
 
 
-def _with_goal(fields: dict[str, Any], outcome: list[dict[str, Any]], current: Sequence[Any]) -> dict[str, Any]:
-    """Return fields whose first events have this outcome, beside the message typed, or those that are there."""
-    if not outcome:
+def _declared(fields: Raw) -> Declaration:
+    return declared_by_options(_DEPLOYMENT, fields, _OPTIONS)
+
+
+def _with_ids(app: App, declared: Declaration) -> Raw:
+    """Return the fields of a deployment with ids for names. Raises UsageError, NotFound, ApiError."""
+    names, fields = Names(app), deepcopy(declared.fields)
+    for ref in declared.refs:
+        id: Any = names.id_of(ref.noun, ref.name or ref.path)
+        if ref.version is not None:
+            id = {"type": ref.pins, ref.key: id, "version": ref.version}
+        put(fields, ref.at, id)
+    return fields
+
+
+def _changing(app: App, fields: Raw, current: Deployment) -> Step:
+    """Return the step that changes a deployment, with an error if it cannot; an agent is to have its latest version.
+
+    Raises ApiError.
+    """
+    name = fields.get("name")
+    step = Step(noun=_DEPLOYMENT, form=REPINNING, wanted=_at_latest(app, fields, current), current=current.raw)
+    if error := archived(step.target, current.raw):
+        return step.with_(error=error)
+    if name is not None and name != current.name:
+        [rows] = ServerLists(app).holders(_DEPLOYMENT, name, renamed=[current.id])
+        if others := [str(row["id"]) for row in rows if row["id"] != current.id]:
+            return step.with_(error=Rejected(f"the name {name!r} is taken by {others[0]}", hint="choose another name"))
+    return plan(None, None, planned(step).with_(form=FORM))
+
+
+def _at_latest(app: App, fields: Raw, current: Deployment) -> Raw:
+    """Return fields with the latest version of the agent that there is, where it is named without one.
+
+    So nothing is sent if that is pinned already. Where an agent cannot be read, or is older than the pin (a replica
+    lags), the bare id is sent, which pins the latest.
+    """
+    pinned = mapping(current.raw.get("agent"))
+    id = pinned.get("id")
+    if fields.get("agent") != id or not isinstance(id, str):
         return fields
-    first = message(fields["message"]) if "message" in fields else current
-    others = {name: value for name, value in fields.items() if name != "message"}
-    return others | {"initial_events": editing.with_outcome(first, outcome)}
+    with suppress(ApiError):
+        agent = mapping(app.client.get(f"/agents/{segment(id)}", fresh=True))
+        now, then = agent.get("version"), pinned.get("version")
+        if agent.get("id") == id and isinstance(now, int) and isinstance(then, int) and now >= then:
+            return {**fields, "agent": {"type": "agent", "id": id, "version": now}}
+    return fields
 
 
-def _write(app: App, step: "Step", *, dry_run: bool, doing: str) -> None:
-    from qoder_cli.nouns.edits.step import without_writing
-
+def _write(app: App, step: Step, *, dry_run: bool, doing: str) -> None:
     if step.error is not None:
         raise step.error
     if not step.changes:

@@ -6,15 +6,13 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
-from qoder_cli.base.errors import RunSkipped, UsageError
+from qoder_cli.base.errors import UsageError
 from qoder_cli.cli import options
 from qoder_cli.cli.options import Text, WaitOptions, flag, is_list, named, option, options_typed, wanted_of
 from qoder_cli.settings.values import Keys, KeyUntil, OnLeave, OnLost, OnSkip
 
 if TYPE_CHECKING:
     from qoder_cli.fleet.queue import Queue
-    from qoder_cli.runs.ending import Ended, Wanted
-    from qoder_cli.runs.trigger import Order
 
 MOST_SLOTS = 1000
 STARTS = 8  # at a time
@@ -37,6 +35,7 @@ DRY_RUN = flag("--dry-run", "Show the request, and whether it would be refused."
 _AT_MOST = "Let at most N run at once; the others wait in the order typed (qoder help queue)."
 _IN = "With --at-most: count those of every command that names this group (needs QODER_KEYS)."
 _QUEUE_TIMEOUT = "With --at-most: start none that has waited for D (exit 3)."
+_NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")
 
 
 class QueueOptions(NamedTuple):
@@ -128,7 +127,7 @@ def run(
     order = Order("", key, on_lost, words, until_completed=key_until == "completed")
     typed = named(deployments, app, what="deployments", allow_empty=allow_empty)
     if as_list:
-        from qoder_cli.fleet.many import orders_for
+        from qoder_cli.fleet.runner import orders_for
 
         if waiting.result and not app.output.is_json:
             why = "--result with several deployments needs -o json or -o jsonl"
@@ -141,21 +140,13 @@ def run(
         from qoder_cli.commands.deploy.dry_run import show_requests
 
         return show_requests(app, typed, orders, as_list=as_list, queue=queue)
-    if as_list:
-        from qoder_cli.fleet.conductor import FleetPlan
-        from qoder_cli.fleet.many import run_many
+    from qoder_cli.fleet.runner import run_many, start_one
+    from qoder_cli.fleet.starting import Plan
 
-        plan = FleetPlan(wanted is not None, parallel, if_idle, on_skip, fail_fast, queue)
+    plan = Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast, queue)
+    if as_list:
         return run_many(app, typed, orders, plan, wanted)
-    ended = _going(app, order) if if_idle else None
-    if ended is None:
-        ended = _started(app, order, wanted, queue)
-    if on_skip == "ok":
-        excused = ended.excused()
-        if excused.going is not None:
-            app.progress.warn(ended.message)
-        return excused
-    return ended
+    return start_one(app, order, plan, wanted)
 
 
 def queue_of(app: App, typed: QueueOptions, *, parallel: int = STARTS, if_idle: bool = False) -> "Queue | None":
@@ -182,39 +173,3 @@ def queue_of(app: App, typed: QueueOptions, *, parallel: int = STARTS, if_idle: 
     from qoder_cli.fleet.queue import Queue
 
     return Queue(app, at_most, group, None if timeout is None else parse_duration(timeout, option="--queue-timeout"))
-
-
-def _started(app: App, order: "Order", wanted: "Wanted | None", queue: "Queue | None") -> "Ended":
-    """Start the one run that was ordered, once it has a slot where it is to have one. Raises QoderError, Signalled."""
-    from qoder_cli.base.outcome import is_going
-    from qoder_cli.runs.ending import Ended
-    from qoder_cli.runs.starting import start_one
-
-    if queue is None:
-        return start_one(app, order, wanted)
-    try:
-        ended = start_one(app, order, wanted, hold=queue.slot_for(order))
-        if ended.found is not None and not is_going(ended.found):
-            queue.is_over(ended.found.id)
-        return ended
-    except RunSkipped as skipped:
-        return Ended(order.typed, None, skipped)
-    finally:
-        queue.close()
-
-
-_NOT_REPEATED = ("idempotency_key", "dry_run", "parallel", "fail_fast", "keep_going", "allow_duplicates", "allow_empty")
-
-
-def _going(app: App, order: "Order") -> "Ended | None":
-    """Return a run that --if-idle finds going, or why nothing is to be started; None if its deployment is idle."""
-    from qoder_cli.runs.ending import Ended
-    from qoder_cli.runs.idle import already_going, find_going
-
-    try:
-        going = find_going(app, order.deployment_id)
-    except RunSkipped as skipped:
-        return Ended(order.typed, None, skipped)
-    if going is None:
-        return None
-    return Ended(order.typed, going, already_going(going, app))

@@ -70,9 +70,8 @@ def report(
     if new:
         turn = machine_turn(app, f"report {remembered.name}", does="makes a report for this reader")
     with turn:
-        memory = remembered.read()
-        night = read_night(app, options, memory)
-        reported = Reporter(app, night, options, memory, remembered).reported(name)
+        night = read_night(app, options, remembered.read())
+        reported = Reporter(app, night, remembered).reported(name)
         if not new or not reported.is_empty:
             _print(app, reported.report, night)
         is_noted = remembered.note(reported.memory, reported.keys, at=night.now)

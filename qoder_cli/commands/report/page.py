@@ -73,13 +73,13 @@ class ReportPage:
                         pieces += [": ", ForeignText(shortened(f"{call.name} {call.input}", _LONGEST_CALL))]
                     if len(entry.calls) > 1:
                         pieces += [f" (and {len(entry.calls) - 1} more)"]
-                    yield SheetLine(self.label(entry), pieces, [entry.next])
+                    yield SheetLine(self._label(entry), pieces, [entry.next])
                 case Paused():
                     pieces = [f"paused: {entry.message} (", ForeignText(entry.error_type), ")"]
-                    yield SheetLine(self.label(entry), pieces, [entry.next, entry.then])
+                    yield SheetLine(self._label(entry), pieces, [entry.next, entry.then])
                 case Refused():
                     pieces = ["a credential was refused: ", ForeignText(entry.message or entry.error_type)]
-                    yield SheetLine(self.label(entry), pieces, [entry.next])
+                    yield SheetLine(self._label(entry), pieces, [entry.next])
 
     def _did_not_happen(self, entries: list[Any]) -> Iterator[SheetLine]:
         for kind, of_kind in _grouped(entries):
@@ -113,7 +113,7 @@ class ReportPage:
                     pieces = [f"{_count(number, 'run')} accepted, never started: {at}"]
                     if first.message or first.error_type:
                         pieces += [" · ", ForeignText(first.message or first.error_type)]
-            yield SheetLine(self.label(first), pieces, [first.next] if kind != "missed" else ())
+            yield SheetLine(self._label(first), pieces, [first.next] if kind != "missed" else ())
 
     def _failed(self, entries: list[Failed]) -> Iterator[SheetLine]:
         for entry in entries:
@@ -124,17 +124,17 @@ class ReportPage:
                 pieces += [": ", ForeignText(entry.message)]
             if entry.in_a_row:
                 pieces += [" · the last 3 all failed"]
-            yield SheetLine(self.label(entry), pieces, [entry.next])
+            yield SheetLine(self._label(entry), pieces, [entry.next])
 
     def _did_nothing(self, entries: list[Any]) -> Iterator[SheetLine]:
         for _, of_kind in _grouped(entries):
             at = self._times(entry.completed for entry in of_kind)
             what = f"{_count(len(of_kind), 'run')} completed, left no message, call or file: {at}"
-            yield SheetLine(self.label(of_kind[0]), [what], [of_kind[0].next])
+            yield SheetLine(self._label(of_kind[0]), [what], [of_kind[0].next])
 
     def _paused(self, entries: list[Paused]) -> Iterator[SheetLine]:
         for entry in entries:
-            yield SheetLine(self.label(entry), [f"{entry.message} since {self.clock(entry.since)}"], [entry.next])
+            yield SheetLine(self._label(entry), [f"{entry.message} since {self.clock(entry.since)}"], [entry.next])
 
     def _cannot_tell(self, entries: list[CannotTell]) -> Iterator[SheetLine]:
         for entry in sorted(entries, key=lambda entry: entry.what is None):
@@ -146,11 +146,11 @@ class ReportPage:
                 pieces += [": ", ForeignText(entry.detail or entry.run)]
             if entry.kind == "changed":
                 pieces = [f"changed at {self.clock(entry.until)}; what was due before is unknown"]
-            yield SheetLine(self.label(entry), pieces)
+            yield SheetLine(self._label(entry), pieces)
 
     def _ran(self, entries: list[Ran]) -> Iterator[SheetLine]:
         for entry in entries:
-            yield SheetLine(self.label(entry), [self.facts(entry)])
+            yield SheetLine(self._label(entry), [self.facts(entry)])
 
     def facts(self, entry: Ran) -> str:
         """Return a line about the runs of a deployment."""
@@ -174,12 +174,14 @@ class ReportPage:
     def _next(self, entries: list[Coming]) -> Iterator[SheetLine]:
         for entry in entries:
             times = f", {entry.fires} times" if entry.fires > 1 else ""
-            yield SheetLine(self.label(entry), [f"{self.clock(entry.first)}{times}"])
+            yield SheetLine(self._label(entry), [f"{self.clock(entry.first)}{times}"])
 
-    def label(self, entry: Entry | Ran | Coming) -> ForeignText:
-        """Return what the deployment of an entry is called: its id where several have its name."""
-        name = entry.deployment_name
-        shown = entry.deployment if name is None or name in self._twins else name
+    def _label(self, entry: Entry | Ran | Coming) -> ForeignText:
+        return self.label(entry.deployment, entry.deployment_name)
+
+    def label(self, id: str | None, name: str | None) -> ForeignText:
+        """Return what a deployment is called: its id where several have its name."""
+        shown = id if name is None or name in self._twins else name
         return ForeignText(shown or "no deployment")
 
     def clock(self, at: object) -> str:

@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import shortened
-from qoder_cli.commands.report.entries import Counted, DidNotHappen, Entry, Fire, Report
+from qoder_cli.commands.report.entries import Counted, DidNotHappen, Fire, Report
 from qoder_cli.commands.report.page import ReportPage
 from qoder_cli.history.nights import Night
 from qoder_cli.history.records import RunRecord
 from qoder_cli.output import html
 from qoder_cli.output.html import Html
-from qoder_cli.output.sheet import ForeignText
 
 _COUNTED = ("needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell")
 _MOST_LINES = 200  # of a section
@@ -80,9 +79,6 @@ class _NightsPicture:
         self._night = night
         self._page = page
         self._ran = {entry.deployment or "": entry for entry in report.ran}
-        self._runs: dict[str, list[RunRecord]] = defaultdict(list)
-        for run in night.runs:
-            self._runs[run.deployment].append(run)
         self._missed: dict[str, list[Mark]] = defaultdict(list)
         for entry in report.did_not_happen:
             if mark := _missed(entry):
@@ -97,7 +93,7 @@ class _NightsPicture:
         """Return the picture, if there is anything to draw: first what has something urgent, then the busiest."""
         report = self._report
         urgent = [*report.needs_you, *report.did_not_happen, *report.failed]
-        ids = dict.fromkeys([*(entry.deployment or "" for entry in urgent), *self._ran, *self._runs])
+        ids = dict.fromkeys([*(entry.deployment or "" for entry in urgent), *self._ran, *self._night.runs_of])
         slots = max(min(_MOST_MARKS // max(len(ids), 1), _MOST_SLOTS), 1)
         words, rows = set[str](), list[Html]()
         for id in ids:
@@ -105,8 +101,13 @@ class _NightsPicture:
             if not marks and id not in self._ran:
                 continue
             words |= {mark.word for mark in marks}
-            facts = self._page.facts(self._ran[id]) if id in self._ran else ""
-            rows.append(f'<tr><th scope="row">{html.text(self._label(id))}<td>{self._row(marks, slots)}<td>{facts}')
+            facts, name = "", None
+            if id in self._ran:
+                facts, name = self._page.facts(self._ran[id]), self._ran[id].deployment_name
+            elif id in self._night.deployments:
+                name = self._night.deployments[id].name
+            label = html.text(self._page.label(id, name))
+            rows.append(f'<tr><th scope="row">{label}<td>{self._row(marks, slots)}<td>{facts}')
         if not rows:
             return ""
         head = f'<thead><tr><th scope="col">Deployment<th scope="col">{self._axis()}<th scope="col">In short'
@@ -114,7 +115,7 @@ class _NightsPicture:
 
     def _marks(self, id: str) -> list[Mark]:
         """Return what is drawn of a deployment, in the order of time."""
-        marks = [*self._missed.get(id, ()), *filter(None, map(self._mark, self._runs.get(id, ())))]
+        marks = [*self._missed.get(id, ()), *filter(None, map(self._mark, self._night.runs_of.get(id, ())))]
         within = [mark for mark in marks if mark.since <= self._until and mark.until >= self._since]
         return sorted(within, key=lambda mark: mark.since)
 
@@ -134,12 +135,6 @@ class _NightsPicture:
             word = run.outcome
         more = shortened(run.detail.error_type or "", _LONGEST_ERROR)
         return Mark(word, since, max(since, until), more)
-
-    def _label(self, id: str) -> ForeignText:
-        if id in self._ran:
-            return self._page.label(self._ran[id])
-        deployment = self._night.deployments.get(id)
-        return self._page.label(Entry("row", id or None, deployment.name if deployment else None, None))
 
     def _row(self, marks: Sequence[Mark], slots: int) -> Html:
         """Return the marks of a row; those that begin in one slot are one."""

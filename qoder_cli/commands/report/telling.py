@@ -9,21 +9,22 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from math import inf
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, get_args
 
 from qoder_cli.app import App
-from qoder_cli.base.credits import as_text
+from qoder_cli.base import cron
+from qoder_cli.base.credits import as_text, total
 from qoder_cli.base.errors import QoderError
 from qoder_cli.base.model import Deployment, array, mapping, text
 from qoder_cli.base.outcome import ASKS_FOR
-from qoder_cli.base.times import unix
+from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.words import counted, first_line, shortened
 from qoder_cli.commands.report import entries
 from qoder_cli.history.findings import PAUSED_BY, mended_by
-from qoder_cli.history.fires import Unclear, walked
-from qoder_cli.history.missed import fire_key, made_up
-from qoder_cli.history.nights import Night, ReportOptions, Unread, to_remember
+from qoder_cli.history.fires import MOST_FIRES, fire_key
+from qoder_cli.history.nights import Night, Unread, made_up, to_remember
 from qoder_cli.history.records import LAG, LATE, RunRecord, time_text
 from qoder_cli.history.usage import percentile
 from qoder_cli.local.reports import ReaderMemory, ReportMemory
@@ -34,6 +35,7 @@ from qoder_cli.settings.values import repeated
 IN_A_ROW = 3  # runs
 AGAIN = 86400.0  # seconds after which --new tells a state again that lasts
 _LONGEST = 200  # characters of a message
+_NOT_STARTED = "a run could not be started"
 _CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
 
 UNCLEAR = {
@@ -52,7 +54,7 @@ UNCLEAR = {
 _UNREAD = ("list_late", "undated", "unsaid", "unreadable", "too_many", "unknown", "problem")
 
 
-E = TypeVar("E", bound=entries.Entry)
+_About = tuple[str, str | None, str | None, entries.Command | None]
 
 
 class ReportItem(NamedTuple):
@@ -87,21 +89,13 @@ class Reported(NamedTuple):
 class Reporter:
     """Says what to report of what was read."""
 
-    def __init__(
-        self, app: App, night: Night, options: ReportOptions, memory: ReaderMemory | None, remembered: ReportMemory
-    ) -> None:
+    def __init__(self, app: App, night: Night, remembered: ReportMemory) -> None:
         self._app = app
         self._night = night
-        self._options = options
-        self._memory = memory
         self._remembered = remembered
-        self._newest = sorted(night.runs, key=lambda run: run.order, reverse=True)
-        self._runs: dict[str, list[RunRecord]] = defaultdict(list)  # by deployment, the newest first
-        for run in self._newest:
-            self._runs[run.deployment].append(run)
-        deployments = night.deployments.items()
-        self._fires = {id: night.fires_of(deployment, self._runs.get(id, ())) for id, deployment in deployments}
-        missed = [(id, event) for id, fires in self._fires.items() for event in fires.events if event.kind == "missed"]
+        self._fires = {id: night.fires_of(deployment) for id, deployment in night.deployments.items()}
+        self._events = [(id, event) for id, fires in self._fires.items() for event in fires.events]
+        missed = [(id, event) for id, event in self._events if event.kind == "missed"]
         of_span = [fire_key(id, event.due or 0.0) for id, event in missed if night.after < event.at <= night.until]
         self._made_up: dict[str, str] = {}  # the runs that make up missed fires, by their keys
         try:
@@ -111,21 +105,20 @@ class Reporter:
 
     def reported(self, reader: str) -> Reported:
         """Return a report to a reader, and what to remember of it."""
-        night, is_news = self._night, self._options.is_news
-        items = [*self._states(), *self._of_fires(), *self._of_runs()]
-        parts = [(id, part) for id, fires in self._fires.items() for part in fires.unclear]
-        items += [self._cannot_tell(id, part) for id, part in parts if part.why != "list_cut"]  # said once, of all
+        night, is_news = self._night, self._night.options.is_news
+        items = [*self._states(), *self._of_fires(), *self._of_runs(), *self._of_unclear()]
         within = [item for item in items if item.first <= night.until and item.last > night.after]
-        states = dict(self._memory.states) if self._memory else {}
+        states = dict(night.memory.states) if night.memory else {}
         shown = within
         if is_news:
             old = self._remembered.reported_of([item.key for item in within if not item.is_state])
             # One that was reported in the future comes from a wrong clock.
             lately = {key for key, at in states.items() if night.now - AGAIN + LAG < at <= night.now + LAG}
             shown = [item for item in within if item.key not in (lately if item.is_state else old)]
-        sections: dict[str, list[Any]] = defaultdict(list)
+        sections: dict[str, Any] = {name: [] for name in get_args(entries.Section)}
         for item in shown:
             sections[item.section].append(item.entry)
+        sections["failed"] = self._grouped(sections["failed"])
         report = entries.Report(
             since=time_text(night.since) or "",
             until=time_text(night.until) or "",
@@ -134,14 +127,9 @@ class Reporter:
             runs=sum(map(night.has, night.runs)),
             fires=sum(fires.judged for fires in self._fires.values()),
             not_decided=sum(map(self._is_open, night.runs)) + sum(fires.undecided for fires in self._fires.values()),
-            needs_you=sections["needs_you"],
-            did_not_happen=sections["did_not_happen"],
-            failed=self._grouped(sections["failed"]),
-            did_nothing=sections["did_nothing"],
-            paused=sections["paused"],
-            cannot_tell=sections["cannot_tell"],
             problems=[replace(problem, message=self._veiled(problem.message)) for problem in night.problems],
         )
+        report = replace(report, **sections)
         if is_news:
             report = replace(report, reader=reader, began=time_text(night.after))
         else:
@@ -152,14 +140,16 @@ class Reporter:
         states |= dict.fromkeys((item.key for item in shown if item.is_state), night.now)
         states = {key: at for key, at in states.items() if key in lasting or not night.whole}
         keys = dict.fromkeys(item.key for item in shown if not item.is_state)
-        doubts = [item for item in within if item.section == "cannot_tell" and (item.is_state or item.key in keys)]
+        doubts = [
+            item.entry for item in within if item.section == "cannot_tell" and (item.is_state or item.key in keys)
+        ]
         return Reported(
             report,
             list(keys),
-            to_remember(night, self._options, self._memory, states),
+            to_remember(night, states),
             [
                 f"{entry.what or entry.deployment_name or entry.deployment}: {entry.message}"
-                for entry in (item.entry for item in doubts)
+                for entry in doubts
                 if entry.kind in _UNREAD
             ],
             has_just_happened=not is_news and night.until == night.now and any(map(self._is_just_now, items)),
@@ -191,97 +181,92 @@ class Reporter:
 
     def _states(self) -> Iterator[ReportItem]:
         night = self._night
-        for run in self._newest:
-            if run.detail.asks is not None and night.now - (run.detail.asks_since or 0.0) >= ASKS_FOR:
-                since, calls = time_text(run.detail.asks_since), list(map(_call, night.calls.get(run.id, ())))
-                about: dict[str, Any] = {"run": run.id, "session": run.session, "since": since, "calls": calls}
-                waits = self._entry(entries.Waits, "waits", run.deployment, "run", "pending", run.id, **about)
-                yield ReportItem("needs_you", f"waits {run.id} {' '.join(run.detail.asks)}", waits, is_state=True)
+        for run in night.newest:
+            asks, since = run.detail.asks, run.detail.asks_since
+            if asks is not None and night.now - (since or 0.0) >= ASKS_FOR:
+                about = self._about("waits", run.deployment, "run", "pending", run.id)
+                calls = list(map(_call, night.calls.get(run.id, ())))
+                waits = entries.Waits(*about, run.id, run.session, time_text(since), calls)
+                yield ReportItem("needs_you", f"waits {run.id} {' '.join(asks)}", waits, is_state=True)
         for deployment in night.deployments.values():
-            if deployment.state == "paused" and (item := self._paused(deployment)):
-                yield item
-        for id, runs in self._runs.items():
+            if deployment.state == "paused":
+                yield from self._paused(deployment)
+        for id, runs in night.runs_of.items():
             newest = next((run for run in runs if run.is_over), None)
             if newest and newest.detail.error_type in _CREDENTIAL_ERRORS:
                 owner = night.deployments.get(id)
                 vaults = list(filter(text, array(owner.raw.get("vault_ids")))) if owner else []
                 words = ("vault", "check", vaults[0]) if vaults else ("vault", "list")
-                about = {"run": newest.id, "error_type": newest.detail.error_type, "message": self._message(newest)}
-                refused = self._entry(entries.Refused, "credential", id, *words, **about)
+                about = self._about("credential", id, *words)
+                refused = entries.Refused(*about, newest.id, newest.detail.error_type, self._message(newest))
                 yield ReportItem("needs_you", f"credential {id}", refused, is_state=True)
         for problem in night.problems:
-            about = {"message": self._veiled(problem.message), "what": problem.what}
-            unread = self._entry(entries.CannotTell, "problem", None, **about)
+            unread = entries.CannotTell(*self._about("problem"), self._veiled(problem.message), what=problem.what)
             yield ReportItem("cannot_tell", f"problem {problem.what}", unread, is_state=True)
 
-    def _paused(self, deployment: Deployment) -> ReportItem | None:
-        reason = mapping(deployment.raw.get("paused_reason"))
-        since = text(deployment.raw.get("updated_at"))
-        resume = ("deploy", "unpause", deployment.id)
-        if reason.get("type") in (None, "manual"):
-            about: dict[str, Any] = {"since": since, "error_type": None, "message": "paused by hand"}
-            entry = self._entry(entries.Paused, "paused", deployment.id, *resume, **about)
-            item = ReportItem("paused", f"paused {deployment.id}", entry, is_state=True)
-            return item if deployment.schedule else None
-        kind = deployment.paused_because or "unknown_error"
-        message = PAUSED_BY.get(kind, "a run could not be started")
-        about = {"since": since, "error_type": kind, "message": message, "then": self._command(*resume)}
-        entry = self._entry(entries.Paused, "paused", deployment.id, *mended_by(kind, deployment.id), **about)
-        return ReportItem("needs_you", f"paused {deployment.id} {kind}", entry, is_state=True)
+    def _paused(self, deployment: Deployment) -> Iterator[ReportItem]:
+        id, since = deployment.id, text(deployment.raw.get("updated_at"))
+        resume = ("deploy", "unpause", id)
+        if mapping(deployment.raw.get("paused_reason")).get("type") not in (None, "manual"):
+            kind = deployment.paused_because or "unknown_error"
+            about, message = self._about("paused", id, *mended_by(kind, id)), PAUSED_BY.get(kind, _NOT_STARTED)
+            entry = entries.Paused(*about, since, kind, message, self._command(*resume))
+            yield ReportItem("needs_you", f"paused {id} {kind}", entry, is_state=True)
+        elif deployment.schedule:
+            entry = entries.Paused(*self._about("paused", id, *resume), since, None, "paused by hand")
+            yield ReportItem("paused", f"paused {id}", entry, is_state=True)
 
     # Events.
 
     def _of_fires(self) -> Iterator[ReportItem]:
-        events = [(id, event) for id, fires in self._fires.items() for event in fires.events]
-        late = [f"missed {id} {event.due or 0.0:.0f}" for id, event in events if event.kind == "late"]
-        reported_missed = self._remembered.reported_of(late) if self._options.is_news else set()
-        for id, event in events:
-            due = event.due or 0.0
-            key = f"{event.kind} {id} {due:.0f}"
-            about: dict[str, Any] = {"runs": list(event.runs)}
-            day = f"{datetime.fromtimestamp(due or self._night.since):%Y-%m-%d}"
-            look: tuple[str, ...] = ("run", "list", id, "--since", day)
+        missed_before = set[str]()
+        if self._night.options.is_news:
+            late = [f"missed {id} {event.due or 0.0:.0f}" for id, event in self._events if event.kind == "late"]
+            missed_before = self._remembered.reported_of(late)
+        for id, event in self._events:
+            due, run = event.due or 0.0, event.run
+            fire, day = f"{id} {due:.0f}", f"{datetime.fromtimestamp(due or self._night.since):%Y-%m-%d}"
+            key = f"{event.kind} {fire}"
+            about = self._about(event.kind, id, "run", "list", id, "--since", day)
+            if run is not None:
+                key = f"came {run.id}"
+                if event.kind != "twice":
+                    about = self._about(event.kind, id, "run", "get", run.id)
+            entry: entries.Entry = entries.Fire(
+                *about,
+                due=time_text(event.due),
+                came=run and time_text(run.created),
+                run=run and run.id,
+                runs=list(event.runs),
+                was_missed=event.kind == "late" and f"missed {fire}" in missed_before,
+                made_up_by=self._made_up.get(fire_key(id, due)),
+            )
             if event.kind == "counted":
-                about |= {"since": time_text(due), "until": time_text(due + 3600)}
-                about |= {"due": event.were_due, "came": event.came}
-                entry: entries.Entry = self._entry(entries.Counted, event.kind, id, *look, **about)
-                yield ReportItem("did_not_happen", key, entry, event.at, event.at)
-                continue
-            was_missed = event.kind == "late" and f"missed {id} {due:.0f}" in reported_missed
-            about |= {"due": time_text(event.due), "was_missed": was_missed}
-            if event.run:
-                key = f"came {event.run.id}"
-                about |= {"run": event.run.id, "came": time_text(event.run.created)}
-            if event.kind == "missed":
-                about["made_up_by"] = self._made_up.get(fire_key(id, due))
-            elif event.run and event.kind != "twice":
-                look = ("run", "get", event.run.id)
-            entry = self._entry(entries.Fire, event.kind, id, *look, **about)
+                hour = utc_text(due), utc_text(due + 3600)
+                entry = entries.Counted(*about, *hour, event.were_due, event.came, list(event.runs))
             yield ReportItem("did_not_happen", key, entry, event.at, event.at)
 
     def _of_runs(self) -> Iterator[ReportItem]:
         night = self._night
-        for run in self._newest:
+        for run in night.newest:
             first, last = run.certain(night.now)
             may_begin = run.outcome == "going" and run.detail.is_idle and run.detail.asks is None
             if may_begin:
                 first = last = (run.created or inf) + LATE + LAG
             if run.outcome == "skipped" or may_begin or (run.outcome == "failed" and run.session is None):
                 kind = "skipped" if run.outcome == "skipped" else "not_started"
-                about = {"run": run.id, "created": time_text(run.created)}
-                about |= {"error_type": run.detail.error_type, "message": self._message(run)}
-                entry: Any = self._entry(entries.NotRun, kind, run.deployment, "run", "get", run.id, **about)
-                yield ReportItem("did_not_happen", f"{kind} {run.id}", entry, first, last)
+                about, error_type = self._about(kind, run.deployment, "run", "get", run.id), run.detail.error_type
+                not_run = entries.NotRun(*about, run.id, time_text(run.created), error_type, self._message(run))
+                yield ReportItem("did_not_happen", f"{kind} {run.id}", not_run, first, last)
             elif run.outcome == "failed":
                 yield ReportItem("failed", f"failed {run.id}", run, first, last)
             elif run.outcome == "completed" and run.detail.left is False:
-                about = {"run": run.id, "completed": time_text(run.ended)}
-                entry = self._entry(entries.DidNothing, "did_nothing", run.deployment, "run", "logs", run.id, **about)
-                yield ReportItem("did_nothing", f"did_nothing {run.id}", entry, first, last)
+                about = self._about("did_nothing", run.deployment, "run", "logs", run.id)
+                did_nothing = entries.DidNothing(*about, run.id, time_text(run.ended))
+                yield ReportItem("did_nothing", f"did_nothing {run.id}", did_nothing, first, last)
             elif run.outcome == "unknown":
-                about = {"run": run.id, "message": UNCLEAR["unknown"]}
-                entry = self._entry(entries.CannotTell, "unknown", run.deployment, **about)
-                yield ReportItem("cannot_tell", f"unknown {run.id}", entry, first, last)
+                unknown = entries.CannotTell(*self._about("unknown", run.deployment), UNCLEAR["unknown"], run=run.id)
+                yield ReportItem("cannot_tell", f"unknown {run.id}", unknown, first, last)
 
     def _grouped(self, failures: Sequence[RunRecord]) -> list[entries.Failed]:
         """Return failed runs, newest first, as one entry for each deployment and type of error."""
@@ -291,34 +276,44 @@ class Reporter:
             groups[run.deployment, run.detail.error_type].append(run)
         failed = []
         for (id, kind), runs in groups.items():
-            ended = [run for run in self._runs[id] if run.is_over and run.outcome in ("completed", "failed")]
+            ended = [run for run in night.runs_of[id] if run.outcome in ("completed", "failed")]
             within = sum(run.certain(night.now)[1] > night.since for run in ended)
-            about: dict[str, Any] = {"run": runs[0].id, "error_type": kind, "message": self._message(runs[0])}
-            about |= {"failed": len(runs), "runs": max(within, len(runs)), "run_ids": [run.id for run in runs]}
-            in_a_row = [run.outcome for run in ended[:IN_A_ROW]] == ["failed"] * IN_A_ROW
-            entry = self._entry(entries.Failed, "failed", id, "run", "why", runs[0].id, in_a_row=in_a_row, **about)
+            entry = entries.Failed(
+                *self._about("failed", id, "run", "why", runs[0].id),
+                run=runs[0].id,
+                error_type=kind,
+                message=self._message(runs[0]),
+                failed=len(runs),
+                runs=max(within, len(runs)),
+                in_a_row=[run.outcome for run in ended[:IN_A_ROW]] == ["failed"] * IN_A_ROW,
+                run_ids=[run.id for run in runs],
+            )
             failed.append(entry)
         return failed
 
-    def _cannot_tell(self, id: str, part: Unclear) -> ReportItem:
-        about: dict[str, Any] = {"until": time_text(part.until), "message": UNCLEAR[part.why]}
-        entry = self._entry(entries.CannotTell, part.why, id, **about, detail=part.detail or None)
-        if part.at is None:
-            return ReportItem("cannot_tell", f"{part.why} {id} {part.detail}", entry, is_state=True)
-        return ReportItem("cannot_tell", f"{part.why} {id} {part.at:.0f}", entry, last=part.matters_to)
+    def _of_unclear(self) -> Iterator[ReportItem]:
+        for id, fires in self._fires.items():
+            for part in fires.unclear:
+                if part.why == "list_cut":
+                    continue  # said once, of all
+                about, key = self._about(part.why, id), f"{part.why} {id} {part.detail}"
+                entry = entries.CannotTell(*about, UNCLEAR[part.why], time_text(part.until), part.detail or None)
+                if part.at is None:
+                    yield ReportItem("cannot_tell", key, entry, is_state=True)
+                else:
+                    yield ReportItem("cannot_tell", f"{part.why} {id} {part.at:.0f}", entry, last=part.matters_to)
 
     # Runs of the span, and the next fires.
 
     def _ran(self) -> list[entries.Ran]:
         """Return a line for each deployment that ran, the busiest first."""
-        of_span = {id: list(filter(self._night.has, runs)) for id, runs in self._runs.items()}
+        of_span = {id: list(filter(self._night.has, runs)) for id, runs in self._night.runs_of.items()}
         rows = [self._row(id, runs) for id, runs in of_span.items() if runs]
         return sorted(rows, key=lambda row: (-row.runs, str(row.deployment_name), str(row.deployment)))
 
     def _row(self, id: str, runs: Sequence[RunRecord]) -> entries.Ran:
         took = [run.duration_ms for run in runs if run.duration_ms is not None]
         outcomes = Counter(run.outcome for run in runs)
-        spent, known = self._night.spent.get(id, (None, 0))
         return entries.Ran(
             id or None,
             self._name(id),
@@ -331,8 +326,7 @@ class Reporter:
             outcomes["unknown"] + outcomes["unread"],
             percentile(took, 50),
             percentile(took, 95),
-            None if spent is None else as_text(spent),
-            sum(run.session is not None for run in runs) - known,
+            *_credits(runs, [spent for (of, _), spent in self._night.spent.items() if of == id]),
         )
 
     def _days(self) -> list[entries.Day]:
@@ -342,10 +336,9 @@ class Reporter:
             by_day[night.day_of(run)].append(run)
         days = []
         for day, runs in sorted(by_day.items()):
-            spent, known = night.spent_on.get(day, (None, 0))
-            unknown = sum(run.session is not None for run in runs) - known
             running = sum(run.outcome == "going" for run in runs)
-            days.append(entries.Day(day, len(runs), running, None if spent is None else as_text(spent), unknown))
+            credits = _credits(runs, [spent for (_, at), spent in night.spent.items() if at == day])
+            days.append(entries.Day(day, len(runs), running, *credits))
         return days
 
     def _next(self) -> list[entries.Coming]:
@@ -360,12 +353,12 @@ class Reporter:
 
     # Entries.
 
+    def _about(self, kind: str, id: str | None = None, *words: str) -> _About:
+        """Return what each entry has: its kind, its deployment with the name, and the command to type next."""
+        return kind, id or None, self._name(id), self._command(*words) if words else None
+
     def _command(self, *words: str) -> list[str]:
         return [self._app.program, *words, *repeated(replace(self._app.flags, no_progress=False))]
-
-    def _entry(self, type: type[E], kind: str, id: str | None, *words: str, **about: Any) -> E:
-        """Return an entry about a deployment; `words` are the command to type next."""
-        return type(kind, id or None, self._name(id), self._command(*words) if words else None, **about)
 
     def _name(self, id: str | None) -> str | None:
         deployment = self._night.deployments.get(id or "")
@@ -379,9 +372,17 @@ class Reporter:
         return shortened(self._app.client.veil(message), _LONGEST)
 
 
+def _credits(runs: Sequence[RunRecord], spent: Sequence[tuple[Decimal, int]]) -> tuple[str | None, int]:
+    """Return what runs used at least, if anything is known of it, and of how many with a session it is not."""
+    unknown = sum(run.session is not None for run in runs) - sum(count for _, count in spent)
+    if not spent:
+        return None, unknown
+    return as_text(total(credits for credits, _ in spent)), unknown
+
+
 def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]:
     try:
-        return walked(deployment, now, until)
+        return cron.upcoming(deployment.schedule, after=now, until=until, count=MOST_FIRES)
     except ValueError:
         fires: Iterable[float] = (at for at in map(unix, deployment.next_fires) if at is not None)
         return [at for at in fires if now < at <= until]

@@ -22,10 +22,10 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import span
 from qoder_cli.base.words import few, shortened
 from qoder_cli.commands.target import TypedSession
+from qoder_cli.fleet.wait import wait_for
 from qoder_cli.input.prompt import interrupted_with
 from qoder_cli.output.cells import Fields, Id
 from qoder_cli.output.visible import quoted, visible
-from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.ending import Ended, Wanted
 from qoder_cli.runs.observe import observer_of, turn_observer
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import typer
@@ -25,14 +24,14 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.times import Limits
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
-from qoder_cli.fleet.wait import Fleet
+from qoder_cli.fleet.conductor import printed
+from qoder_cli.fleet.wait import Wait
 from qoder_cli.history import names
 from qoder_cli.http.write import Write, cancelling
 from qoder_cli.output.results import deciding_error
-from qoder_cli.runs.awaiting import printed
 from qoder_cli.runs.ending import Ended, Wanted, going_on
 from qoder_cli.runs.observe import Observer, any_observer
-from qoder_cli.runs.wait import PolledRun
+from qoder_cli.runs.polled import PolledRun
 
 Key = str | QoderError  # the id of a run, or why there is none
 Sent = dict[str, tuple[PolledRun, Write[Any]]]  # the cancellations that were sent, by run
@@ -193,11 +192,14 @@ def _session_in(app: App, run: Run) -> str:
 
 def _waited_for(app: App, sent: Sent) -> dict[Key, Ended]:
     """Wait for all runs, until the deadline or a signal. Return the results."""
-    items: dict[PolledRun, Ended] = {}
-    fleet = Fleet(app, Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait"), items.__setitem__)
-    with suppress(Signalled):  # the results name it
-        fleet.until_reported([polled for polled, _ in sent.values()])
-    return {id: _judged(app, polled, write, items[polled]) for id, (polled, write) in sent.items()}
+    wait = Wait(app, Wanted(Limits(timeout=CANCEL_FOR), on_ask="wait"))
+    try:
+        wait.until_reported([polled for polled, _ in sent.values()])
+    except Signalled as signalled:
+        if len(wait.items) < len(sent):  # it came before the wait began; else the results name it
+            stopped = signalled.in_words("interrupted")
+            return {id: _left(app, id, polled.run, write, stopped) for id, (polled, write) in sent.items()}
+    return {id: _judged(app, polled, write, wait.items[polled]) for id, (polled, write) in sent.items()}
 
 
 def _judged(app: App, polled: PolledRun, write: Write[Any], item: Ended) -> Ended:

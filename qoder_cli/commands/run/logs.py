@@ -6,8 +6,9 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import UsageError
 from qoder_cli.cli import options
-from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_last, several, when_asked, words_to_wait
+from qoder_cli.cli.options import Text, Texts, flag, is_list, named, option, or_last, several, when_asked
 from qoder_cli.history import names
+from qoder_cli.settings.values import written
 
 MOST_OF_TAIL = 10_000  # events, held in memory to be reversed
 
@@ -65,7 +66,7 @@ def logs(
             raise UsageError(f"{name} only works with --follow", hint="add --follow")
     if follow:
         app.flags.wait_verb = "logs"
-        app.flags.wait_options = ("--follow", *words_to_wait(on_ask=on_ask, policy=policy))
+        app.flags.wait_options = written({"--follow": True, "--on-ask": on_ask, "--policy": policy})
     is_trace = otlp is not None or app.output.format == "otlp"
     if with_content and not is_trace:
         raise UsageError("--with-content only works with -o otlp or --otlp", hint="add -o otlp")

@@ -22,12 +22,12 @@ from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Raw, Run
 from qoder_cli.base.outcome import fill_status, is_going
 from qoder_cli.base.words import counted
+from qoder_cli.fleet.wait import wait_for
 from qoder_cli.history import names
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.output.data import Rows
 from qoder_cli.output.results import NotFoundItem, deciding_error, last_words
 from qoder_cli.output.screen import inert
-from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.ending import Ended, RunItem, Wanted, going_on
 from qoder_cli.runs.observe import YOUNG, Observer, any_observer, freshness
 from qoder_cli.sessions.log import LAGGING, Events, Log

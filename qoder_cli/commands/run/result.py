@@ -35,7 +35,7 @@ def result(
       qoder session result sess_demo"""
     from qoder_cli.commands.target import sessions_of
     from qoder_cli.history import names
-    from qoder_cli.nouns import files as downloads
+    from qoder_cli.nouns import file as downloads
     from qoder_cli.sessions import result as results
 
     app: App = ctx.obj

@@ -1,15 +1,20 @@
 """`qoder run retry`: start the deployments of runs once more, once for each run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import QoderError, UsageError, or_error
-from qoder_cli.base.model import Run
+from qoder_cli.base.cron import upcoming
+from qoder_cli.base.errors import QoderError, Rejected, UsageError, or_error
+from qoder_cli.base.ids import retry_key
+from qoder_cli.base.model import Deployment, Run, mapping, text
+from qoder_cli.base.outcome import is_going, waits_for_answer
 from qoder_cli.base.pool import in_order
+from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted
 from qoder_cli.cli import options
 from qoder_cli.cli.options import (
@@ -31,12 +36,12 @@ from qoder_cli.history import names
 from qoder_cli.history.failed import failed_runs
 from qoder_cli.history.window import Window
 from qoder_cli.nouns.lookup import ids_of_all, read_deployment
-from qoder_cli.runs.again import differences, retry_of
 from qoder_cli.runs.observe import Observer, freshness
 from qoder_cli.runs.trigger import Order
 from qoder_cli.settings.values import OnLeave
 
 _LISTED = 5  # differences that are said
+_NOTHING = "; nothing was started"
 
 _RUNS = "Runs, or with --all-failed deployments; - reads stdin."
 _ALL_FAILED = "Retry each run of these deployments that failed since --since."
@@ -103,7 +108,7 @@ def retry(
     else:
         words = named(runs or (), app, allow_empty=allow_empty)
         runs_or_errors = _read(app, words, as_list=as_list)
-    order_of = or_error(partial(retry_of, like=like, app=app, again=again))
+    order_of = or_error(partial(_order_of, like=like, app=app, again=again))
     orders = [run if isinstance(run, QoderError) else order_of(run) for run in runs_or_errors]
     to_start = [order for order in orders if isinstance(order, Order)]
     if not as_list and isinstance(orders[0], QoderError):
@@ -121,14 +126,13 @@ def retry(
         question = f"Start {counted(len(to_start), 'run')} once more?"
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
+    from qoder_cli.fleet.runner import run_many, start_one
+    from qoder_cli.fleet.starting import Plan
+
+    plan = Plan(wanted is not None, parallel, fail_fast=fail_fast)
     if as_list:
-        from qoder_cli.fleet.conductor import FleetPlan
-        from qoder_cli.fleet.many import run_many
-
-        return run_many(app, words, orders, FleetPlan(wanted is not None, parallel, fail_fast=fail_fast), wanted)
-    from qoder_cli.runs.starting import start_one
-
-    return start_one(app, to_start[0], wanted)
+        return run_many(app, words, orders, plan, wanted)
+    return start_one(app, to_start[0], plan, wanted)
 
 
 def _check(words: Sequence[str] | None, *, all_failed: bool, all: bool, since: str | None) -> None:
@@ -183,3 +187,67 @@ def _differences(app: App, runs: Sequence[Run]) -> list[str]:
     lines = list(dict.fromkeys(filter(None, in_order(said, runs))))
     more = [f"and {len(lines) - _LISTED} more differences"] if len(lines) > _LISTED else []
     return lines[:_LISTED] + more
+
+
+def _order_of(run: Run, like: Order, app: App, *, again: bool) -> Order:
+    """Return the order that starts a run once more, like `like`. Raises Rejected for one that is not to be retried.
+
+    `again`: one that completed may be, too.
+    """
+    if (refused := _refusal_of(run, app, again=again)) is not None:
+        raise refused
+    if run.deployment_id is None:
+        raise Rejected(f"run {run.id} does not name its deployment{_NOTHING}")
+    return like._replace(deployment_id=run.deployment_id, key=retry_key(run.id), typed=run.id, retry_of=run.id)
+
+
+def _refusal_of(run: Run, app: App, *, again: bool) -> QoderError | None:
+    if is_going(run):
+        if waits_for_answer(run):
+            hint, next = "to see what it waits for", app.command("run", "pending", run.id)
+            return Rejected(f"run {run.id} waits for an answer{_NOTHING}", hint=hint, next=next)
+        return Rejected(
+            f"run {run.id} is still {run.status}{_NOTHING}", hint="to wait for it", next=app.wait_again(run.id)
+        )
+    if run.status == "completed" and not again:
+        hint, next = "to start it once more all the same", app.command("run", "retry", run.id, "--again")
+        return Rejected(f"run {run.id} completed{_NOTHING}", hint=hint, next=next)
+    if run.status is None:
+        hint, next = "check what it did before starting another", app.looking("run", "get", run.id)
+        return Rejected(f"the outcome of run {run.id} is unknown{_NOTHING}", hint=hint, next=next)
+    return None
+
+
+def differences(run: Run, deployment: Deployment) -> list[str]:
+    """Return what is different from when the run was started, in words: `agent 3 → 4`, `schedule changed`.
+
+    A run says its agent and, if a schedule started it, when that fired; `run why` finds out the rest.
+    """
+    changes = [*_of_agent(run, deployment), *_of_schedule(run, deployment)]
+    triggered, updated = unix(run.triggered_at), unix(deployment.raw.get("updated_at"))
+    if triggered is not None and updated is not None and updated > triggered:
+        changes.append(f"deployment updated at {deployment.raw['updated_at']}")
+    return changes
+
+
+def _of_agent(run: Run, deployment: Deployment) -> Iterator[str]:
+    then, now = mapping(run.raw.get("agent")), mapping(deployment.raw.get("agent"))
+    if None in (text(then.get("id")), text(now.get("id"))):
+        return
+    if then["id"] != now["id"]:
+        yield f"agent {then['id']} → {now['id']}"
+    elif then.get("version") != now.get("version"):
+        yield f"agent {then.get('version')} → {now.get('version')}"
+
+
+def _of_schedule(run: Run, deployment: Deployment) -> Iterator[str]:
+    fired = unix(mapping(run.raw.get("trigger_context")).get("scheduled_at"))
+    if fired is None:
+        return
+    if not deployment.schedule:
+        yield "schedule removed"
+        return
+    with suppress(ValueError):  # what cannot be read cannot be compared
+        fires = upcoming(deployment.schedule, after=fired - 60, count=1)
+        if fires not in ((fired,), (fired - fired % 60,)):
+            yield "schedule changed"

@@ -21,8 +21,8 @@ from qoder_cli.cli.options import (
     or_last,
     wanted_of,
 )
+from qoder_cli.fleet.wait import wait_for
 from qoder_cli.history import names
-from qoder_cli.runs.awaiting import wait_for
 from qoder_cli.runs.observe import any_observer, observer_of
 
 
@@ -86,7 +86,7 @@ def wait(
         [session_id] = sessions_of(words, app)
         return wait_for(app, any_observer(app, session_id), wanted)
     if as_list:
-        from qoder_cli.fleet.many import wait_many
+        from qoder_cli.fleet.runner import wait_many
 
         return wait_many(app, words, wanted)
     began = app.clock.monotonic()

@@ -1,6 +1,7 @@
 """`qoder session`: its commands, and those that runs have too."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import cleandoc, signature
 from typing import Any
 
@@ -11,7 +12,6 @@ from qoder_cli.cli import options
 from qoder_cli.cli.options import (
     SESSION_OR_LAST,
     HiddenCommand,
-    Later,
     Text,
     declared,
     named_at,
@@ -130,6 +130,6 @@ COMMANDS = {
     "delete": generic.change_command(_SESSION, "delete"),
     "thread": ("List threads, look at one, or archive it", generic.commands("session thread")),
     "files": "qoder_cli.commands.session.files:files",
-    **{verb: Later(of_session, verb) for verb in SHOWN},
-    **{verb: HiddenCommand(Later(of_session, verb)) for verb in VERBS if verb not in SHOWN},
+    **{verb: partial(of_session, verb) for verb in SHOWN},
+    **{verb: HiddenCommand(partial(of_session, verb)) for verb in VERBS if verb not in SHOWN},
 }

@@ -17,7 +17,7 @@ from qoder_cli.nouns.edits.forms import form_with
 from qoder_cli.nouns.edits.thing import Target
 from qoder_cli.nouns.edits.update import Update
 from qoder_cli.nouns.edits.verbs import DELETE, ending, writing
-from qoder_cli.nouns.files import read_text, upload
+from qoder_cli.nouns.file import read_text, upload
 from qoder_cli.nouns.views import RESOURCE_COLUMNS, RESOURCE_FIRST, resource_row
 from qoder_cli.output.data import Rows
 

@@ -129,7 +129,7 @@ def new(
     if chat:
         return open_chat(app, session.id)
     if wanted and body.get("initial_events"):
-        from qoder_cli.runs.awaiting import wait_for
+        from qoder_cli.fleet.wait import wait_for
         from qoder_cli.runs.observe import turn_observer
 
         observer = turn_observer(app, session.raw, after=keys(events), is_new=not events)
@@ -156,11 +156,13 @@ def _body(app: App, options: Raw, text: str | None, token: str | None) -> Raw:
     resources = [repository(typed, token) for typed in options["repositories"] or ()]
     budget = budget_of(options["budget"])
     body = _like(app, options["like"], token) if options["like"] is not None else {}
-    model = options["model"]
     if options["agent"] is not None:
-        body["agent"] = _agent_of(app, options["agent"], model)
-    else:
-        body["agent"] = _with_model(body["agent"], model)
+        name, version = with_version(options["agent"])
+        id = id_of(app, NOUNS["agent"], name)
+        body["agent"] = {"id": id, "type": "agent", "version": version} if version else id
+    if options["model"] is not None:  # for this session alone
+        named = body["agent"] if isinstance(body["agent"], dict) else {"id": body["agent"]}
+        body["agent"] = {**named, "type": "agent_with_overrides", "model": options["model"]}
     if options["environment"] is not None:
         body["environment_id"] = id_of(app, NOUNS["env"], options["environment"])
     elif "environment_id" not in body:
@@ -185,24 +187,6 @@ def _like(app: App, word: str, token: str | None) -> Raw:
         return _like_fields(deployment, deployment.get("initial_events"), token)
     session = session_of(app, target_of(word, app).session_id)
     return _like_fields(session, list(_first_messages(app, str(session["id"]))), token)
-
-
-def _agent_of(app: App, word: str, model: str | None) -> Any:
-    """Return the agent for a create, from NAME or ID, perhaps @VERSION, and `model`."""
-    name, version = with_version(word)
-    agent = {"id": id_of(app, NOUNS["agent"], name), "type": "agent", **filled({"version": version})}
-    if version or model:
-        return _with_model(agent, model)
-    return agent["id"]
-
-
-def _with_model(agent: Any, model: str | None) -> Any:
-    """Return an agent with another model, for this session alone."""
-    if model is None:
-        return agent
-    if not isinstance(agent, dict):
-        agent = {"id": agent}
-    return {**agent, "type": "agent_with_overrides", "model": model}
 
 
 def _variables(words: Sequence[str]) -> dict[str, str]:

@@ -175,7 +175,7 @@ def differing(form: Form, wanted: Raw, current: Raw, *, loosely: bool = False) -
         before = current.get(name, ABSENT)
         changes = form.own[name](before, after) if name in form.own else None
         if changes is None:
-            changes = _walk(form, name, before, after, loosely=loosely)
+            changes = _walk(form, (name,), before, after, loosely=loosely)
         yield from changes
 
 
@@ -207,29 +207,22 @@ def metadata(before: Any, after: Any) -> Iterator[FieldChange]:
     return by_key("metadata", mapping(before), mapping(after))
 
 
-def _walk(form: Form, name: str, before: Any, after: Any, *, loosely: bool = False) -> Iterator[FieldChange]:
+def _walk(form: Form, path: Path, before: Any, after: Any, *, loosely: bool) -> Iterator[FieldChange]:
     """Yield the leaves that differ, in order; in an object, empty or null counts as absent."""
-    todo: list[tuple[Path, Any, Any, int | None]] = [((name,), before, after, None)]
-    count = 0
-    while todo:
-        path, before, after, since = todo.pop()
-        below: Sequence[tuple[Path, Any, Any]] = ()
-        is_leaf, is_new = False, before is ABSENT
-        if since is not None:  # all of an item that comes or goes was seen: an item is one, however empty
-            is_leaf = since == count
-        else:
-            if isinstance(path[-1], int) and (before is ABSENT or after is ABSENT):
-                todo.append((path, before, after, count))
-            if isinstance(after, dict) and (isinstance(before, dict) or is_new):
-                below = _by_field(form, path, mapping(before), after, loosely=loosely)
-            elif isinstance(after, list) and (isinstance(before, list) or is_new):
-                below = _by_item(path, array(before), after, in_order=not loosely)
-            else:
-                is_leaf = not _means(before, after, loosely=loosely)
-        if is_leaf:
-            count += 1
-            yield FieldChange(spelled(path), before, after)
-        todo += [(*place, None) for place in reversed(below)]
+    below: Sequence[tuple[Path, Any, Any]] | None = None
+    if isinstance(after, dict) and (isinstance(before, dict) or before is ABSENT):
+        below = _by_field(form, path, mapping(before), after, loosely=loosely)
+    elif isinstance(after, list) and (isinstance(before, list) or before is ABSENT):
+        below = _by_item(path, array(before), after, in_order=not loosely)
+    differs = below is None and not _means(before, after, loosely=loosely)
+    if isinstance(path[-1], int) and (before is ABSENT or after is ABSENT):
+        differs = True  # an item that comes or goes is one, however empty
+    for place in below or ():
+        for change in _walk(form, *place, loosely=loosely):
+            differs = False
+            yield change
+    if differs:
+        yield FieldChange(spelled(path), before, after)
 
 
 def _by_field(form: Form, path: Path, had: Raw, has: Raw, *, loosely: bool) -> list[tuple[Path, Any, Any]]:

@@ -1,14 +1,13 @@
-"""Wait for runs: sleep until a poll is due or news comes in, poll, judge what was read.
+"""A run that is polled until it has ended: when, what was heard of it, and why polling it ends before that.
 
-`Wait` is the only loop that waits for an ending. Handed in are who polls (`RunPoller` reads runs one by one,
-`fleet/page_poller.py` reads lists of them), the streams that bring news, the deadline, and what to do where an agent
-asks and where a run is over.
+`RunPoller` reads runs one by one, `fleet/page_poller.py` reads lists of them; the loop is `fleet/wait.py`.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 from qoder_cli.app import App
@@ -17,9 +16,8 @@ from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.base.pool import Late, Task
-from qoder_cli.base.times import LAST_LOOK, SUSPENDED, Deadline
+from qoder_cli.base.times import LAST_LOOK, Deadline
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.ending import timed_out
 from qoder_cli.runs.observe import Observer
 from qoder_cli.sessions.log import LAGGING, LONGEST_PAUSE, LONGEST_SILENCE
 from qoder_cli.sessions.stream import Streams
@@ -27,8 +25,6 @@ from qoder_cli.sessions.stream import Streams
 FIRST_PAUSE = 0.5  # seconds between polls at first, doubling
 STREAM_PAUSE = 30.0  # the same while an event stream would tell of the end
 FEW = 8  # runs that are polled one by one
-LONGEST_SLEEP = 30.0  # seconds between two signs of life
-GLANCE = 1.0  # the same where standard output is a pipe, whose reader may go away
 QUICK_PAUSE = 0.1  # seconds between polls at first once the end was heard but is not read yet, for lists lag
 ALERT = 5.0  # seconds for which such polls are made
 FIRST_SILENCE = 30.0  # seconds for which a server may be silent about a run that nothing was ever heard of
@@ -98,6 +94,12 @@ class PolledRun:
     due: float = field(default=-math.inf, init=False)  # when to poll next
     pause: float = field(default=0.0, init=False)  # before the poll after that; 0 before the first
     contact: Contact = field(default_factory=Contact, init=False)
+    # Where lists are polled, too: when it was read itself, the pause until the next time, the row by which its session
+    # rests, and when a list showed it.
+    read_at: float = field(default=-math.inf, init=False)
+    read_pause: float = field(default=FIRST_PAUSE, init=False)
+    rests_so: tuple[Any, ...] | None = field(default=None, init=False)
+    listed_at: float = field(default=math.nan, init=False)
     _alert_until: float = field(default=-math.inf, init=False)
 
     @property
@@ -125,6 +127,8 @@ class PolledRun:
 
     def begin(self, now: float) -> None:
         self.began = self.contact.heard_at = now
+        if self.run is not None:
+            self.read_at = now
         self.printed = (self.run and self.run.status) or ""
 
     def is_news(self, text: str) -> bool:
@@ -190,6 +194,36 @@ class WaitReading(NamedTuple):
     error: ApiError | None = None
     is_of_list: bool = False  # the run itself was not read
     is_last: bool = False
+
+
+class Starts:
+    """What starts runs while others are waited for; this starts none.
+
+    `ordered`: how many it was told to start. Of a queue what is left may come in hours, so each run has the time of the
+    wait for itself. What is put into the `inbox` is for the thread that waits.
+    """
+
+    ordered = 0
+    is_queue = False
+
+    def __init__(self) -> None:
+        self.inbox = SimpleQueue[Any]()
+
+    @property
+    def left(self) -> int:
+        """How many orders are still to be reported; until then, no deadline counts."""
+        return 0
+
+    @property
+    def line(self) -> str:
+        """How a queue stands, in words."""
+        return ""
+
+    def start(self, add: Callable[[PolledRun], None]) -> None:
+        """Begin, and return at once. Each run that is to be waited for is added."""
+
+    def stop(self, within: float) -> None:
+        """Send nothing more. Report every open order, after `within` seconds at most."""
 
 
 class Poller(Protocol):
@@ -258,154 +292,3 @@ class RunPoller:
                 pause = max(pause, self.pauses.longest)  # most likely the end is heard before
         doubled = min(current * 2, max(self.pauses.longest, total / READS_PER_SECOND))
         polled.back_off(now, pause * self.app.clock.jitter(), next_pause=doubled)
-
-
-@dataclass(eq=False)
-class Wait:
-    """A wait until runs are over.
-
-    What comes into the inbox of the streams is their news, or a function to be called in this thread.
-    """
-
-    app: App
-    poller: Poller
-    streams: Streams
-    deadline: Deadline
-    on_ask: Callable[[Observer], QoderError | None]  # returns the error that ends a wait for an answer
-    on_over: Callable[[PolledRun], None] = lambda polled: None  # is called once for each run
-    is_enough: Test | None = None  # ends the wait early
-    to_come: Callable[[], int] = lambda: 0  # how many runs are still to be added; until then, no deadline counts
-    each: float = math.inf  # seconds that each may take from its own beginning, where that is what counts
-    runs: dict[PolledRun, bool] = field(default_factory=dict, init=False)  # each, and whether it is still waited for
-    _awake_at: float = field(init=False)  # when this thread last looked at the clock
-
-    def __post_init__(self) -> None:
-        self._awake_at = self.app.clock.monotonic()
-
-    @property
-    def going(self) -> list[PolledRun]:
-        """The runs that are still waited for."""
-        return [polled for polled, is_going in self.runs.items() if is_going]
-
-    def add(self, polled: PolledRun) -> None:
-        """Wait for a run too."""
-        polled.begin(self.app.clock.monotonic())
-        self.runs[polled] = True
-        self._end_if_over(polled)
-
-    def until_over(self, runs: Iterable[PolledRun], status: Callable[[], str], *, leaving: str | None = None) -> None:
-        """Wait for these, and those that are added meanwhile. `status` and `leaving` are what a person is shown."""
-        try:
-            for polled in runs:
-                self.add(polled)
-            self._start_deadline()
-            with self.app.progress.waiting(status, leaving=leaving):
-                while (going := self.going) or self.to_come():
-                    if self._has_enough():
-                        break
-                    first_end = min((polled.began + self.each for polled in going), default=math.inf)
-                    if (news := self._next_news(until=min(self.poller.due(going), first_end))) is not None:
-                        self._receive(news)
-                    elif not self._has_enough() and not self._end_late(going):
-                        self._note_time()
-                        for reading in self.poller.poll(going, total=len(self.runs), must_stop=self._must_stop):
-                            self._judge(reading)
-            self._take_in_news()  # which may have events that are to be shown
-        finally:
-            self.streams.close()
-
-    def _end_late(self, going: Runs) -> bool:
-        """End the wait for those whose own time is up. Return whether there were any."""
-        late = [polled for polled in going if polled.began + self.each <= self.app.clock.monotonic()]
-        for polled in late:
-            self._time_out(polled, self.each)
-        return bool(late)
-
-    def _time_out(self, polled: PolledRun, timeout: float | None) -> None:
-        silence = self.app.clock.monotonic() - polled.contact.heard_at
-        self._end(polled, timed_out(polled.observer.run_id, polled.run, timeout, silence))
-
-    def _judge(self, reading: WaitReading) -> None:
-        """Take in a reading: end the wait for its run, or say how it stands."""
-        polled, error = reading.polled, reading.error
-        if reading.is_last:
-            self._time_out(polled, self.deadline.timeout)
-            return
-        self._note_time()
-        now = self.app.clock.monotonic()
-        is_first = not polled.is_read
-        polled.is_read = polled.is_read or not reading.is_of_list
-        polled.heard(error, now)
-        self._end_if_over(polled)
-        if error is not None or polled.run is None:
-            return
-        if polled.is_over or not is_first or len(self.runs) <= FEW:  # not a line for each of a thousand
-            stands = polled.run.status or polled.run.error_type or ""
-            if polled.observer.asks_since is not None:
-                stands = "waits for an answer"
-            if polled.is_news(stands):
-                self.app.progress.change(f"{polled.name} {polled.stands}")
-        if polled.observer.needs_answer and (unanswered := self.on_ask(polled.observer)):
-            self._end(polled, unanswered)
-
-    def _end(self, polled: PolledRun, error: QoderError) -> None:
-        polled.end(error)
-        self._end_if_over(polled)
-
-    def _end_if_over(self, polled: PolledRun) -> None:
-        if polled.is_over and self.runs[polled]:
-            self.runs[polled] = False
-            self.on_over(polled)
-
-    def _next_news(self, *, until: float) -> Any:
-        """Sleep until there is news, and return it; None at that time or the deadline, or if there is enough."""
-        clock, until = self.app.clock, min(until, self.deadline.at)
-        longest = LONGEST_SLEEP
-        if self.is_enough and self.app.out.is_piped:
-            longest = GLANCE
-        news = None
-        while news is None and (seconds := min(until - clock.monotonic(), longest)) > 0 and not self._has_enough():
-            self._awake_at = clock.monotonic()
-            news = clock.receive(self.streams.inbox, seconds)
-            self._note_time(seconds)
-            self.app.progress.beat()
-        return news
-
-    def _must_stop(self) -> bool:
-        """Take in news during a request. Return whether to abandon it."""
-        self._note_time()
-        self._take_in_news()
-        self.app.progress.beat()
-        return self.deadline.is_past or self._has_enough()
-
-    def _take_in_news(self) -> None:
-        inbox = self.streams.inbox
-        while not inbox.empty() and (news := self.app.clock.receive(inbox, 0.0)) is not None:
-            self._receive(news)
-
-    def _receive(self, news: Any) -> None:
-        """Take in news, and wake the runs that it is about."""
-        if callable(news):
-            news()
-            self._start_deadline()
-            return
-        session_id, is_quick = self.streams.receive(news)
-        for polled in self.going:
-            if session_id and polled.session_id == session_id:
-                polled.observer.note_rest()
-                polled.wake(self.app.clock.monotonic(), is_quick=is_quick)
-
-    def _note_time(self, meant: float = 0.0) -> None:
-        """Note the time. A much longer gap than was meant: this machine, or the process, was suspended."""
-        now = self.app.clock.monotonic()
-        gap, self._awake_at = now - self._awake_at - meant, now
-        if gap > SUSPENDED:
-            for polled in self.going:
-                polled.contact.suspended(gap)
-
-    def _start_deadline(self) -> None:
-        if not self.to_come():
-            self.deadline.start()
-
-    def _has_enough(self) -> bool:
-        return self.is_enough is not None and self.is_enough()
