@@ -31,7 +31,7 @@ from qoder_cli.runs.observe import observer_of, turn_observer
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, look
 from qoder_cli.sessions.log import Events, Log
-from qoder_cli.sessions.numbering import check, resolved
+from qoder_cli.sessions.numbering import read_typed
 from qoder_cli.sessions.question import (
     HIDDEN,
     TO_READ_IT,
@@ -124,9 +124,7 @@ def decide(
 ) -> Answers:
     """Approve or deny (`verb`) waiting calls: show them, and ask unless `yes`. Raises QoderError."""
     with _in_session(target):
-        calls, bound = resolved(app, target.session_id, calls)
-        asked = look(app.client, target.session_id, until=calls)
-        check(app, asked, bound)
+        asked, calls = read_typed(app, target.session_id, calls)
         chosen_calls = chosen(app, target, asked, calls, verb)
         asked.refuse_unclear(app.progress)
         if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(map(str.lower, hashes)):
@@ -212,11 +210,9 @@ def deliver(app: App, target: TypedSession, write: Answers, wanted: Wanted | Non
 def with_result(app: App, target: TypedSession, word: str, result: str, *, is_error: bool) -> Answers:
     """Return what gives a custom tool's call its result; ask about one named by a number. Raises QoderError."""
     with _in_session(target):
-        [id], bound = resolved(app, target.session_id, [word])
-        asked = look(app.client, target.session_id, until=[id])
-        check(app, asked, bound)
-        [call] = chosen(app, target, asked, [id], "answer")
-        if bound:
+        asked, calls = read_typed(app, target.session_id, [word])
+        [call] = chosen(app, target, asked, calls, "answer")
+        if call.id != word:  # it was named by a number
             _refuse_long(app, target, [call])
             show_context(app, target.session_id, target.run)
             with interrupted_with("nothing was sent"):
