@@ -108,9 +108,9 @@ class Wait:
         self._awake_at = app.clock.monotonic()  # when this thread last looked at the clock
         self._deadline = Deadline(app.clock, wanted.limits)
         if wanted.follow:
-            from qoder_cli.sessions.showing import ShowingBeside
+            from qoder_cli.sessions.showing import showing_beside
 
-            showing = ShowingBeside(app, labels)
+            showing = showing_beside(app, labels)
         self._inbox, pauses = starts.inbox, Pauses.of(wanted.limits.interval)
         self._streams = Streams(app.client, inbox=self._inbox, showing=showing)
         self._poller: Poller = RunPoller(app, self._streams, self._deadline, pauses)

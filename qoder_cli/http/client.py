@@ -60,7 +60,7 @@ _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary word
 
 if TYPE_CHECKING:
     from qoder_cli.http.account import AccountTokens
-    from qoder_cli.http.redact import SentSecrets
+    from qoder_cli.http.redact import KnownSecrets
 
 T = TypeVar("T")
 
@@ -94,21 +94,15 @@ class _OurSecrets:
                 content = _escaped(token).sub(_REDACTED, content)
         return content
 
-    def own(self) -> "SentSecrets":
-        """Return our tokens, which no body makes public."""
-        from qoder_cli.http.redact import SentSecrets
-
-        return SentSecrets([], *self._long)
-
-    def sent(self) -> "SentSecrets":
-        """Return the secrets in the bodies that were sent."""
-        from qoder_cli.http.redact import SentSecrets
+    def known(self, *, sent: bool) -> "KnownSecrets":
+        """Return our tokens, with the secrets in the bodies that were `sent`."""
+        from qoder_cli.http.redact import KnownSecrets
 
         bodies = []
-        for content in self._sent:
+        for content in self._sent if sent else ():
             with suppress(ValueError):
                 bodies.append(jsontext.parse(content.decode()))
-        return SentSecrets(bodies)
+        return KnownSecrets(bodies, self._long)
 
 
 class Client:
@@ -451,10 +445,8 @@ class Client:
         shown_headers = (redact.header(name, value, token) for name, value in headers.items())
         self.progress.debug(f"{sign} {'; '.join(shown_headers)}")
         if content:
-            shown = self._secrets.own().out_of(redact.body(content, headers.get("content-type", ""), token))
-            if is_refusal:
-                shown = self._secrets.sent().out_of(shown)
-            self.progress.debug(f"{sign} {shown}")
+            shown = redact.body(content, headers.get("content-type", ""), token)
+            self.progress.debug(f"{sign} {self._secrets.known(sent=is_refusal).out_of(shown)}")
 
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
@@ -497,8 +489,7 @@ class Client:
         """Return what a server says without what looks like a secret, without our token and what else it was sent."""
         from qoder_cli.http.redact import LONGEST_READ, LONGEST_SHOWN, by_shape
 
-        text = by_shape(self._secrets.sent().out_of(text[:LONGEST_READ]))
-        return shortened(self._secrets.own().out_of(text), LONGEST_SHOWN)  # after `by_shape`, which finds tokens anyway
+        return shortened(by_shape(self._secrets.known(sent=True).out_of(text[:LONGEST_READ])), LONGEST_SHOWN)
 
     def understand(self, answer: Answer, *, exact: bool = False) -> Any:
         """Return the JSON of a 2xx response; raise the ApiError of any other (api.md#errors)."""

@@ -107,20 +107,20 @@ _SPELLED = re.compile(
 _NO_SECRET = re.compile(r"(?:name|type|id|url|endpoint|method|location)s?\Z|networking", re.IGNORECASE)  # names
 
 
-class SentSecrets:
-    """Secrets that were sent, to be taken out of what a server says of them, however it spells them.
+class KnownSecrets:
+    """Our `tokens`, and secrets that were sent: to be taken out of what a server says of them, however it spells them.
 
-    Elsewhere nothing is searched for by its text: a value may be an ordinary word. So what is
-    also sent where everybody may read it, as in a name, is none.
+    Elsewhere nothing is searched for by its text: a value may be an ordinary word. So what is also sent where
+    everybody may read it, as in a name, is none, unless it is a token.
     """
 
-    def __init__(self, bodies: Iterable[Any], *more: str) -> None:
+    def __init__(self, bodies: Iterable[Any], tokens: Iterable[str] = ()) -> None:
         self._public: set[str] = set()
-        secrets = {*more}
+        sent: set[str] = set()
         for body in bodies:
-            secrets |= set(self._in(body, is_secret=False))
-        lines = {line for secret in secrets for line in (secret, *secret.splitlines())}
-        self._secrets = {line for line in lines if line.strip()} - self._public
+            sent |= set(self._in(body, is_secret=False))
+        lines = {line for secret in sent for line in (secret, *secret.splitlines())}
+        self._secrets = {line for line in lines if line.strip()} - self._public | {*tokens}
         whole = [plain for secret in self._secrets if len(plain := _plain(secret)[0]) >= _GRAM]
         self._grams = {plain[at : at + _GRAM] for plain in whole for at in range(len(plain) - _GRAM + 1)}
         self._words = [word for secret in self._secrets for word in {secret, *spellings(secret)}]

@@ -289,7 +289,7 @@ def followed(log: Log, preview: Callable[[Raw], None]) -> Iterator[Events]:
     Raises AuthError, NotFound after 30 s, any ApiError that lasts 5 minutes.
     """
     clock, inbox = log.client.clock, SimpleQueue[News]()
-    is_behind = delivers = has_noted = False  # is_behind: the list may have what no stream tells of
+    delivers = has_noted = False
     failing_since: float | None = None
     due = clock.monotonic() + LONGEST_PAUSE
     feed = Feed(log, inbox=inbox, deltas=("agent.message",))
@@ -306,7 +306,7 @@ def followed(log: Log, preview: Callable[[Raw], None]) -> Iterator[Events]:
                 delivers = delivers and not is_due
             elif news.kind == "heard":
                 delivers = True
-                yield log.hear(news.event, is_next=not is_behind)
+                yield log.hear(news.event)
             elif news.kind == "preview":
                 preview(news.event)
             elif news.kind == "down":
@@ -320,14 +320,13 @@ def followed(log: Log, preview: Callable[[Raw], None]) -> Iterator[Events]:
             if is_due:
                 try:
                     yield from log.on()
-                    failing_since, is_behind = None, False
+                    failing_since = None
                 except ApiError as error:
-                    is_behind = True
                     if failing_since is None:
                         failing_since = now
                     if now - failing_since > _patience_with(error):
                         raise
-            if delivers and not is_behind and (is_due or news is not None):
+            if delivers and log.is_current and (is_due or news is not None):
                 due = now + SILENT
             elif is_due or not delivers:
                 due = now + LONGEST_PAUSE if is_due else min(due, now + LONGEST_PAUSE)

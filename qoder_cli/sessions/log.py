@@ -77,6 +77,7 @@ class Log:
         self.client = client
         self.session_id = session_id
         self.last: str | None = None  # its id
+        self.is_current = False  # whether the list was read to its end when it was last tried: a stream goes on from it
         self._path, self.stream = events_path(session_id), events_path(session_id) + "/stream"
         self._query: Raw = {"limit": PAGE, "order": "asc", **(filters or {})}
         if thread:  # its stream is not below events, and it takes only limit and cursor (api.md#threads)
@@ -140,22 +141,24 @@ class Log:
 
     def on(self, *, retry: bool = False) -> Iterator[Events]:
         """Yield the list's new events after the last one; `retry` sends what fails again. Raises ApiError."""
+        self.is_current = False
         cursor = filled({"after_id": self.last})
         try:
             for page in self._pages({**self._query, **cursor}, retry=retry):
                 new = self._new(_events(page))
                 self._read_to(page)
                 yield new
+            self.is_current = True
         except ApiError as error:
             if cursor and error.http_status in _BAD_CURSOR:
                 self.last = None  # it is unknown: all is read again, each new once
             raise
 
-    def hear(self, event: Raw, *, is_next: bool = False) -> Events:
+    def hear(self, event: Raw) -> Events:
         """Return a stream's event, if it is new. The list is read on from it, if it follows the last one."""
         new = self._new([event])
         types = self._query.get("types[]")
-        if new and is_next and (not types or event.get("type") in types):  # else the list does not have it
+        if new and self.is_current and (not types or event.get("type") in types):  # else the list does not have it
             self.last = text(event.get("id")) or self.last
         return new
 

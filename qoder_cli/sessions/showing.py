@@ -1,10 +1,10 @@
 """Show a session's events: on standard output in every format, or beside a wait on standard error."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
@@ -12,9 +12,11 @@ from qoder_cli.base.model import Raw, open_shape
 from qoder_cli.base.outcome import event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
-from qoder_cli.output.screen import terminal_width
 from qoder_cli.sessions.log import Events, Log
-from qoder_cli.sessions.transcript import Margin, Transcript, entry
+from qoder_cli.sessions.transcript import Transcript
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
 
 
 @open_shape
@@ -41,22 +43,21 @@ class Selection:
         happened = parse_timestamp(event_time(event))
         return self.since is None or happened is None or happened >= self.since
 
-    def filters(self) -> dict[str, Any]:
-        """Return the query for them, which a server may ignore."""
-        query: dict[str, Any] = {}
+    def log(self, client: "Client", session_id: str, *, patience: float = 0.0) -> Log:
+        """Return the log of a session, in which a server may have others, too."""
+        filters: Raw = {}
         if self.types:
-            query["types[]"] = self.types
+            filters["types[]"] = self.types
         if self.since:
-            query["created_at[gte]"] = self.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        return query
+            filters["created_at[gte]"] = self.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return Log(client, session_id, thread=self.thread, filters=filters, patience=patience)
 
-
-def past_events(log: Log, selection: Selection, tail: int | None) -> Iterator[Events]:
-    """Yield past events, oldest first; with `tail`, the newest that are wanted. Raises ApiError."""
-    if tail is None:
-        yield from log.whole()
-    else:
-        yield log.newest(tail, selection.takes)
+    def past(self, log: Log, tail: int | None) -> Iterator[Events]:
+        """Yield a log's events, oldest first; with `tail`, the newest that are wanted. Raises ApiError."""
+        if tail is None:
+            yield from log.whole()
+        else:
+            yield log.newest(tail, self.takes)
 
 
 class Printer:
@@ -67,86 +68,84 @@ class Printer:
         self._selection = selection
         self.shown = False
         self.rows = Rows[Raw](app.output, fields=lambda event: {"id": event.get("id")}, data=data)
-        self._transcript = Transcript(width=terminal_width() if app.out.is_terminal else None, styled=app.out.styled)
+        self._transcript = Transcript(app.out)
 
     def show(self, events: Iterable[Raw]) -> None:
         wanted = list(filter(self._selection.takes, events))
         self.shown = self.shown or bool(wanted)
         if self._output.format != "table":
             self.rows.show(wanted)
-        elif written := "".join(map(self._written, wanted)):
-            self._output.screen.write(written)
-
-    def _written(self, event: Raw) -> str:
-        shown = entry(event, everything=bool(self._selection.types), whole=not self._output.screen.is_terminal)
-        if shown:
-            return self._transcript.write(shown, at=event_time(event))
-        return ""
+            return
+        everything = bool(self._selection.types)
+        if lines := "".join(self._transcript.write(event, everything=everything) for event in wanted):
+            self._output.screen.write(lines)
 
 
 class Showing:
     """Shows the events of sessions as a wait hears them from streams, and from lists what they missed, each once.
 
-    The stream of a session begins where its `log` was read to.
+    `write` gets them, and what their session is called. With a `tail`, what happened before is shown up to so many
+    events. `at_move` hears of each session but the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        write: Callable[[Events, str], None],
+        selection: Selection = Selection(),  # it never changes
+        *,
+        tail: int | None = None,
+        at_move: Callable[[str], None] = lambda session_id: None,
+    ) -> None:
+        self.names: dict[str, str] = {}  # of sessions
+        self._client = client
+        self._write = write
+        self._selection = selection
+        self._tail = tail
+        self._at_move = at_move
         self._logs: dict[str, Log] = {}
-        self._current: set[str] = set()  # sessions whose list was read when it was last tried: a stream goes on from it
-
-    def new_log(self, session_id: str) -> Log:
-        """Return the log of a session, of which nothing was read."""
-        raise NotImplementedError
-
-    def write(self, events: Events, session_id: str) -> None:
-        """Show events of a session."""
-        raise NotImplementedError
-
-    def name(self, session_id: str, label: str) -> None:
-        """Take note of what a session is called."""
 
     def log(self, session_id: str) -> Log:
-        """Return the log of a session as far as it was shown."""
+        """Return the log of a session as far as it was shown: its stream begins there."""
         if session_id not in self._logs:
-            self._logs[session_id] = self.new_log(session_id)
+            if self._logs:
+                self._at_move(session_id)
+            self._logs[session_id] = self._selection.log(self._client, session_id)
         return self._logs[session_id]
 
     def hear(self, event: Raw, *, session_id: str) -> None:
         """Show an event of a stream, unless it was shown before."""
-        self.write(self.log(session_id).hear(event, is_next=session_id in self._current), session_id)
+        self._show(self.log(session_id).hear(event), session_id)
 
     def catch_up(self, session_id: str) -> None:
         """Show what is new in the list. What cannot be read now is read next time."""
         with suppress(ApiError):
-            self.read_on(session_id)
+            self._read_on(session_id)
 
-    def read_on(self, session_id: str, *, retry: bool = False) -> None:
-        """Show what is new in the list; `retry` sends what fails again. Raises ApiError."""
-        self._current.discard(session_id)
-        for new in self.log(session_id).on(retry=retry):
-            self.write(new, session_id)
-        self._current.add(session_id)
+    def finish(self, log: Log) -> None:
+        """Show what is new in a log, for the last time. Raises ApiError."""
+        self._logs.setdefault(log.session_id, log)
+        self._read_on(log.session_id, retry=True)
+
+    def _read_on(self, session_id: str, *, retry: bool = False) -> None:
+        log = self.log(session_id)
+        if self._tail is not None:
+            self._show(log.newest(self._tail, self._selection.takes), session_id)
+            self._tail = None
+        for new in log.on(retry=retry):
+            self._show(new, session_id)
+
+    def _show(self, events: Events, session_id: str) -> None:
+        self._write(events, self.names.get(session_id, session_id))
 
 
-class ShowingBeside(Showing):
-    """Shows the events of sessions on standard error, beside a wait; each line begins with one of the `labels`."""
+def showing_beside(app: App, labels: Sequence[str] = ()) -> Showing:
+    """Return what shows events on standard error, beside a wait; each line begins with one of the `labels`."""
+    transcript = Transcript(app.err, labels)
 
-    def __init__(self, app: App, labels: Iterable[str] = ()) -> None:
-        super().__init__()
-        self._app = app
-        self._margin = Margin(app.err, labels)
-        self._transcript = Transcript(width=self._margin.room, styled=app.err.styled)
-        self._names: dict[str, str] = {}
-
-    def new_log(self, session_id: str) -> Log:
-        return Log(self._app.client, session_id)
-
-    def name(self, session_id: str, label: str) -> None:
-        self._names[session_id] = label
-
-    def write(self, events: Events, session_id: str) -> None:
+    def write(events: Events, name: str) -> None:
         for event in events:
-            if shown := entry(event, whole=not self._app.err.is_terminal):
-                written = self._transcript.write(shown, at=event_time(event))
-                label = self._names.get(session_id, session_id)
-                self._app.progress.show(self._margin.beside(written, label))
+            if lines := transcript.write(event, source=name):
+                app.progress.show(lines)
+
+    return Showing(app.client, write)

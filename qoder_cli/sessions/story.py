@@ -52,7 +52,6 @@ class Story:
         if is_turn:
             self.types = (*ENDING_EVENTS, *SENT, *THREAD_STATUSES)
         self.is_latest = is_turn and not after  # whether it is the latest turn, which may have begun long ago
-        self._is_turn = is_turn
         self._since = since
         self._before = frozenset(before) - frozenset(after)
         self._after = frozenset(after)

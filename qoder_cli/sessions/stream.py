@@ -210,7 +210,7 @@ class Streams:
         session_id = log.session_id
         stream = self._streams.get(session_id)
         if self._showing:
-            self._showing.name(session_id, name or session_id)
+            self._showing.names[session_id] = name or session_id
         if self._showing and (is_over or not self.delivers(session_id)):
             self._showing.catch_up(session_id)
         if is_over:

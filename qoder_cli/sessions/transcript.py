@@ -1,11 +1,11 @@
 """A session's events as people read them. Pure; cases are in test_logs.py."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import Raw, mapping, text
-from qoder_cli.base.outcome import stop_reason
+from qoder_cli.base.outcome import event_time, stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.base.words import shortened
 from qoder_cli.output.layout import ELLIPSIS, columns, cut, wrapped
@@ -16,7 +16,7 @@ from qoder_cli.sessions.log import message_text
 RESULT_LIMIT = 2000  # characters of a tool's output on a terminal
 INPUT_LIMIT = 100  # characters of a tool's input on a terminal
 _LABELS_WIDTH = 8
-WIDEST_LABEL = 24  # columns of a label, and at most a quarter of the terminal
+WIDEST_SOURCE = 24  # columns of the name of a source, and at most a quarter of the terminal
 _BAR = " | "
 
 # Shown only if their type is asked for: other events say the same, or nobody reads them.
@@ -48,39 +48,6 @@ def entry(event: Raw, *, everything: bool = False, whole: bool = False) -> Passa
     if kind.startswith(BOOKKEEPING) and not everything:
         return None
     return Passage("event", inert(kind) or "(without a type)", "dim")
-
-
-class Transcript:
-    """Writes entries for a terminal's `width`; if None, as `time<TAB>label<TAB>text`."""
-
-    def __init__(self, *, width: int | None, styled: Callable[[str, str], str]) -> None:
-        self._width = width
-        self._styled = styled
-        self._day = ""
-
-    def write(self, shown: Passage, *, at: str | None) -> str:
-        lines = inert_lines(shown.text).strip("\n").split("\n")
-        if self._width is None:
-            first, *others = lines
-            rest = "".join(f"\t\t{line}\n" for line in others)
-            return f"{inert(at or '-')}\t{shown.label}\t{first}\n{rest}"
-        return self._drawn(shown, lines, at, self._width)
-
-    def _drawn(self, shown: Passage, lines: list[str], at: str | None, width: int) -> str:
-        day, _, clock = (local_time(at) if at and parse_timestamp(at) else "").partition(" ")
-        indent = " " * (len("00:00:00") + 2 + _LABELS_WIDTH + 2)
-        first, *others = [part for line in lines for part in wrapped(line.expandtabs(4), width - len(indent))]
-        label = self._styled(f"{shown.label:<{_LABELS_WIDTH}}", _COLOURS.get(shown.label, "dim"))
-        head = f"{self._styled(f'{clock:<8}', 'dim')}  {label}  {self._styled(first, shown.style)}\n"
-        rest = (f"{indent}{self._styled(line, shown.style)}".rstrip() + "\n" for line in others)
-        return self._new_day(day if clock else "") + head + "".join(rest)
-
-    def _new_day(self, day: str) -> str:
-        if day in ("", self._day):
-            return ""
-        zone = "" if self._day else f" ({local_zone_name()})"
-        self._day = day
-        return self._styled(f"{day}{zone}", "dim") + "\n"
 
 
 def _spoken(label: str) -> Callable[[Raw], Passage]:
@@ -199,26 +166,52 @@ def cut_inside(text: str, width: int) -> str:
     return set_cell_size(text, width // 2) + ELLIPSIS + tail
 
 
-class Margin:
-    """Puts a label and a bar before lines, if it has `labels`; `room` is the width left for them."""
+class Transcript:
+    """Writes events for a screen: in rows that fit a terminal, elsewhere as `time<TAB>label<TAB>text`.
 
-    def __init__(self, screen: Screen, labels: Iterable[str]) -> None:
+    Where there are several `sources`, each line begins with the name of its own.
+    """
+
+    def __init__(self, screen: Screen, sources: Sequence[str] = ()) -> None:
         self._screen = screen
-        self._labels = [*map(inert, labels)]
-        self._width = 0
-        self.room: int | None = None
-        if screen.is_terminal:
-            self.room = terminal_width()
-            if self._labels:
-                widest = max(1, min(WIDEST_LABEL, self.room // 4))
-                self._width = min(widest, max(map(columns, self._labels)))
-                self.room -= self._width + len(_BAR)
+        self._are_several = bool(sources)
+        self._margin, self._room = 0, terminal_width()  # columns for the names, and for the events beside them
+        self._day = ""
+        if sources and screen.is_terminal:
+            widest = max(1, min(WIDEST_SOURCE, self._room // 4))
+            self._margin = min(widest, max(columns(inert(source)) for source in sources))
+            self._room -= self._margin + len(_BAR)
 
-    def beside(self, lines: str, label: str) -> str:
-        if not self._labels:
-            return lines
-        shown = inert(label)
+    def write(self, event: Raw, *, everything: bool = False, source: str = "") -> str:
+        """Return the lines of an event; none for bookkeeping, unless `everything` is wanted."""
+        passage = entry(event, everything=everything, whole=not self._screen.is_terminal)
+        if passage is None:
+            return ""
+        at = event_time(event)
+        lines = inert_lines(passage.text).strip("\n").split("\n")
         if self._screen.is_terminal:
-            shown = cut_inside(shown, self._width)
-        before = self._screen.styled(shown + _BAR, "dim")
-        return "".join(f"{before}{line}\n" for line in lines.removesuffix("\n").split("\n"))
+            lines = list(self._rows(passage, lines, at))
+        else:
+            lines = [f"{inert(at or '-')}\t{passage.label}\t{lines[0]}", *(f"\t\t{line}" for line in lines[1:])]
+        return "".join(f"{self._before(source)}{line}\n" for line in lines)
+
+    def _before(self, source: str) -> str:
+        if not self._are_several:
+            return ""
+        shown = inert(source)
+        if self._screen.is_terminal:
+            shown = cut_inside(shown, self._margin)
+        return self._screen.styled(shown + _BAR, "dim")
+
+    def _rows(self, passage: Passage, lines: Sequence[str], at: str | None) -> Iterator[str]:
+        styled = self._screen.styled
+        day, _, clock = (local_time(at) if at and parse_timestamp(at) else "").partition(" ")
+        if clock and day != self._day:
+            zone = "" if self._day else f" ({local_zone_name()})"
+            self._day = day
+            yield styled(f"{day}{zone}", "dim")
+        indent = " " * (len("00:00:00") + 2 + _LABELS_WIDTH + 2)
+        first, *others = [part for line in lines for part in wrapped(line.expandtabs(4), self._room - len(indent))]
+        label = styled(f"{passage.label:<{_LABELS_WIDTH}}", _COLOURS.get(passage.label, "dim"))
+        yield f"{styled(f'{clock:<8}', 'dim')}  {label}  {styled(first, passage.style)}"
+        yield from (f"{indent}{styled(line, passage.style)}".rstrip() for line in others)

@@ -166,7 +166,7 @@ def test_notify_is_waited_for_a_second_only(
     qoder: Qoder, world: World, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert PATIENCE == 1
-    monkeypatch.setattr(notify, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(notify, "PATIENCE", 0.1)
     began = time.monotonic()
     ran = qoder(*RUN, "dep_demo", "--wait", "--json", "--notify", notes.then("import time; time.sleep(60)"))
     assert (ran.code, ran.json["status"]) == (0, "completed")

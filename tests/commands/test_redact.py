@@ -64,12 +64,12 @@ def test_debug_hides_what_goes_by_the_name_of_a_secret(name: str) -> None:
 def test_debug_shows_what_is_no_secret() -> None:
     assert redact.body(b"a\0b") == "(3 bytes of no stated type)"
     assert redact.body(b"a b", "multipart/form-data") == "(3 bytes of multipart/form-data)"
-    assert redact.SentSecrets([{"password": "a"}]).out_of("61 a") == "61 [redacted]"
+    assert redact.KnownSecrets([{"password": "a"}]).out_of("61 a") == "61 [redacted]"
     plain = {"message": '{"password": "x"}', "n": [1, None], "token": None, "password": ""}
     assert redact.by_name(plain) == plain
     public = {"token_type": "of-a-bearer", "credential": {"type": "static_bearer"}, "name": " any ", "secret": "any"}
-    assert redact.SentSecrets([public]).out_of("of-a-bearer static_bearer any") == "of-a-bearer static_bearer any"
-    sent = redact.SentSecrets([{"password": "hunter2-hunter2\n \nswordfish", "token": None, "secret": True, "pin": 1}])
+    assert redact.KnownSecrets([public]).out_of("of-a-bearer static_bearer any") == "of-a-bearer static_bearer any"
+    sent = redact.KnownSecrets([{"password": "hunter2-hunter2\n \nswordfish", "token": None, "secret": True, "pin": 1}])
     assert sent.out_of("None is True ( ): hunter2-hunter2 / swordfish") == "None is True ( ): [redacted] / [redacted]"
     assert sent.out_of("most of it: wordfish") == "most of it: [redacted]"
     assert sent.out_of('most of it: "swordfis", in quotes') == 'most of it: "[redacted]", in quotes'

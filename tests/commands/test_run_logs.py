@@ -96,7 +96,7 @@ CUT: list[tuple[dict[str, Any], str]] = [
 def test_run_logs_cuts_long_calls_and_results_on_a_terminal_only(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, event: dict[str, Any], shown: str
 ) -> None:
-    monkeypatch.setattr("qoder_cli.sessions.showing.terminal_width", lambda: 3000)
+    monkeypatch.setattr("qoder_cli.sessions.transcript.terminal_width", lambda: 3000)
     qoder.terminal = True
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(event))
     assert " ".join(qoder("run", "logs", "drun_1").out.split()).endswith(shown)
@@ -134,7 +134,7 @@ WRAPPED = [
 def test_run_logs_on_a_terminal_shows_local_times_and_breaks_lines_at_spaces(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, words: str, room: int, pieces: list[str]
 ) -> None:
-    monkeypatch.setattr("qoder_cli.sessions.showing.terminal_width", lambda: 20 + room)
+    monkeypatch.setattr("qoder_cli.sessions.transcript.terminal_width", lambda: 20 + room)
     qoder.terminal = True
     late = says(words, processed_at="2026-06-14T22:54:06.5Z")
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(late, {"type": "odd", "processed_at": "no time"}))
@@ -165,12 +165,6 @@ def test_run_logs_leaves_events_as_they_are_in_json(qoder: Qoder) -> None:
     raw = '{"id":"evt_1","type":"session.usage","total_credits":1.10,"big":1E400,"text":"\\u001b[2J"}'
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, f'{{"data": [{raw}], "has_more": false}}')
     assert qoder("run", "logs", "drun_1", "-o", "jsonl").out == raw + "\n"
-
-
-def test_run_logs_reads_an_old_server_page_by_page(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, LEGACY).on(*EVENTS, page(says("a", 1), more=True), page(says("b", 2)))
-    assert qoder("run", "logs", "drun_1", "-q").out == "evt_1\nevt_2\n"
-    assert qoder.wire.requests[-1].url.params["after_id"] == "evt_1"
 
 
 @pytest.mark.parametrize(

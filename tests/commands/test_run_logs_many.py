@@ -4,10 +4,7 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder
-from tests.support.inprocess import WorldTransport
+from tests.conftest import Qoder
 from tests.support.logs import GONE, lines_of, says
 from tests.support.one_run import CURRENT, DONE, ELAPSED, WORK, idle
 from tests.support.wire import api_error, page
@@ -198,19 +195,3 @@ def test_run_logs_follow_of_several_names_the_command_that_does_it(qoder: Qoder,
 
 
 # Many.
-
-
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_run_logs_takes_what_run_list_prints(qoder: Qoder, generation: Generation) -> None:
-    world = World(clock=qoder.clock.now, generation=generation, seed=1, token=TOKEN)
-    qoder.transport = WorldTransport(world, sleep=qoder.clock.sleep)
-    for deployment in ("dep_demo", "dep_fail", "dep_budget", "dep_terminated"):
-        qoder("deploy", "run", deployment)
-    qoder.clock.sleep(100)
-    qoder.stdin = qoder("run", "list", "--status", "failed", "--since", "1d", "-q").out
-    runs = qoder.stdin.split()
-    assert len(runs) == 3
-    heads = [line for line in qoder(*LOGS, "-", "--tail", "2").out.splitlines() if line.startswith("==>")]
-    assert [head.split()[1] for head in heads] == runs
-    assert all(head.endswith(", failed) <==") for head in heads)
-    assert [item["status"] for item in qoder(*LOGS, "-", "--json").json] == ["failed"] * 3

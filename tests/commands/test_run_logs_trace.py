@@ -1,16 +1,15 @@
 """`qoder run logs -o otlp` and `--otlp URL`: a run as a trace of OpenTelemetry."""
 
 import json
+from hashlib import sha256
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder, examples
+from tests.conftest import TOKEN, Qoder
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import DONE
 from tests.support.wire import page
@@ -52,101 +51,71 @@ def traced(qoder: Qoder, events: list[Any], *words: str, **fields: Any) -> Any:
     return json.loads(ran.out)
 
 
-KINDS = {
-    "agent.tool_use": ("agent.tool_result", "tool_use_id"),
-    "agent.mcp_tool_use": ("agent.mcp_tool_result", "mcp_tool_use_id"),
-}
+def happened(id: str, kind: str, second: int, **fields: Any) -> dict[str, Any]:
+    return {"id": f"evt_{id}", "type": kind, "processed_at": at(second), **fields}
 
 
-@st.composite
-def sessions(draw: st.DrawFn) -> tuple[list[Any], dict[str, tuple[str, str | None]]]:
-    """Draw the events of a session in their order, and of each call its times: when it began, and ended if it did."""
-    events: list[Any] = [{"id": "evt_0", "type": "session.status_running", "processed_at": at(0)}]
-    calls: dict[str, tuple[str, str | None]] = {}
-    second = 0
-    for number in range(draw(st.integers(0, 5))):
-        begun, ended = at(second + 1), at(second + 2) if draw(st.booleans()) else None
-        kind, id = draw(st.sampled_from(sorted(KINDS))), f"evt_call{number}"
-        thread = draw(st.sampled_from([None, "sthr_2"]))
-        if thread and not any(event.get("session_thread_id") == thread for event in events):
-            main = {"id": f"evt_m{number}", "type": "session.thread_status_running", "session_thread_id": "sthr_1"}
-            other = {**main, "id": f"evt_t{number}", "session_thread_id": thread, "agent_name": "helper"}
-            events += [{**event, "processed_at": begun} for event in (main, other)]
-        about = {"session_thread_id": thread} if thread else {}
-        events.append({"id": id, "type": kind, "name": "Bash", "input": {"x": PLANTED}, "processed_at": begun, **about})
-        if ended:
-            result, names = KINDS[kind]
-            content = [{"type": "text", "text": PLANTED}]
-            answer = {"id": f"evt_r{number}", "type": result, names: id, "content": content, "processed_at": ended}
-            events.append({**answer, "is_error": draw(st.booleans()), **about})
-        calls[id] = begun, ended
-        second += 3
-    message = {"type": "agent.message", "content": [{"type": "text", "text": PLANTED}]}
-    events.append({"id": "evt_m", **message, "processed_at": at(second + 1)})
-    if draw(st.booleans()):
-        idle = {"type": "session.status_idle", "stop_reason": {"type": "end_turn"}}
-        events.append({"id": "evt_e", **idle, "processed_at": at(second + 2)})
-    repeated = draw(st.lists(st.sampled_from(events), max_size=3))
-    return sorted([*events, *repeated], key=lambda event: events.index(event)), calls
+def called(id: str, second: int, kind: str = "agent.tool_use", **fields: Any) -> dict[str, Any]:
+    return happened(id, kind, second, name="Bash", input={"x": PLANTED}, **fields)
 
 
-@examples(1)
-@given(drawn=sessions())
-def test_run_logs_traces_each_call_with_its_times(qoder: Qoder, drawn: Any) -> None:
-    events, calls = drawn
-    trace = traced(qoder, events)
-    spans = spans_of(trace)
-    by_call = {
-        attributes(span)["gen_ai.tool.call.id"]: span for span in spans if span["name"].startswith("execute_tool")
-    }
-    assert by_call.keys() == calls.keys()
-    ids = {span["spanId"]: span for span in spans}
-    assert (len(ids), len({span["traceId"] for span in spans})) == (len(spans), 1)
-    assert [span["name"] for span in spans if "parentSpanId" not in span] == ["invoke_agent writer"]
-    for id, (begun, ended) in calls.items():
-        span = by_call[id]
-        assert int(span["startTimeUnixNano"]) % 10**9 == 123456789
-        took = int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])
-        assert (took == 10**9, "qoder.unfinished" in attributes(span)) == (
-            (True, False) if ended else (took == 10**9, True)
-        )
-        [event] = [event for event in {event["id"]: event for event in events}.values() if event["id"] == id]
-        is_of_helper = ids[span["parentSpanId"]]["name"] == "invoke_agent helper"
-        assert is_of_helper == ("session_thread_id" in event)
-        assert begun[:19] in at_text(span)
+SAID = [{"type": "text", "text": PLANTED}]
+OF_HELPER = {"session_thread_id": "sthr_2", "agent_name": "helper"}
+EVENTS = [
+    happened("turn", "session.status_running", 0),
+    happened("main", "session.thread_status_running", 0, session_thread_id="sthr_1"),
+    happened("asked", "user.message", 0, content=f"Say {PLANTED}"),
+    happened("request", "span.model_request_start", 1),
+    happened("response", "span.model_request_end", 2, model_request_start_id="evt_request", is_error=True),
+    called("call", 3),
+    happened("allowed", "user.tool_confirmation", 4, tool_use_id="evt_call", result="allow"),
+    happened("result", "agent.tool_result", 5, tool_use_id="evt_call", content=SAID),
+    happened("helper", "session.thread_status_running", 6, **OF_HELPER),
+    called("mcp", 7, "agent.mcp_tool_use", **OF_HELPER),
+    happened("failed", "agent.mcp_tool_result", 8, mcp_tool_use_id="evt_mcp", is_error=True, **OF_HELPER),
+    happened("rests", "session.thread_status_idle", 9, **OF_HELPER),
+    happened("again", "session.thread_status_running", 10, **OF_HELPER),
+    called("cut", 11, **OF_HELPER),
+    called("own", 12, session_thread_id="sthr_1"),
+    happened("said", "agent.message", 13, content=SAID),
+    happened("idle", "session.status_idle", 14),
+    happened("turn2", "session.status_running", 16),
+    happened("idle2", "session.status_idle", 17),
+]
+# The spans: each with what it is in, its first and last second, and what is said of its end.
+SPANS = [
+    ("invoke_agent writer", None, 0, 18, ""),
+    ("turn", "invoke_agent writer", 0, 14, ""),
+    ("chat auto", "turn", 1, 2, "request_error"),
+    ("evt_call", "turn", 3, 5, ""),
+    ("invoke_agent helper", "turn", 6, 14, "unfinished"),
+    ("evt_mcp", "invoke_agent helper", 7, 8, "tool_error"),
+    ("evt_cut", "invoke_agent helper", 11, 14, "unfinished"),
+    ("evt_own", "turn", 12, 14, "unfinished"),
+    ("turn", "invoke_agent writer", 16, 17, ""),
+]
+
+
+def test_run_logs_traces_turns_sub_agents_requests_and_calls_with_their_times(qoder: Qoder) -> None:
+    trace = traced(qoder, [*EVENTS, *EVENTS[2:9]], created_at=at(1), completed_at=at(18))
+    shown, names = [], {None: None}
+    for span in spans_of(trace):
+        about = attributes(span)
+        names[span["spanId"]] = name = about.get("gen_ai.tool.call.id", span["name"])
+        times = [(int(span[f"{end}TimeUnixNano"]) - 1781427240123456789) / 10**9 for end in ("start", "end")]
+        end = "unfinished" if about.get("qoder.unfinished") else about.get("error.type", "")
+        shown.append((name, names[span.get("parentSpanId")], *times, end))
+    assert shown == SPANS
+    assert {span["traceId"] for span in spans_of(trace)} == {sha256(b"drun_1").hexdigest()[:32]}
     assert PLANTED not in json.dumps(trace)
-    qoder.wire.expected.clear()
-
-
-def at_text(span: Any) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(int(span["startTimeUnixNano"]) // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def test_run_logs_has_texts_in_a_trace_only_where_they_are_wanted(qoder: Qoder) -> None:
-    call = {"id": "evt_1", "type": "agent.tool_use", "name": "Bash", "input": {"x": PLANTED}, "processed_at": at(1)}
-    result = {
-        "id": "evt_2",
-        "type": "agent.tool_result",
-        "tool_use_id": "evt_1",
-        "content": [{"type": "text", "text": PLANTED}],
-    }
-    asked = {"id": "evt_0", "type": "user.message", "content": f"Say {PLANTED}", "processed_at": at(0)}
-    said = {
-        "id": "evt_3",
-        "type": "agent.message",
-        "content": [{"type": "text", "text": PLANTED}],
-        "processed_at": at(3),
-    }
-    events = [asked, call, {**result, "processed_at": at(2)}, said]
-    assert PLANTED not in json.dumps(traced(qoder, events))
-    qoder.wire.expected.clear()
-    run, tool = spans_of(traced(qoder, events, "--with-content"))
-    assert json.loads(attributes(run)["gen_ai.input.messages"])[0]["parts"][0]["content"] == f"Say {PLANTED}"
-    assert PLANTED in attributes(run)["gen_ai.output.messages"]
-    assert attributes(tool)["gen_ai.tool.call.arguments"] == f'{{"x":"{PLANTED}"}}'
-    assert attributes(tool)["gen_ai.tool.call.result"] == PLANTED
+    [run, call] = [attributes(span) for span in spans_of(traced(qoder, EVENTS, "--with-content"))][:4:3]
+    assert json.loads(run["gen_ai.input.messages"])[0]["parts"][0]["content"] == f"Say {PLANTED}"
+    assert PLANTED in run["gen_ai.output.messages"]
+    assert call["gen_ai.tool.call.arguments"] == f'{{"x":"{PLANTED}"}}'
+    assert call["gen_ai.tool.call.result"] == PLANTED
 
 
 def test_run_logs_traces_a_failed_run_without_times(qoder: Qoder) -> None:
@@ -262,45 +231,13 @@ def test_run_logs_traces_a_request_to_the_model_without_text(qoder: Qoder, model
     assert PLANTED not in json.dumps(request)
 
 
-def called(id: str, second: int, **fields: Any) -> dict[str, Any]:
-    return {"id": id, "type": "agent.tool_use", "name": "Bash", "processed_at": at(second), **fields}
-
-
-def test_run_logs_keeps_what_has_no_end_within_what_it_is_in(qoder: Qoder) -> None:
-    thread = {"session_thread_id": "sthr_2", "agent_name": "helper"}
-    events = [
-        {"id": "evt_0", "type": "session.status_running", "processed_at": at(0)},
-        {"id": "evt_1", "type": "session.thread_status_running", "session_thread_id": "sthr_1", "processed_at": at(0)},
-        called("evt_cut", 1),
-        {"id": "evt_2", "type": "session.thread_status_running", **thread, "processed_at": at(2)},
-        {"id": "evt_3", "type": "session.thread_status_idle", **thread, "processed_at": at(3)},
-        {"id": "evt_4", "type": "session.thread_status_running", **thread, "processed_at": at(4)},
-        called("evt_again", 5, **thread),
-        {"id": "evt_5", "type": "session.status_idle", "processed_at": at(6)},
-        {"id": "evt_6", "type": "session.status_running", "processed_at": at(8)},
-        {"id": "evt_7", "type": "session.status_idle", "processed_at": at(9)},
-    ]
-    spans = spans_of(traced(qoder, events))
-    by_id = {span["spanId"]: span for span in spans}
-    for span in spans:
-        parent = by_id.get(span.get("parentSpanId", ""), span)
-        assert int(parent["startTimeUnixNano"]) <= int(span["startTimeUnixNano"])
-        assert int(span["endTimeUnixNano"]) <= int(parent["endTimeUnixNano"]), span["name"]
-
-
-@pytest.mark.parametrize(("status", "is_unfinished"), [("running", True), ("failed", False)])
+@pytest.mark.parametrize(("status", "is_unfinished", "code"), [("running", True, None), ("failed", False, 2)])
 def test_run_logs_calls_the_trace_of_a_running_run_unfinished(
-    qoder: Qoder, status: str, *, is_unfinished: bool
+    qoder: Qoder, status: str, is_unfinished: bool, code: int | None
 ) -> None:
     events = [{"id": "evt_0", "type": "session.status_running", "processed_at": at(0)}]
-    root, _ = spans_of(traced(qoder, events, status=status, completed_at=None))
-    assert ("qoder.unfinished" in attributes(root)) == is_unfinished
-
-
-def test_run_logs_traces_a_run_without_a_type_of_error_as_failed(qoder: Qoder) -> None:
-    events = [{"id": "evt_0", "type": "session.status_running", "processed_at": at(0)}]
-    [root, _] = spans_of(traced(qoder, events, status="failed", error=None))
-    assert root["status"]["code"] == 2
+    root, _ = spans_of(traced(qoder, events, status=status, completed_at=None, error=None))
+    assert ("qoder.unfinished" in attributes(root), root.get("status", {}).get("code")) == (is_unfinished, code)
 
 
 @pytest.mark.parametrize("headers", ["api-key=word\x01", "api-key=w\u00f6rd", "a key=word", "word", "=word"])

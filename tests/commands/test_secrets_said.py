@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from qoder_cli.base.tokens import names_token
 from qoder_cli.http.client import veiled
-from qoder_cli.http.redact import SentSecrets
+from qoder_cli.http.redact import KnownSecrets
 from tests.conftest import TOKEN, Qoder, examples
 from tests.support.desk import Desk
 from tests.support.one_run import LEGACY
@@ -96,7 +96,7 @@ def test_no_command_shows_a_secret_that_a_refusal_quotes(desk: Desk, command: st
 
 
 def test_secrets_of_a_few_letters_are_known_by_their_escapes() -> None:
-    known = SentSecrets([{"password": "pässwör"}])
+    known = KnownSecrets([{"password": "pässwör"}])
     assert known.out_of(f"invalid: {json.dumps('pässwör')}") == 'invalid: "[redacted]"'
 
 
@@ -107,7 +107,7 @@ def test_secrets_are_hidden_to_the_letter_however_each_is_spelled(secret: str, d
     spelled = [data.draw(ways).format(one, ord(one)) for one in secret]
     between = data.draw(st.sampled_from(["", "\u200b", "\r\n", "' '", "%20"]))
     around = data.draw(st.sampled_from(["x-7: <{}>-y", '<{}> &amp; "a"']))
-    shown = SentSecrets([], secret).out_of(around.format(between.join(spelled)))
+    shown = KnownSecrets([], [secret]).out_of(around.format(between.join(spelled)))
     assert shown == around.format("[redacted]")
 
 
@@ -123,13 +123,14 @@ def test_token_is_hidden_in_a_stream_wherever_that_is_cut(pieces: list[str], tok
 @pytest.mark.parametrize(("before", "shared"), [("", 0), ("x", 2), ("xx", 3)])
 def test_secrets_are_hidden_in_base_64_from_their_first_letter_on(before: str, shared: int) -> None:
     code = base64.b64encode(f"{before}{SECRET}".encode()).decode()
-    assert SentSecrets([], SECRET).out_of(code).index("[redacted]") == shared
+    assert KnownSecrets([], [SECRET]).out_of(code).index("[redacted]") == shared
 
 
 def test_secrets_are_no_value_that_is_also_a_name() -> None:
-    known = SentSecrets([{"name": "weekly", "environment_variables": "REGION=weekly\nPIN=7;LOG=debug"}])
+    known = KnownSecrets([{"name": "weekly", "environment_variables": "REGION=weekly\nPIN=7;LOG=debug"}])
     said = "weekly: PIN=7 must be over 17, LOG 'debug' is no level for debugging"
     assert known.out_of(said) == ("weekly: PIN=[redacted] must be over 17, LOG '[redacted]' is no level for debugging")
+    assert KnownSecrets([{"name": TOKEN}], [TOKEN]).out_of(f"name: {TOKEN}") == "name: [redacted]"
 
 
 SAID = [

@@ -435,7 +435,7 @@ def test_store_that_is_locked_is_waited_for_once_and_not_by_each_thread(tmp_path
         script = f"""
 import threading, time
 from qoder_cli.local import store as module
-store._patience, module.LAST_PATIENCE = 0.5, 0.1
+store._patience, module.LAST_PATIENCE = 0.2, 0.1
 began = time.monotonic()
 store.owners('api.qoder.com')
 {ALL_OF_IT}
@@ -444,7 +444,7 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-assert 0.4 < time.monotonic() - began < 30, 'each waited by itself'
+assert 0.15 < time.monotonic() - began < 6, 'each waited by itself'
 assert len(store.entries('api.qoder.com')) >= 103
 """
         [warning, done] = said_by(in_python(script, tmp_path))
@@ -483,8 +483,11 @@ def test_store_writes_what_it_could_not_once_it_can(
     assert len(warnings) == 1
 
 
-def test_store_knows_a_freed_key_where_it_cannot_be_written(store: Store, tmp_path: Path) -> None:
+def test_store_knows_a_freed_key_where_it_cannot_be_written(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server must get another key than before (`runs/trigger.py`)."""
+    monkeypatch.setattr(module, "LAST_PATIENCE", 0.0)
     store.record_run(begin(store), "drun_1")
     store.free_key("k", host=HOST)
     with (

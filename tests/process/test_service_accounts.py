@@ -11,7 +11,7 @@ from qoder_cli.sandbox.api import EXCHANGE, SERVICE_KEY
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import Request, WireResponse
 from qoder_cli.sandbox.world import World
-from tests.support.processes import Shell, served, until
+from tests.support.processes import IMPATIENT, Shell, served, until
 
 
 class SilentExchange(Faults):
@@ -42,7 +42,7 @@ def test_commands_leave_an_exchange_that_is_silent_soon_and_at_a_signal(tmp_path
         ended = shell.begin(*line.split(), "--request-timeout", "5s", prologue=hasty).end()
         assert (ended.code, "gave no token within 0.2s" in ended.err) == (7, True)
         exchange.asked = 0
-        going = shell.begin(*line.split(), "--request-timeout", "1h")
+        going = shell.begin(*line.split(), "--request-timeout", "1h", prologue=IMPATIENT)
         until(lambda: exchange.asked, "the exchange")
         assert going.signal(signal.SIGTERM).end().code == 143
         assert server.world.started() == []

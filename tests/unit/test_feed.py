@@ -12,10 +12,9 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, Unavailable
-from qoder_cli.http.client import Client
 from qoder_cli.output.screen import Screen
 from qoder_cli.sessions.chat import followed
-from qoder_cli.sessions.log import Events, Log
+from qoder_cli.sessions.log import Log
 from qoder_cli.sessions.showing import Showing
 from qoder_cli.sessions.story import Story
 from qoder_cli.sessions.stream import Feed, News, Streams
@@ -71,32 +70,23 @@ def test_run_logs_follow_resumes_after_the_last_event_that_a_header_can_name() -
     assert [request.headers.get("last-event-id") for request in wire.requests] == [None, "evt_1"]
 
 
-class Shown(Showing):
-    """Shows nothing, to somebody."""
+class Unseen(Showing):
+    """Shows nothing, and notes how often the list was to be read."""
 
-    def __init__(self, client: Client) -> None:
-        super().__init__()
-        self._client = client
-        self.reads = 0
-
-    def new_log(self, session_id: str) -> Log:
-        return Log(self._client, session_id)
-
-    def write(self, events: Events, session_id: str) -> None:
-        pass
-
-
-class Unseen(Shown):
-    """Notes how often the list was to be read."""
+    reads = 0
 
     def catch_up(self, session_id: str) -> None:
         self.reads += 1
 
 
+def unseen(app: App) -> Unseen:
+    return Unseen(app.client, lambda events, name: None)
+
+
 @pytest.mark.parametrize("is_shown", [True, False])
 def test_session_is_read_at_once_where_its_stream_says_that_it_rests_or_was_answered(is_shown: bool) -> None:
     app = app_at(Wire(), FakeClock())
-    streams = Streams(app.client, inbox=queue.SimpleQueue(), showing=Unseen(app.client) if is_shown else None)
+    streams = Streams(app.client, inbox=queue.SimpleQueue(), showing=unseen(app) if is_shown else None)
     streams.follow(Log(app.client, "sess_1"), Story(), name=None, is_over=False)
     asks = {"type": "session.status_idle", "stop_reason": {"type": "requires_action", "event_ids": ["evt_9"]}}
     says = {"type": "agent.message"}
@@ -138,7 +128,7 @@ def test_run_wait_of_many_opens_eight_streams(silent: Wire) -> None:
 def test_run_wait_follow_reads_the_list_unless_the_stream_delivers(silent: Wire) -> None:
     clock = FakeClock()
     app = app_at(silent, clock)
-    showing = Unseen(app.client)
+    showing = unseen(app)
     streams, log = Streams(app.client, inbox=queue.SimpleQueue(), showing=showing), Log(app.client, "sess_1")
 
     def reads(*kinds: Any, after: float = 0.0, is_over: bool = False) -> tuple[bool, bool]:
@@ -162,10 +152,10 @@ def test_run_wait_follow_reads_the_list_unless_the_stream_delivers(silent: Wire)
 
 def test_run_wait_follow_reads_on_from_its_list_and_from_what_a_stream_says_after_it() -> None:
     client: Any = Script("", "b, busy, c, d")
-    showing = Shown(client)
+    showing = Showing(client, lambda events, name: None)
 
-    def hear(id: str) -> None:
-        showing.hear({"id": id}, session_id="sess_1")
+    def hear(id: str | None) -> None:
+        showing.hear({"id": id, "type": "odd"}, session_id="sess_1")
         showing.catch_up("sess_1")
 
     hear("a")  # the list was not read before: what is in it may be older
@@ -176,6 +166,8 @@ def test_run_wait_follow_reads_on_from_its_list_and_from_what_a_stream_says_afte
     assert client.reads[2:] == ["0@x"]
     hear("z")
     assert client.reads[3:] == ["0@z"]
+    hear(None)
+    assert client.reads[4:] == ["0@d"]
 
 
 # A chat follows its session: what happens, and when its list is read.

@@ -73,6 +73,29 @@ def is_read_on(rows: int, age: Callable[[int], int] = lambda n: n) -> bool:
     return len(wire.requests) == 2
 
 
+def is_whole(pages: int) -> bool:
+    """Return whether a list of so many pages is read back to its end."""
+    listed = [{"data": [{"id": f"{n}"}], "next_page": f"{n}"} for n in range(1, pages)]
+    reading = ReadBack(client_of(Wire().on("GET", "*", *listed, page()), FakeClock()), "/things")
+    list(reading.rows(lambda: None))
+    return reading.is_whole
+
+
+def tells_the_time(took: float) -> bool:
+    """Return whether a response that takes so many seconds is believed about the server's clock, after a quick one."""
+    clock, wire = FakeClock(NOW.timestamp()), Wire()
+    client = client_of(wire, clock)
+    for seconds, date in ((0.0, "Sun, 14 Jun 2026 00:00:00 GMT"), (took, "Sun, 14 Jun 2026 01:00:00 GMT")):
+
+        def answer(_: httpx.Request, seconds: float = seconds, date: str = date) -> httpx.Response:
+            clock.time += seconds
+            return httpx.Response(200, json={}, headers={"date": date})
+
+        wire.on("GET", "*", answer)
+        client.get("/things")
+    return client.server_ahead != 0.0
+
+
 def is_taken(take: Callable[[Any], object], word: Any) -> bool:
     """Return whether something is taken; what is not is refused, or nothing comes of it."""
     try:
@@ -148,6 +171,8 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "statuses of a server's problem": (lambda status: refused(status).retryable, 599, 600),
     "bytes of what comes": (lambda n: [*_limited(iter([b"x" * n]), 9, "too large")], 9, 10),
     "rows that do not yet show an order": (is_read_on, 7, 8),
+    "pages that are read back": (is_whole, 29, 30),
+    "seconds of a response that tells the time": (tells_the_time, 1.0, 1.1),
     "characters of a body that is looked through": (
         lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),
         20000,

@@ -24,7 +24,8 @@ from tests.support.wire import FakeClock
 OK = Answer(200, httpx.Headers(), b"{}", "{}", "")
 
 
-def test_task_is_waited_for_as_long_as_it_is_not_late() -> None:
+def test_task_is_waited_for_as_long_as_it_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "TICK", 0.01)
     go_on, asked = threading.Event(), list[bool]()
 
     def is_late() -> bool:

@@ -158,21 +158,6 @@ def test_run_wait_takes_what_is_new_for_later_where_times_do_not_tell(listed: st
     assert [event["id"] for event, _ in found] == expected.split()
 
 
-@pytest.mark.parametrize(
-    ("event", "is_next", "asked"),
-    [({"id": "evt_1"}, True, "asc evt_1"), ({"id": "evt_1"}, False, "asc evt_0"), ({"type": "odd"}, True, "asc evt_0")],
-)
-def test_run_logs_follow_reads_on_from_what_was_heard_if_that_came_next(
-    event: dict[str, Any], is_next: bool, asked: str
-) -> None:
-    listed = Listed(asc=[events("0 runs")])
-    log = listed.log()
-    list(log.whole())
-    assert log.hear(event, is_next=is_next) == [event]
-    list(log.on())
-    assert listed.asked[2:] == [asked, "page 1"]
-
-
 BAD = [Rejected("Bad cursor.", http_status=status) for status in (400, 409, 410, 422)]
 BUSY = Unavailable("Busy.", http_status=503)
 

@@ -31,7 +31,7 @@ from qoder_cli.output.screen import inert
 from qoder_cli.runs.ending import Ended, RunItem, Wanted, going_on
 from qoder_cli.runs.observe import YOUNG, Observer, any_observer, freshness
 from qoder_cli.sessions.log import LAGGING, Events, Log
-from qoder_cli.sessions.showing import EventData, Printer, Selection, Showing, past_events
+from qoder_cli.sessions.showing import EventData, Printer, Selection, Showing
 from qoder_cli.sessions.state import read_session, session_of
 
 GIVE_UP_AFTER = 3  # logs in a row without a server: each is tried for 30 s
@@ -63,7 +63,7 @@ def show_run(app: App, chosen: str, selection: Selection, tail: int | None) -> N
     log = _log_of(app, fill_status(run), selection)
     printer = Printer(app, selection)
     with _explained(run, selection), printer.rows:
-        for events in past_events(log, selection, tail):
+        for events in selection.past(log, tail):
             printer.show(events)
     if not printer.shown:
         app.progress.note(_nothing_shown(chosen, selection))
@@ -101,55 +101,29 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
     if is_going(run) and run.session_id is None:
         app.progress.note(f"run {run.id} has no session yet; waiting for it")
     printer = Printer(app, selection)
+
+    def write(events: Events, name: str) -> None:
+        with app.progress.aside():
+            printer.show(events)
+
+    def note_move(session_id: str) -> None:
+        app.progress.note(f"the run now has session {session_id}; following that one")
+
+    showing = Showing(app.client, write, selection, tail=tail, at_move=note_move)
     with printer.rows:
-        followed = _Followed(app, printer, selection, tail)
         if is_going(run):
             app.progress.note(f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)")
-        ended = wait_for(app, observer, wanted, showing=followed)
+        ended = wait_for(app, observer, wanted, showing=showing)
         run, error = ended.found or run, ended.error
         if ended.found is not None and not ended.goes_on:
             error = None
         if error is not None and not isinstance(error, NeedsAnswer):
             raise error
-        followed.finish(run)
+        log = _log_of(app, run, selection)
+        with _explained(run, selection):
+            showing.finish(log)
     if error is not None:
         raise error
-
-
-class _Followed(Showing):
-    """Prints the selected events of a run's session: those that happened before, or the last of them, then the new."""
-
-    def __init__(self, app: App, printer: Printer, selection: Selection, tail: int | None) -> None:
-        super().__init__()
-        self._app = app
-        self._printer = printer
-        self._selection = selection
-        self._tail = tail
-
-    def new_log(self, session_id: str) -> Log:
-        selection = self._selection
-        return Log(self._app.client, session_id, thread=selection.thread, filters=selection.filters())
-
-    def write(self, events: Events, session_id: str) -> None:
-        with self._app.progress.aside():
-            self._printer.show(events)
-
-    def name(self, session_id: str, label: str) -> None:
-        if self._logs and session_id not in self._logs:
-            self._app.progress.note(f"the run now has session {session_id}; following that one")
-
-    def read_on(self, session_id: str, *, retry: bool = False) -> None:
-        if self._tail is not None:
-            self.write(self.log(session_id).newest(self._tail, self._selection.takes), session_id)
-            self._tail = None
-        super().read_on(session_id, retry=retry)
-
-    def finish(self, run: Run) -> None:
-        """Print what was not printed yet of a run that has ended, or asks. Raises ApiError."""
-        log = _log_of(self._app, run, self._selection)
-        self._logs.setdefault(log.session_id, log)
-        with _explained(run, self._selection):
-            self.read_on(log.session_id, retry=True)
 
 
 def _log_of(app: App, run: Run, selection: Selection) -> Log:
@@ -157,8 +131,7 @@ def _log_of(app: App, run: Run, selection: Selection) -> Log:
     if run.session_id is None:
         raise _without_session(app, run)
     young = run.created is not None and app.client.server_now() - run.created < YOUNG
-    patience = LAGGING if young else 0.0
-    return Log(app.client, run.session_id, thread=selection.thread, filters=selection.filters(), patience=patience)
+    return selection.log(app.client, run.session_id, patience=LAGGING if young else 0.0)
 
 
 @contextmanager
@@ -243,7 +216,7 @@ def _show_one(
         item = Ended(word, run)
         log = _log_of(app, run, selection)
         with _explained(run, selection):
-            for number, batch in enumerate(past_events(log, selection, tail)):
+            for number, batch in enumerate(selection.past(log, tail)):
                 if number == 0 and app.output.format == "table":
                     about = f"{run.deployment_id or 'no deployment'}, {run.status or 'unknown'}"
                     between = "\n" if app.out.has_written else ""
