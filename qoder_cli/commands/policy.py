@@ -14,7 +14,7 @@ from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.files.tree import BadFiles, Node, Problem
+from qoder_cli.files.tree import Node, Problem, Problems
 from qoder_cli.help.completion import values
 from qoder_cli.output.cells import Fields, Id, Moment, Words
 from qoder_cli.output.data import Rows
@@ -261,26 +261,21 @@ def subject_of_json(call: Any) -> Subject:
 
 def cases(path: str) -> list[Case]:
     """Return the cases in a file: a list of calls with `answer`. Raises BadFiles."""
+    problems = Problems()
+    items = problems.of(_items, path, problems) or []
+    expected = [problems.of(_case, number, node) for number, node in enumerate(items, 1)]
+    problems.refuse(path, "the expected answers")
+    return [*filter(None, expected)]
+
+
+def _items(path: str, problems: Problems) -> list[Node]:
     from qoder_cli.files.documents import read, trees
 
-    problems: list[Problem] = []
-    expected: list[Case] = []
-    try:
-        documents = [*trees(path, read(path, stdin=None), problems)]
-        items = documents[0].content if len(documents) == 1 else None
-        if not isinstance(items, list) or not items:
-            raise Problem("must be a list of calls, each with `answer`", line=1)
-        for number, node in enumerate(items, 1):
-            try:
-                expected.append(_case(number, node))
-            except Problem as problem:
-                problems.append(problem)
-    except Problem as problem:
-        problems.append(problem)
-    if problems:
-        located = [problem.located(path) for problem in sorted(problems, key=lambda problem: problem.line)]
-        raise BadFiles(located, "the expected answers")
-    return expected
+    documents = [*trees(path, read(path, stdin=None), problems)]
+    items = documents[0].content if len(documents) == 1 else None
+    if not isinstance(items, list) or not items:
+        raise Problem("must be a list of calls, each with `answer`", line=1)
+    return items
 
 
 def _case(number: int, node: Node) -> Case:

@@ -1,8 +1,8 @@
 """A file as a tree of values that know their line, and the problems in it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from qoder_cli.base.errors import ErrorData, UsageError
 from qoder_cli.base.jsontext import Number
@@ -11,6 +11,8 @@ from qoder_cli.base.places import spelled as spelled
 from qoder_cli.base.tokens import without_tokens
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.output.screen import inert
+
+T = TypeVar("T")
 
 DEEPEST = 100  # levels
 MOST_VALUES = 100_000  # of one file, with every alias written out
@@ -57,6 +59,23 @@ class BadFiles(UsageError):
 
     def as_json(self) -> ErrorData:
         return {**super().as_json(), "message": without_tokens(self.all)}
+
+
+class Problems(list[Problem]):
+    """The problems in one file, gathered, so that all are told at once."""
+
+    def of(self, read: Callable[..., T | None], *about: Any) -> T | None:
+        """Return what is read; keep what is wrong with it, and return None."""
+        try:
+            return read(*about)
+        except Problem as problem:
+            self.append(problem)
+            return None
+
+    def refuse(self, path: str, what: str) -> None:
+        """Raise BadFiles if there are any, in the order of their lines."""
+        if self:
+            raise BadFiles([problem.located(path) for problem in sorted(self, key=lambda one: one.line)], what)
 
 
 @dataclass(frozen=True, slots=True)

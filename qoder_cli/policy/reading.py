@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from qoder_cli.base.plainfile import writable_by_others
 from qoder_cli.files.documents import read, trees
-from qoder_cli.files.tree import BadFiles, Node, Path, Problem
+from qoder_cli.files.tree import Node, Path, Problem, Problems
 from qoder_cli.files.yamlread import refuse_unclear
 from qoder_cli.output.visible import hides
 from qoder_cli.policy import shell
@@ -56,53 +56,38 @@ allow.because: leave it out: an approval has no reason
 
 def load(path: str) -> Policy:
     """Return the policy in a file. Raises BadFiles with all its problems."""
-    problems: list[Problem] = []
-    policy = None
-    try:
-        text = read(path, stdin=None)
-        refuse_unclear(text)
-        documents = [*trees(path, text, problems)]
-        if len(documents) != 1 or not isinstance(documents[0].content, dict):
-            raise Problem("must be one mapping with `allow` and `deny`", line=1)
-        policy = _policy(path, text, documents[0], problems)
-    except Problem as problem:
-        problems.append(problem)
-    if problems or policy is None:
-        by_line = sorted(problems, key=lambda problem: problem.line)
-        raise BadFiles([problem.located(path) for problem in by_line], "the policy")
+    problems = Problems()
+    policy = problems.of(_policy, path, problems)
+    problems.refuse(path, "the policy")
+    assert policy is not None
     return policy
 
 
-def _policy(path: str, text: str, document: Node, problems: list[Problem]) -> Policy:
-    """Return the policy of a document. Raises Problem for one of those that are gathered."""
-
-    def gathered(read: Callable[..., T | None], *about: Any) -> T | None:
-        """Return what is read; keep what is wrong with it, and return None."""
-        try:
-            return read(*about)
-        except Problem as problem:
-            problems.append(problem)
-            return None
-
+def _policy(path: str, problems: Problems) -> Policy:
+    """Return what is in a file, which is a policy only where that has no problems. Raises Problem."""
+    text = read(path, stdin=None)
+    refuse_unclear(text)
+    documents = [*trees(path, text, problems)]
+    if len(documents) != 1 or not isinstance(documents[0].content, dict):
+        raise Problem("must be one mapping with `allow` and `deny`", line=1)
+    [document] = documents
     for name, child in document.items():
         if name not in _FIELDS:
             problems.append(_unknown(str(name), child, (name,), _FIELDS))
     rules = [
-        gathered(_rule, node, side, (side, number))
+        problems.of(_rule, node, side, (side, number))
         for side in _VERBS
-        for number, node in enumerate(gathered(_field, document, side, _rules) or ())
+        for number, node in enumerate(problems.of(_field, document, side, _rules) or ())
     ]
-    work = gathered(_field, document, "work", _folder)
-    agents = gathered(_field, document, "agents", _agents)
-    deployments = gathered(_field, document, "deployments", _texts) or ()
+    work = problems.of(_field, document, "work", _folder)
+    agents = problems.of(_field, document, "agents", _agents)
+    deployments = problems.of(_field, document, "deployments", _texts) or ()
     commands = [rule.line for rule in rules if rule is not None and rule.allows and rule.verb == "run"]
     if "work" not in document.plain() and commands:
         what = "needs `work`, the folder in which commands run: write `work: /repo` at the top"
         problems.append(Problem(what, line=min(commands)))
     if not rules and not problems:
         problems.append(Problem("has no rules: write `allow:` and `deny:`, each a list", line=document.line))
-    if problems:
-        raise problems.pop()
     warnings = [
         f"others may write {writable}, and so decide what is approved; keep a policy where only you can write"
         for writable in writable_by_others(path)

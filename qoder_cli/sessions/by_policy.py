@@ -35,7 +35,6 @@ LOOKS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds, for the answer of a co
 SHOWS_WITHIN = 60.0  # seconds after which what was accepted is among the events
 MOST_REFUSALS = 2  # of answers to one call, by one command
 _LONGEST_INPUT = 200  # characters of an input that are kept
-NO_RULE = "no rule fits"
 _SAYS_WHERE = ("agent.tool_use", "user.tool_confirmation")
 UNREAD = Verdict("ask", why="it cannot be read in full")
 _FOR_OTHERS = Verdict("ask", why="the policy is for other deployments")
@@ -208,7 +207,7 @@ def _to_send(
         elif app.replies.refused[id] >= MOST_REFUSALS:
             answer, why = "ask", "the answer to it was refused"
         if answer == "ask":
-            words = f"left for a person: {named(judgement.call.name)} ({named(id)}): {why or NO_RULE}"
+            words = f"left for a person: {named(judgement.call.name)} ({named(id)}): {why}"
             if words not in app.replies.notes:  # once, however often a wait comes by here
                 app.replies.notes.add(words)
                 app.progress.note(words)

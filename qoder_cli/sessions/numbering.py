@@ -6,7 +6,6 @@ hash: where that waits no longer, or is another call, nothing is sent.
 
 import shlex
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import ids
@@ -14,34 +13,7 @@ from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.words import counted, shortened
 from qoder_cli.local.tables import NUMBERED
 from qoder_cli.output.visible import visible
-from qoder_cli.sessions.asks import Asked, PendingCall
-
-
-class Numbered(NamedTuple):
-    """A call as it was shown: the id of its event, and its hash."""
-
-    call: str
-    sha256: str
-
-
-def _scope(app: App, session_id: str) -> dict[str, str]:
-    return {"host": app.settings.host, "profile": app.settings.profile, "session": session_id}
-
-
-def _keep(app: App, asked: Asked) -> bool:
-    """Keep the list that is about to be shown. If this returns False, no numbers may be shown."""
-    scope, at = _scope(app, asked.session_id), app.clock.now()
-    rows = [
-        {**scope, "number": number, "call": call.id, "sha256": call.sha256, "at": at}
-        for number, call in enumerate(asked.calls, 1)
-    ]
-    return NUMBERED.save(app.store, rows, in_place_of=scope)
-
-
-def _kept(app: App, session_id: str) -> dict[int, Numbered]:
-    """Return the calls of the list that was last shown of a session, by their numbers."""
-    rows = NUMBERED.read(app.store, _scope(app, session_id), "number", "call", "sha256")
-    return {number: Numbered(call, sha256) for number, call, sha256 in rows}
+from qoder_cli.sessions.asks import Asked, PendingCall, look
 
 
 def require_question(app: App, words: Sequence[str], *, yes: bool = False) -> None:
@@ -53,39 +25,41 @@ def require_question(app: App, words: Sequence[str], *, yes: bool = False) -> No
             raise UsageError(why, hint=hint)
 
 
-def resolved(app: App, session_id: str, words: Sequence[str]) -> tuple[list[str], dict[str, Numbered]]:
-    """Return the ids of the calls typed of a session, and by what was typed the calls that are bound to a number.
+def read_typed(app: App, session_id: str, words: Sequence[str]) -> tuple[Asked, list[str]]:
+    """Return what a session waits for, and the ids of the calls that were typed of it.
 
-    Raises UsageError for a number that no list has shown.
+    Raises UsageError for a number that no list has shown, Rejected for one whose call is another now, ApiError.
     """
     calls: list[str] = []
-    bound: dict[str, Numbered] = {}
+    bound: dict[str, tuple[str, str]] = {}  # by the numbers typed, the id and hash of what was shown
     for word in words:
         if (number := ids.call_number(word)) is not None:
-            shown = _kept(app, session_id)
+            rows = NUMBERED.read(app.store, _scope(app, session_id), "number", "call", "sha256")
+            shown = {number: (call, sha256) for number, call, sha256 in rows}
             if number not in shown:
                 where = f"session {session_id}{app.client.settings.whereabouts}"
                 why = f"no list of calls was shown here of {where}"
                 if shown:
-                    why = (
-                        f"the list last shown here of {where} has {counted(len(shown), 'call')}, and no number {number}"
-                    )
+                    count = counted(len(shown), "call")
+                    why = f"the list last shown here of {where} has {count}, and no number {number}"
                 next = app.looking("run", "pending", session_id)
                 raise UsageError(f"{why}; nothing was sent", hint="to see the calls and their numbers", next=next)
             bound[word] = shown[number]
-        calls.append(bound[word].call if word in bound else word)
-    return list(dict.fromkeys(calls)), bound
-
-
-def check(app: App, asked: Asked, bound: dict[str, Numbered]) -> None:
-    """Raise Rejected for a call that waits, but is another one now than that whose number was shown."""
+        calls.append(bound[word][0] if word in bound else word)
+    calls = list(dict.fromkeys(calls))
+    asked = look(app.client, session_id, until=calls)
     waiting = {call.id: call.sha256 for call in asked.calls}
-    for number, (id, sha256) in bound.items():
+    for word, (id, sha256) in bound.items():
         if waiting.get(id, sha256) != sha256:
-            which = f"call {number} of the list ({visible(shortened(id, ids.LONGEST))})"
+            which = f"call {word} of the list ({visible(shortened(id, ids.LONGEST))})"
             why = f"{which} is another call now than the one that was shown; nothing was sent"
-            next = app.looking("run", "pending", asked.session_id)
+            next = app.looking("run", "pending", session_id)
             raise Rejected(why, hint="to see the calls and their numbers", next=next)
+    return asked, calls
+
+
+def _scope(app: App, session_id: str) -> dict[str, str]:
+    return {"host": app.settings.host, "profile": app.settings.profile, "session": session_id}
 
 
 def shows_numbers(app: App) -> bool:
@@ -95,10 +69,15 @@ def shows_numbers(app: App) -> bool:
 
 def numbers_of(app: App, asked: Asked) -> dict[str, int]:
     """Return the numbers of the calls of a session that is about to be shown; to a person only those that are kept."""
-    if asked.calls and shows_numbers(app) and not _keep(app, asked):
-        app.progress.warn("the numbers of calls cannot be kept on this machine; name a call by its id")
-        return {}
-    return {call.id: number for number, call in enumerate(asked.calls, 1)}
+    numbers = {call.id: number for number, call in enumerate(asked.calls, 1)}
+    if numbers and shows_numbers(app):
+        scope = _scope(app, asked.session_id)
+        row = {**scope, "at": app.clock.now()}
+        rows = [{**row, "number": numbers[call.id], "call": call.id, "sha256": call.sha256} for call in asked.calls]
+        if not NUMBERED.save(app.store, rows, in_place_of=scope):
+            app.progress.warn("the numbers of calls cannot be kept on this machine; name a call by its id")
+            return {}
+    return numbers
 
 
 def how_to_decide(app: App, words: Sequence[str], shown: Sequence[PendingCall]) -> str:

@@ -99,16 +99,6 @@ def hides_secret(app: App, call: Call) -> bool:
     return REDACTED in whole or app.err.veiled(whole) != whole
 
 
-def withheld(app: App, call: Call) -> str:
-    """Return why a call is not asked about, for it cannot be shown in full; empty if it can."""
-    if hides_secret(app, call):
-        return HIDDEN
-    if not is_too_long(app, call):
-        return ""
-    see = " ".join(app.looking("run", "pending", call.session_id, "--json"))
-    return f"{TOO_LONG} (to {TO_READ_IT}: {see})"
-
-
 def _lines(given: object) -> Iterator[str]:
     """Yield a call's input: each field's name, then its text or JSON, indented; a text that is JSON, in quotes."""
     if not isinstance(given, dict) or not given:
@@ -263,7 +253,12 @@ def _is_asked_about(app: App, call: Call, *, may_allow: bool) -> bool:
     """Return whether a call, which was just shown, is asked about. If not, say why."""
     if not may_allow:
         return True  # whatever it hides, it is only denied
-    why = withheld(app, call)
+    why = ""
+    if hides_secret(app, call):
+        why = HIDDEN
+    elif is_too_long(app, call):
+        see = " ".join(app.looking("run", "pending", call.session_id, "--json"))
+        why = f"{TOO_LONG} (to {TO_READ_IT}: {see})"
     if why:
         app.progress.warn(f"{named(call.id)} {why}; it is not asked about, for it cannot be shown in full")
     elif call.kind == "custom":

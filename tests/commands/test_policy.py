@@ -4,14 +4,14 @@ import json
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions import by_policy
-from tests.conftest import Qoder
+from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Asking, Event, call
 from tests.support.things import ok, refusal
 from tests.support.wire import page
@@ -44,14 +44,6 @@ def reply(number: int, result: str, **more: str) -> Event:
     return {"type": "user.tool_confirmation", "tool_use_id": f"evt_{number}", "result": result, **more}
 
 
-def test_run_wait_by_a_policy_tells_the_agent_which_rule_denies(qoder: Qoder, server: Asking, policy: Path) -> None:
-    policy.write_text("deny: [{run: echo 2}]")
-    server.asks("sess_1", call(2))
-    qoder(*by(policy))
-    [event] = server.sent[0]["events"]
-    assert event["deny_message"] == "A rule denies this: run: echo 2"
-
-
 def logged(qoder: Qoder) -> list[tuple[str, str, str]]:
     return sorted((one["call"], one["answer"], one["state"]) for one in qoder("policy", "log", "--json").json)
 
@@ -77,12 +69,67 @@ def test_run_wait_by_a_policy_sends_only_what_it_decides(qoder: Qoder, server: A
     assert (log.err, one.out.count("\n"), one.err) == ("", 1, "1 shown, more match; --all shows them\n")
 
 
-def test_run_wait_by_a_policy_answers_what_was_asked_nobody_knows_when(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
-    server.asks("sess_1", call(1))
+class Case(NamedTuple):
+    """The calls of a session, how a wait by a policy ends, what is sent, and said; `bent` changes the server."""
+
+    calls: list[Event]
+    code: int
+    sent: list[Event]
+    says: str = ""
+    rules: str = RULES
+    bent: Callable[[Asking], object] = lambda server: None
+
+
+def undated(server: Asking) -> None:
     server.tells(lambda events: [{**each, "processed_at": None, "created_at": None} for each in events])
-    assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
+
+
+def without_a_past(server: Asking) -> None:
+    """Let nobody read what the agent did before."""
+
+    def told(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        asks_for = request.url.params.get_list("types[]")
+        return refusal(500, "api_error", "no") if asks_for == ["agent.tool_use", "user.tool_confirmation"] else answer()
+
+    server.lie = told
+
+
+ONE, ALLOWED = [call(1)], [reply(1, "allow")]
+BESIDE_A_CD = [call(4, input={"command": "cd /tmp && echo 9"}), call(1)]
+WITH_A_SECRET = [call(1, input={"command": f"echo {TOKEN}"})]
+TWO = reply(2, "deny", deny_message="A rule denies this: run: echo 2")
+NINE = reply(4, "deny", deny_message="A rule denies this: run: echo 9")
+CASES = {
+    "a rule without a reason": Case([call(2)], 0, [TWO], "", "deny: [{run: echo 2}]"),
+    "asked nobody knows when": Case(ONE, 0, ALLOWED, bent=undated),
+    "another deployment": Case(ONE, 11, [], "the policy is for other deployments", f"{RULES}deployments: [dep_2]\n"),
+    "its deployment": Case(ONE, 0, ALLOWED, "", f"{RULES}deployments: [dep_1]\n"),
+    "asked again": Case(
+        *(ONE, 11, ALLOWED, "a policy has answered it before, and it is asked again"),
+        bent=lambda server: setattr(server, "asks_again", 1),
+    ),
+    "cannot be read at once": Case(
+        *(ONE, 0, ALLOWED, "what the agent waits for cannot be read: "), bent=Asking.refuses_one_look
+    ),
+    "a secret that would be shown": Case(WITH_A_SECRET, 11, [], "", "work: /\nallow: [{read: /}]"),
+    "a secret in what is denied": Case(WITH_A_SECRET, 11, [], "", "deny: [{tool: Bash}]"),
+    "a cd that waits beside": Case(BESIDE_A_CD, 11, []),
+    "a cd beside that is denied": Case(BESIDE_A_CD, 0, [NINE, *ALLOWED], "", f"{RULES}  - run: echo 9\n"),
+    "nobody knows where the shell is": Case(ONE, 11, [], "the shell may be in another folder", bent=without_a_past),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_run_wait_by_a_policy_sends_what_its_rules_say_and_no_more(
+    qoder: Qoder, server: Asking, policy: Path, name: str
+) -> None:
+    case = CASES[name]
+    policy.write_text(case.rules)
+    server.asks("sess_1", *case.calls)
+    case.bent(server)
+    ran = qoder(*by(policy))
+    assert (ran.code, [event for body in server.sent for event in body["events"]]) == (case.code, case.sent), ran.err
+    assert (case.says in ran.err, TOKEN in ran.err) == (True, False)
 
 
 def test_run_logs_follow_and_send_go_on_by_a_policy(qoder: Qoder, server: Asking, policy: Path) -> None:
@@ -100,16 +147,6 @@ def test_run_wait_with_on_ask_wait_leaves_the_rest_to_somebody_else(qoder: Qoder
     assert (ran.code, len(server.sent), ran.err.count("left for a person: ")) == (124, 1, 1)
     assert ("evt_1 was answered, which" in ran.err, "(evt_3): no `read` covers it\n" in ran.err) == (True, True)
     assert ran.error["next"][-4:] == ["--policy", str(policy), "-o", "json"]
-
-
-def test_run_wait_by_a_policy_decides_nothing_in_another_deployment(qoder: Qoder, server: Asking, policy: Path) -> None:
-    policy.write_text(f"{RULES}deployments: [dep_2]\n")
-    server.asks("sess_1", call(1))
-    ran = qoder(*by(policy))
-    assert (ran.code, server.sent) == (11, [])
-    assert "the policy is for other deployments" in ran.err
-    policy.write_text(f"{RULES}deployments: [dep_1]\n")
-    assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
 
 
 def test_run_wait_reads_the_policy_once(qoder: Qoder, server: Asking, policy: Path) -> None:
@@ -204,14 +241,6 @@ def test_run_wait_sends_no_decision_that_another_command_noted_right_before(
     assert (qoder(*by(policy)).code, others, server.taken) == (0, [], {"evt_1": 1})
 
 
-def test_run_wait_leaves_a_call_that_is_asked_again_to_a_person(qoder: Qoder, server: Asking, policy: Path) -> None:
-    server.asks("sess_1", call(1))
-    server.asks_again = 1
-    ran = qoder(*by(policy))
-    assert (ran.code, dict(server.taken)) == (11, {"evt_1": 1})
-    assert "a policy has answered it before, and it is asked again" in ran.err
-
-
 @pytest.mark.parametrize("at", range(8))
 @pytest.mark.few(3)
 def test_run_wait_sends_a_decision_only_about_the_call_as_it_was_last_shown(
@@ -299,15 +328,6 @@ def test_run_wait_leaves_what_cannot_be_read_to_a_person(qoder: Qoder, server: A
     assert answers == {"evt_1": ("ask", "it cannot be read in full"), "evt_2": ("deny", None)}
 
 
-def test_run_wait_by_a_policy_looks_again_where_what_waits_cannot_be_read(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
-    server.asks("sess_1", call(1))
-    server.refuses_one_look()
-    ran = qoder(*by(policy))
-    assert (ran.code, len(server.sent), "what the agent waits for cannot be read: " in ran.err) == (0, 1, True), ran.err
-
-
 @pytest.mark.parametrize("theirs", ["deny", "allow"])
 def test_run_wait_by_a_policy_sends_the_rest_where_a_colleague_was_faster_with_one_of_two(
     qoder: Qoder, server: Asking, policy: Path, theirs: str
@@ -371,17 +391,6 @@ def test_run_wait_by_a_policy_allows_only_what_is_certainly_the_main_agents(
     response = refusal(501, "feature_not_available", "No threads here.") if threads is None else ok(page(*threads))
     server.instead["GET /sessions/sess_1/threads"] = [response] * 9
     assert qoder(*by(policy)).code == code
-
-
-def test_run_wait_by_a_policy_leaves_a_call_with_a_secret_to_a_person(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
-    secret = qoder.env["QODER_PAT"]
-    server.asks("sess_1", call(1, input={"command": f"echo {secret}"}))
-    for rules in ("work: /\nallow: [{read: /}]", "deny: [{tool: Bash}]"):
-        policy.write_text(rules)
-        ran = qoder(*by(policy))
-        assert (ran.code, server.sent, secret in ran.err) == (11, [], False)
 
 
 # Beforehand, and afterwards.
@@ -563,28 +572,6 @@ def test_run_wait_by_a_policy_allows_no_command_where_the_shell_may_be_elsewhere
     assert (ran.code, "the shell may be in another folder since an earlier call" in ran.err) == (code, code == 11), (
         ran.err
     )
-
-
-def test_run_wait_by_a_policy_counts_a_cd_that_waits_beside(qoder: Qoder, server: Asking, policy: Path) -> None:
-    server.asks("sess_1", call(4, input={"command": "cd /tmp && echo 9"}), call(1))
-    assert (qoder(*by(policy)).code, server.sent) == (11, [])
-    policy.write_text(f"{RULES}  - run: echo 9\n")
-    assert (qoder(*by(policy)).code, len(server.sent)) == (0, 1)
-
-
-def test_run_wait_by_a_policy_allows_no_command_where_the_past_cannot_be_read(
-    qoder: Qoder, server: Asking, policy: Path
-) -> None:
-    server.asks("sess_1", call(1))
-
-    def told(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
-        asks_for = request.url.params.get_list("types[]")
-        return refusal(500, "api_error", "no") if asks_for == ["agent.tool_use", "user.tool_confirmation"] else answer()
-
-    server.lie = told
-    ran = qoder(*by(policy))
-    assert (ran.code, server.sent) == (11, [])
-    assert "the shell may be in another folder" in ran.err
 
 
 def test_policy_test_knows_where_the_shell_was(qoder: Qoder, server: Asking, policy: Path) -> None:

@@ -351,13 +351,6 @@ def test_run_approve_waits_for_the_outcome_though_the_list_lags(qoder: Qoder, se
     assert lag or ran.out == "I ran 'echo 1'.\n"
 
 
-def test_session_approve_waits_for_the_outcome_of_the_turn(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1), run=False)
-    ran = qoder("session", *ALL.split(), "--wait", "--json")
-    assert (ran.code, ran.json["id"], ran.json["turn"]["status"]) == (0, "sess_1", "completed")
-    assert (ran.json["status"], ran.json["derived"]) == ("idle", ["turn"])
-
-
 def test_run_approve_waits_for_the_turn_where_the_run_has_ended(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1))
     server.lies["GET /deployment_runs/drun_1"] = lambda run: run | {"status": "completed"}

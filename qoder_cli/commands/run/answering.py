@@ -31,7 +31,7 @@ from qoder_cli.runs.observe import observer_of, turn_observer
 from qoder_cli.sessions.answers import NEWER_FORM, Answers, Delivery, confirmation, custom_result, interruption, message
 from qoder_cli.sessions.asks import DOING, DONE, Asked, Call, look
 from qoder_cli.sessions.log import Events, Log
-from qoder_cli.sessions.numbering import check, resolved
+from qoder_cli.sessions.numbering import read_typed
 from qoder_cli.sessions.question import (
     HIDDEN,
     TO_READ_IT,
@@ -124,9 +124,7 @@ def decide(
 ) -> Answers:
     """Approve or deny (`verb`) waiting calls: show them, and ask unless `yes`. Raises QoderError."""
     with _in_session(target):
-        calls, bound = resolved(app, target.session_id, calls)
-        asked = look(app.client, target.session_id, until=calls)
-        check(app, asked, bound)
+        asked, calls = read_typed(app, target.session_id, calls)
         chosen_calls = chosen(app, target, asked, calls, verb)
         asked.refuse_unclear(app.progress)
         if hashes and sorted(call.sha256 for call in chosen_calls) != sorted(map(str.lower, hashes)):
@@ -137,9 +135,7 @@ def decide(
         if verb == "approve":
             _refuse_hidden(app, target, chosen_calls, yes=yes, is_blind=yes and bool(calls) and not hashes)
         if chosen_calls and not yes:
-            _refuse_long(app, target, chosen_calls)
-            show_context(app, target.session_id, target.run)
-            with interrupted_with("nothing was sent"):
+            with _asking(app, target, chosen_calls):
                 may_allow = verb == "approve"
                 replies = decided(app, chosen_calls, asked.calls, may_allow=may_allow, because=because)
             return Answers(app, asked, replies)
@@ -164,13 +160,17 @@ def _refuse_hidden(app: App, target: TypedSession, calls: Sequence[Call], *, yes
         raise UsageError(f"{what}, so it cannot be shown in full; nothing was sent", hint=hint, next=next)
 
 
-def _refuse_long(app: App, target: TypedSession, calls: Sequence[Call]) -> None:
-    """Refuse to ask about what is too long to be shown whole. Raises UsageError."""
+@contextmanager
+def _asking(app: App, target: TypedSession, calls: Sequence[Call]) -> Iterator[None]:
+    """Show what a decision on calls is about, before this block asks. Raises UsageError for a call that is too long."""
     for call in calls:
         if is_too_long(app, call):
             show_call(app, call)
             why = f"{named(call.id)} {TOO_LONG}, so it cannot be shown in full and is not asked about; nothing was sent"
             raise UsageError(why, hint=TO_READ_IT, next=target.command(app, "pending", "--json"))
+    show_context(app, target.session_id, target.run)
+    with interrupted_with("nothing was sent"):
+        yield
 
 
 def deliver(app: App, target: TypedSession, write: Answers, wanted: Wanted | None) -> Ended | None:
@@ -212,14 +212,10 @@ def deliver(app: App, target: TypedSession, write: Answers, wanted: Wanted | Non
 def with_result(app: App, target: TypedSession, word: str, result: str, *, is_error: bool) -> Answers:
     """Return what gives a custom tool's call its result; ask about one named by a number. Raises QoderError."""
     with _in_session(target):
-        [id], bound = resolved(app, target.session_id, [word])
-        asked = look(app.client, target.session_id, until=[id])
-        check(app, asked, bound)
-        [call] = chosen(app, target, asked, [id], "answer")
-        if bound:
-            _refuse_long(app, target, [call])
-            show_context(app, target.session_id, target.run)
-            with interrupted_with("nothing was sent"):
+        asked, calls = read_typed(app, target.session_id, [word])
+        [call] = chosen(app, target, asked, calls, "answer")
+        if call.id != word:  # it was named by a number
+            with _asking(app, target, [call]):
                 long = show_call(app, call)
                 about = f"answer {long}" if long else "answer it"
                 short = f"{quoted(shortened(result, _LONGEST_RESULT))} ({len(result):,} characters)"

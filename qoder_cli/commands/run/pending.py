@@ -93,20 +93,18 @@ def _show(app: App, words: list[str], since: str, policy: "Policy | None") -> bo
     id = "session" if shows_numbers(app) else "call"  # a call has a number, or is named by its id
     rows = Rows[PendingCall](app.output, fields=row, data=PendingCall.as_json, id=id, first=first, may_go=_MAY_GO)
     shown: list[PendingCall] = []
-    drawn: list[PendingCall] = []  # on a terminal all at once: its columns are made for all of them
     with rows:
         try:
             for waiting in _waiting(app, words, since):
                 calls = _calls_of(app, waiting, policy)
                 shown += calls
-                if app.output.is_drawn:
-                    drawn += calls
-                    continue
-                rows.show(calls)
-                _warn_of_hidden(app, calls)
+                if not app.output.is_drawn:
+                    rows.show(calls)
+                    _warn_of_hidden(app, calls)
         finally:
-            rows.show(drawn)
-            _warn_of_hidden(app, drawn)
+            if app.output.is_drawn:  # all at once: its columns are made for all of them
+                rows.show(shown)
+                _warn_of_hidden(app, shown)
     if not shown:
         app.progress.note("nothing waits for an answer")
     elif app.may_ask and shows_numbers(app) and any(one.number for one in shown):
