@@ -160,7 +160,7 @@ STACK = {"qoder.yaml": "stack: s"}
 
 
 @pytest.mark.parametrize("words", KINDS)
-@examples(Fraction(1, 3))
+@examples(Fraction(1, 5))
 @given(data=st.data())
 def test_apply_comes_to_rest_with_every_field(begun: Begun, words: str, data: st.DataObject) -> None:
     team, _ = begun(data, words, STACK if data.draw(st.booleans()) else {})
@@ -170,7 +170,7 @@ def test_apply_comes_to_rest_with_every_field(begun: Begun, words: str, data: st
 
 
 @pytest.mark.parametrize("words", KINDS)
-@examples(Fraction(1, 3))
+@examples(Fraction(1, 5))
 @given(data=st.data())
 def test_apply_comes_to_rest_where_fields_left_a_file(begun: Begun, words: str, data: st.DataObject) -> None:
     team, fields = begun(data, words, STACK)
@@ -183,7 +183,7 @@ def test_apply_comes_to_rest_where_fields_left_a_file(begun: Begun, words: str, 
 
 
 @pytest.mark.parametrize("words", KINDS)
-@examples(Fraction(1, 3))
+@examples(Fraction(1, 5))
 @given(data=st.data())
 def test_apply_prunes_what_it_made_whatever_a_server_adds(begun: Begun, words: str, data: st.DataObject) -> None:
     team, _ = begun(data, words, {**STACK, "environments/y.yaml": "name: y\n"})
@@ -194,7 +194,7 @@ def test_apply_prunes_what_it_made_whatever_a_server_adds(begun: Begun, words: s
 
 
 @pytest.mark.parametrize("words", KINDS)
-@examples(Fraction(1, 3))
+@examples(Fraction(1, 5))
 @given(data=st.data())
 def test_export_of_a_stack_comes_to_rest(
     begun: Begun, qoder: Qoder, tmp_path_factory: pytest.TempPathFactory, words: str, data: st.DataObject
