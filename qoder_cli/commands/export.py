@@ -36,7 +36,7 @@ def export(
       qoder export --all -O stack"""
     from qoder_cli.nouns.file import prepare_folder
     from qoder_cli.nouns.lists import ServerLists
-    from qoder_cli.stack.export import Exporter, all_things, put_root, thing_named, things_of, write
+    from qoder_cli.stack.export import Exporter, all_things, put_root, thing_named, write
     from qoder_cli.stack.folder import STACK_NAME
 
     if bool(names) + everything + (stack is not None) != 1:
@@ -44,12 +44,10 @@ def export(
     if stack is not None and not STACK_NAME.fullmatch(stack):
         raise UsageError("--stack is not the name of a stack", hint="give the one in qoder.yaml")
     lists = ServerLists(app)
-    if stack is not None:
-        chosen = things_of(lists, stack)
-    elif everything:
-        chosen = all_things(lists)
+    if names:
+        chosen = [thing_named(lists, name) for name in names]
     else:
-        chosen = [thing_named(lists, name) for name in names or ()]
+        chosen = all_things(lists, stack=stack)
     exporter = Exporter(app, lists, chosen, plain or ())
     exported = exporter.all()
     folder = prepare_folder(output_dir)

@@ -125,8 +125,7 @@ _CURSORS = ("page", "after_id", "before_id")
 _BACK = "before:"  # begins a `page` cursor that reads backwards
 _OF_PAGES = (*_CURSORS, "limit", "order", "view", "depth", "path_prefix", "include_archived")
 _WORDS = {  # that a filter takes (api.md#operations)
-    "deployments.status": {"active", "paused"},
-    "sessions.statuses[]": {"running", "idle", "rescheduling", "terminated"},
+    **{f"{what}.{name}": {*layout.statuses} for what, layout in LAYOUTS.items() for name in ("status", "statuses[]")},
     "dreams.statuses[]": {"pending", "running", "completed", "failed", "canceled"},
     "trigger_type": {"manual", "schedule", "retry"},
     "operation": {"created", "modified", "deleted"},

@@ -33,6 +33,7 @@ class Layout(NamedTuple):
     name: str = "name"  # the field that a filter by name means
     digits: int = 0  # of a second
     order: str = "desc"  # the newest first, in a list
+    statuses: tuple[str, ...] = ()  # to filter by; empty allows any word
     copied: tuple[str, ...] = ()  # what of `empty` is an object or a list, so that each thing has its own
 
     @property
@@ -56,6 +57,7 @@ LAYOUTS = {
         dict(noun.sandbox.kept),
         noun.sandbox.dated,
         name=noun.naming.named_by,
+        statuses=noun.listing.statuses,
     )
     for noun in NOUNS.values()
 }

@@ -77,23 +77,17 @@ class ExportedData(TypedDict):
 # What is meant.
 
 
-def all_things(lists: ServerLists) -> list[Exportable]:
-    """Return all that is alive and that files can declare. Raises ApiError."""
-    return [
-        exportable(lists, noun, raw)
-        for noun in in_folders().values()
-        for raw in lists.rows(noun)
-        if how_of(noun).ours(raw)
-    ]
+def all_things(lists: ServerLists, *, stack: str | None = None) -> list[Exportable]:
+    """Return all that is alive and that files can declare, or what of it carries the mark of a stack.
 
-
-def things_of(lists: ServerLists, stack: str) -> list[Exportable]:
-    """Return what carries the mark of a stack. Raises NotFound if nothing does, ApiError."""
-    rows = [(noun, raw) for noun in in_folders().values() for raw in lists.rows(noun)]
-    marked = [exportable(lists, noun, raw) for noun, raw in rows if owner_of(noun, raw) == stack]
-    if not marked:
-        raise NotFound(f"nothing carries the mark of the stack {stack}", hint="check the name, and the profile")
-    return marked
+    Raises NotFound if nothing carries that mark, ApiError.
+    """
+    rows = [(noun, raw) for noun in in_folders().values() for raw in lists.rows(noun) if how_of(noun).ours(raw)]
+    if stack is not None:
+        rows = [(noun, raw) for noun, raw in rows if owner_of(noun, raw) == stack]
+        if not rows:
+            raise NotFound(f"nothing carries the mark of the stack {stack}", hint="check the name, and the profile")
+    return [exportable(lists, noun, raw) for noun, raw in rows]
 
 
 def thing_named(lists: ServerLists, word: str) -> Exportable:

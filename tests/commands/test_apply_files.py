@@ -16,7 +16,7 @@ from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.world import FakeDeployment
 from tests.conftest import Qoder, Ran
 from tests.support.deployments import DEPLOYMENTS
-from tests.support.desk import ACTED, BODY, FAULTS, HOST, LIST, NEW, Desk
+from tests.support.desk import BODY, FAULTS, HOST, LIST, NEW, Desk
 from tests.support.things import refusal
 from tests.support.wire import page
 
@@ -403,17 +403,6 @@ def test_apply_of_a_file_refuses_a_name_that_several_have_and_one_that_stands_tw
 
 
 # What goes wrong on the way.
-
-
-@pytest.mark.parametrize("fault", [*ACTED, "late=6"])
-@pytest.mark.few(3)
-def test_apply_of_a_file_settles_lost_answers_by_reading_back(desk: Desk, fault: str) -> None:
-    weekly = desk.add(name="weekly")
-    desk.goes_wrong(f"create:{fault}", f"update:{fault}", unique_names=False)
-    ran = desk.apply_these({**NEW, "name": "new"}, {"name": "weekly", "description": "New"}, words=("--json",))
-    assert (ran.code, actions(ran)) == (0, [("created", 0), ("changed", 0)])
-    assert [one.id for one in desk.named("new")] == [ran.json[0]["id"]]
-    assert (weekly.fields["description"], len(desk.writes)) == ("New", 2)
 
 
 def test_apply_of_a_file_exits_9_where_a_create_does_not_show(desk: Desk) -> None:

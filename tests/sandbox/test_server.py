@@ -13,7 +13,7 @@ import pytest
 from qoder_cli.sandbox.server import Server, serve
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
-from tests.sandbox.desk import AUTH, TOKEN, exported, needs_signals
+from tests.sandbox.desk import AUTH, TOKEN, needs_signals
 from tests.support.nursery import PATIENCE
 from tests.support.processes import Shell, Terminal, until
 
@@ -129,7 +129,9 @@ def test_sandbox_runs_a_command_inside_and_exits_with_its_code(tmp_path: Path) -
         "print(u.build_opener(u.ProxyHandler({})).open(request).read().decode())\n"
         "raise SystemExit(42)"
     )
-    ended = Shell(tmp_path).qoder("sandbox", "--generation", "legacy", "--speed", "20", *python(code))
+    env = {"TMPDIR": str(tmp_path)}
+    ended = Shell(tmp_path).qoder("sandbox", "--generation", "legacy", "--speed", "20", *python(code), env=env)
+    assert list(tmp_path.iterdir()) == []
     assert (ended.code, "cas_config" in json.loads(ended.out)["metadata"]) == (42, True)
     assert ended.err.startswith("sandbox at http://127.0.0.1:")
     assert "(legacy API, speed 20); nothing here is real or charged\n" in ended.err
@@ -186,15 +188,3 @@ def test_sandbox_on_a_terminal_lets_ctrl_c_reach_its_command_once(tmp_path: Path
     with Terminal(Shell(tmp_path), "qoder", "sandbox", *python(LISTENER), env=env) as terminal:
         terminal.shows("ready").type("\x03")
         assert (terminal.end(), terminal.raw.count("SIGINT")) == (7, 1)
-
-
-@needs_signals
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 143)])
-def test_sandbox_alone_prints_its_exports_and_serves_until_a_signal(tmp_path: Path, name: str, code: int) -> None:
-    sandbox = Shell(tmp_path).begin("sandbox")
-    exports = exported(sandbox)
-    token = {"Authorization": f"Bearer {exports['QODER_PAT']}"}
-    assert httpx.get(exports["QODER_BASE_URL"] + "/deployments", headers=token, trust_env=False).status_code == 200
-    before = sandbox.out
-    ended = sandbox.signal(signal.Signals[name]).end()
-    assert (ended.code, ended.out, "Ctrl-C" in ended.err) == (code, before, True)
