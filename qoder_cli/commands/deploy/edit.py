@@ -26,7 +26,6 @@ from qoder_cli.commands.editing import (
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.bodies import declared_by_options, pairs, refuse_ours
 from qoder_cli.nouns.declared import Declaration
-from qoder_cli.nouns.declaring import put
 from qoder_cli.nouns.deployments import FORM, REPINNING, REQUIRED, fires_in_words, plan, settable
 from qoder_cli.nouns.edits.step import Step, planned, without_writing
 from qoder_cli.nouns.edits.thing import archived
@@ -192,6 +191,8 @@ def _declared(fields: Raw) -> Declaration:
 
 def _with_ids(app: App, declared: Declaration) -> Raw:
     """Return the fields of a deployment with ids for names. Raises UsageError, NotFound, ApiError."""
+    from qoder_cli.nouns.declaring import put
+
     names, fields = Names(app), deepcopy(declared.fields)
     for ref in declared.refs:
         id: Any = names.id_of(ref.noun, ref.name or ref.path)
