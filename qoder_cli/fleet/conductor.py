@@ -144,9 +144,7 @@ def printed(app: App, count: int) -> Printed[Ended]:
     """Return a printer for `count` runs."""
 
     def row(item: Ended) -> Fields:
-        if app.output.is_drawn:
-            return item.drawn_row(app)
-        return item.named(app).row()
+        return item.row(app)
 
     def data(item: Ended) -> dict[str, Any]:
         return item.named(app).as_json()

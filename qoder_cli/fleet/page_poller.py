@@ -134,7 +134,10 @@ class PagePoller:
         errors: list[ApiError] = []
         is_quick = False
         try:
-            yield from self._reader.read(going, errors, must_stop)
+            for reading in self._reader.read(going, must_stop):
+                yield reading
+                if reading.error is not None and not reading.polled.is_over:
+                    errors.append(reading.error)
             is_quick = self._left > 0 or any(polled.is_over for polled in going)
         except ApiError as error:
             for polled in going:
@@ -170,11 +173,8 @@ class PageReader:
         self._listed = -math.inf  # when the lists were last read
         self.unread: dict[PolledRun, bool] = {}  # to be read; True: first, for they rest
 
-    def read(self, going: Runs, errors: list[ApiError], must_stop: Test) -> Iterator[WaitReading]:
-        """Read what is due and yield each reading; the errors of single reads join the `errors`.
-
-        Raises ApiError where a list cannot be read, Late.
-        """
+    def read(self, going: Runs, must_stop: Test) -> Iterator[WaitReading]:
+        """Read what is due and yield each reading. Raises ApiError where a list cannot be read, Late."""
         self._now, self._must_stop = self._client.clock.monotonic(), must_stop
         self._runs.down = self._sessions.down = None  # it may work again
         if not self.unread or self._now - self._listed >= LONGEST_REST:
@@ -184,7 +184,7 @@ class PageReader:
         batch = sorted(self.unread, key=lambda polled: not self.unread[polled])[:BATCH]
         for polled in batch:
             del self.unread[polled]
-        yield from self._read_singly([polled for polled in batch if not polled.is_over], errors)
+        yield from self._read_singly([polled for polled in batch if not polled.is_over])
         for source in (self._runs, self._sessions):
             if source.down:
                 raise source.down
@@ -287,7 +287,7 @@ class PageReader:
                 self.unread[polled] = False
         self.unread |= {polled: False for polled in left[:SPARE] if self._unread_for(polled) >= STALE}
 
-    def _read_singly(self, runs: Runs, errors: list[ApiError]) -> Iterator[WaitReading]:
+    def _read_singly(self, runs: Runs) -> Iterator[WaitReading]:
         """Read each run itself, until the server is down or asks for a pause."""
         enough: list[ApiError] = []
 
@@ -303,7 +303,7 @@ class PageReader:
             return None
 
         looks = in_order(look, runs, is_late=self._must_stop)
-        yield from self._judged(zip(runs, looks, strict=True), errors)
+        yield from self._judged(zip(runs, looks, strict=True))
         unconfirmed = [polled for polled in runs if polled.observer.unconfirmed is not None]
         rows = self._rows_of(unconfirmed)
 
@@ -315,7 +315,7 @@ class PageReader:
             return None
 
         confirmations = in_order(confirm, unconfirmed, is_late=self._must_stop)
-        yield from self._judged(zip(unconfirmed, confirmations, strict=True), errors)
+        yield from self._judged(zip(unconfirmed, confirmations, strict=True))
 
     def _rows_of(self, runs: Runs) -> dict[str, Run]:
         """Return runs as their list shows them now, by id: of some that it does not show, and of one alone, nothing."""
@@ -331,9 +331,7 @@ class PageReader:
                     break
         return rows
 
-    def _judged(
-        self, looks: Iterable[tuple[PolledRun, ApiError | None]], errors: list[ApiError]
-    ) -> Iterator[WaitReading]:
+    def _judged(self, looks: Iterable[tuple[PolledRun, ApiError | None]]) -> Iterator[WaitReading]:
         """Yield what looks brought, but of runs that are not confirmed yet."""
         for polled, error in looks:
             if polled.observer.unconfirmed is not None:
@@ -345,8 +343,6 @@ class PageReader:
             if isinstance(error, Unavailable):  # the others are due again after a pause
                 self.unread = {other: True for other, rests in self.unread.items() if rests}
             yield WaitReading(polled, error)
-            if error is not None and not polled.is_over:
-                errors.append(error)
             self._go_on()
 
     def _longest_request(self) -> float:

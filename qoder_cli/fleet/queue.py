@@ -235,7 +235,7 @@ class Queue:
             return
         self._read_at = clock.monotonic()
         try:
-            for polled, error, *_ in self._reader.read(list(self._holders.values()), troubles, signals.has_come):
+            for polled, error, *_ in self._reader.read(list(self._holders.values()), signals.has_come):
                 polled.heard(error, clock.monotonic())
                 is_answered |= error is None or (isinstance(error, NotFound) and error.enveloped)
                 if error is not None:

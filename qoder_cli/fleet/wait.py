@@ -102,8 +102,8 @@ class Wait:
         self._wanted = wanted
         self._report_item = report
         self._is_enough = is_enough
-        self.runs: dict[PolledRun, bool] = {}  # each, and whether it is still waited for
-        self.items: dict[PolledRun, Ended] = {}  # of those over
+        self.runs: list[PolledRun] = []
+        self.items: dict[PolledRun, Ended] = {}  # of those that are not waited for any more
         self._reported: set[PolledRun] = set()
         self._awake_at = app.clock.monotonic()  # when this thread last looked at the clock
         self._deadline = Deadline(app.clock, wanted.limits)
@@ -123,12 +123,12 @@ class Wait:
     @property
     def going(self) -> list[PolledRun]:
         """The runs that are still waited for."""
-        return [polled for polled, is_going in self.runs.items() if is_going]
+        return [polled for polled in self.runs if polled not in self.items]
 
     def add(self, polled: PolledRun) -> None:
         """Wait for a run too."""
         polled.begin(self._app.clock.monotonic())
-        self.runs[polled] = True
+        self.runs.append(polled)
         self._end_if_over(polled)
 
     def until_reported(self, runs: Runs) -> None:
@@ -168,7 +168,7 @@ class Wait:
 
     def _status(self) -> str:
         """Return what the line of the wait says, in front of the time so far."""
-        runs, to_come = list(self.runs), self._starts.left
+        runs, to_come = self.runs, self._starts.left
         if to_come and self._starts.is_queue:
             return self._starts.line
         if not runs:
@@ -229,8 +229,7 @@ class Wait:
         self._end_if_over(polled)
 
     def _end_if_over(self, polled: PolledRun) -> None:
-        if polled.is_over and self.runs[polled]:
-            self.runs[polled] = False
+        if polled.is_over and polled not in self.items:
             self._take_result(polled)
 
     def _next_news(self, *, until: float) -> Any:

@@ -151,21 +151,17 @@ class Ended(Result[Run]):
         beside: GoingItem = {"id": None, **self.item, "going": self.going or None}
         return dict(beside)
 
-    def row(self) -> "Fields":
-        from qoder_cli.nouns.views import missing_row, run_row
+    def row(self, app: App) -> "Fields":
+        """Return its row. On a terminal it has the deployment as it was typed, or by the name that stands for it."""
+        from qoder_cli.nouns.views import missing_row, run_row, waiting_status, with_name
 
-        if self.found is None:
-            return missing_row(without_tokens(self.typed), self.status)
-        return run_row(self.found)
-
-    def drawn_row(self, app: App) -> "Fields":
-        """Return the row for a terminal, with the deployment as it was typed, or by the name that stands for it."""
-        from qoder_cli.nouns.views import waiting_status, with_name
-
-        row, run, is_wide = self.row(), self.found, app.output.is_wide
+        run, is_wide = self.found, app.output.is_wide
         if run is None:
-            return with_name(row, None, None, is_wide=is_wide)
-        name = app.seen_names.standing_for(run.deployment_id)
+            row = missing_row(without_tokens(self.typed), self.status)
+            return with_name(row, None, None, is_wide=is_wide) if app.output.is_drawn else row
+        if not app.output.is_drawn:
+            return run_row(app.named(run))
+        row, name = run_row(run), app.seen_names.standing_for(run.deployment_id)
         if not self.typed.startswith(("drun_", "sess_", "dep_")) and not self.typed.endswith("last"):
             name = self.typed
         row["status"] = waiting_status(run, app.client.server_now()) or row["status"]

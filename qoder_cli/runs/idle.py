@@ -7,7 +7,6 @@ the newest three are asked. What cannot be told starts nothing. Not a lock.
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from qoder_cli.app import App
@@ -34,7 +33,14 @@ def find_going(app: App, deployment_id: str) -> Run | None:
     Raises ApiError, with exit code 7 where it cannot be told; RunSkipped if a session works whose run is not
     among the newest 100.
     """
-    return _RunLists(app, deployment_id).going()
+    lists = _RunLists(app, deployment_id)
+    newest, is_whole = lists.runs()
+    try:
+        return lists.going(newest, is_whole=is_whole)
+    except (AuthError, IdleUnknown):
+        raise
+    except ApiError as error:
+        lists.give_up(error.message, error)
 
 
 def already_going(run: Run, app: App) -> QoderError:
@@ -55,50 +61,49 @@ class _RunLists:
         self._id = deployment_id
         self._left = MOST_REQUESTS
 
-    def going(self) -> Run | None:
-        newest, is_whole = self._runs()
+    def going(self, newest: list[Run], *, is_whole: bool) -> Run | None:
+        """Return what is going, by the first page of the runs and what else is to be read. Raises ApiError."""
         if going := next((run for run in newest if standing(run) in (Standing.GOING, Standing.HALF_WRITTEN)), None):
             return fill_status(going)
         have_status = any(run.status is not None for run in newest)
         if have_status and not is_whole:
             for status in sorted(GOING):
-                with self._explained():
-                    runs, is_all = self._runs(status=status)
+                runs, is_all = self.runs(status=status)
                 if going := next((run for run in runs if standing(run) is Standing.GOING), None):
                     return fill_status(going)
                 if runs:
-                    self._give_up("the run list cannot be filtered by status")
+                    self.give_up("the run list cannot be filtered by status")
                 if not is_all:
-                    self._give_up("the run list is incomplete")
+                    self.give_up("the run list is incomplete")
         by_session = [run for run in newest if standing(run) is Standing.ASK_SESSION]
         if not by_session and (is_whole or have_status):
             return None
         if not is_whole and not _is_newest_first(newest):
-            self._give_up("the run list is not in its order")
+            self.give_up("the run list is not in its order")
         if len(by_session) > ASKED and any(run.created is None for run in by_session):
-            self._give_up("the run list does not say when its runs were created")
+            self.give_up("the run list does not say when its runs were created")
         by_session.sort(key=lambda run: run.created or 0.0, reverse=True)  # a whole list may have another order
         if going := self._in_moving_session(newest):
             return fill_status(going)
         if not is_whole and len(newest) < NEWEST and len(by_session) < ASKED:  # a page may be short, or empty
-            self._give_up("the first page of the run list does not show its newest runs")
+            self.give_up("the first page of the run list does not show its newest runs")
         for run in by_session[:ASKED]:
             if going := self._unended(run):
                 return going
         return None
 
-    def _runs(self, **filters: str) -> tuple[list[Run], bool]:
+    def runs(self, **filters: str) -> tuple[list[Run], bool]:
         """Return the first page of the runs, newest first, and whether that is all. Raises ApiError."""
         page = next(self._pages(f"/deployments/{segment(self._id)}/runs", {"limit": NEWEST, **filters}))
         runs = []
         for row in page["data"]:
             if (run := Run.read(row)) is None:
-                self._give_up("the run list shows something that is not a run")
+                self.give_up("the run list shows something that is not a run")
             if run.deployment_id not in (None, self._id):
-                self._give_up("the run list shows runs of another deployment")
+                self.give_up("the run list shows runs of another deployment")
             runs.append(run)
         if not says_whether_more(page):
-            self._give_up("the run list does not say whether it is complete")
+            self.give_up("the run list does not say whether it is complete")
         return runs, is_last(page)
 
     def _in_moving_session(self, newest: list[Run]) -> Run | None:
@@ -107,8 +112,7 @@ class _RunLists:
         Raises RunSkipped for a session at work without a run here.
         """
         query = {"deployment_id": self._id, "statuses[]": MOVING, "limit": NEWEST, "include_archived": "true"}
-        with self._explained():
-            page = next(self._pages("/sessions", query))
+        page = next(self._pages("/sessions", query))
         runs = {run.session_id: run for run in reversed(newest)}
         for session in map(mapping, page["data"]):
             id, status = text(session.get("id")), text(session.get("status"))
@@ -125,7 +129,7 @@ class _RunLists:
                     run_state="unknown",
                 )
         if page["data"] or not (says_whether_more(page) and is_last(page)):
-            self._give_up(
+            self.give_up(
                 "the list of sessions does not show just those of this deployment that are at work, or not all"
             )
         return None
@@ -134,9 +138,8 @@ class _RunLists:
         """Return a run that has not ended by its session's events, with what it waits for; None if it has."""
         story = story_of(run, self._app.client.server_now())
         try:
-            with self._explained(NotFound):
-                log = Log(self._app.client, run.session_id or "", pages=self._pages)
-                read_story(log, story, types=ENDING_EVENTS)
+            log = Log(self._app.client, run.session_id or "", pages=self._pages)
+            read_story(log, story, types=ENDING_EVENTS)
         except NotFound as error:
             age = self._app.client.server_now() - (run.created or math.inf)
             is_gone = error.enveloped and age > GONE_AFTER  # and what is gone does not work
@@ -153,23 +156,14 @@ class _RunLists:
         is_over = False
         while not is_over:
             if not self._left:
-                self._give_up(f"that takes more than {MOST_REQUESTS} requests")
+                self.give_up(f"that takes more than {MOST_REQUESTS} requests")
             self._left -= 1
             page = next(pages)
             is_over = is_last(page)
             yield page
 
-    @contextmanager
-    def _explained(self, *but: type[ApiError]) -> Iterator[None]:
-        """Say of an error in this block, `but` of these, that it cannot be told."""
-        try:
-            yield
-        except ApiError as error:
-            if isinstance(error, (AuthError, IdleUnknown, *but)):
-                raise
-            self._give_up(error.message, error)
-
-    def _give_up(self, why: str, cause: ApiError | None = None) -> NoReturn:
+    def give_up(self, why: str, cause: ApiError | None = None) -> NoReturn:
+        """Raise the error that it cannot be told."""
         message = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
         next = self._app.command("run", "list", self._id)
         raise IdleUnknown(message, hint="try again later, or look at its runs", next=next, cause=cause) from cause

@@ -56,8 +56,7 @@ HALF_WRITTEN_PAUSE = 1.0  # seconds; three reads in two seconds
 class Observer:
     """One run, and how much of its session's story is known.
 
-    `run`: the newest reading, its status filled in; None before the first. `ended`: its ending is known, or never will
-    be.
+    `run`: the newest reading, its status filled in; None before the first.
     `is_fresh`: a run that the server does not show may not have reached every replica yet. A session's turn is observed
     by the `state` of the session, which has a judge; it is asked for by its own id.
     `asks_a_person`: somebody, or a policy, is there to be asked, so an ask counts since its own time, not since it was
@@ -88,14 +87,17 @@ class Observer:
         self._warned: set[str] = set()
         self.unconfirmed: tuple[Run, SessionReading] | None = None  # what a session told, before the run is read again
         self.run: Run | None = None
-        self.ended = False
         if run is not None:
             self._keep(fill_status(run))
 
     def _keep(self, run: Run) -> None:
         self.run = replace(run, adopted=True) if self.adopted else run
-        self.ended = not is_going(run)
         self._session_of(run)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its ending is known, or never will be."""
+        return self.run is not None and not is_going(self.run)
 
     @property
     def asks_since(self) -> float | None:

@@ -58,7 +58,7 @@ class Order(NamedTuple):
     options: tuple[str, ...] = ()
     typed: str = ""
     until_completed: bool = False  # a run that failed frees its key; only with a shared store
-    covers: tuple[str, ...] = ()  # other keys under which its run is written, too (`covering`)
+    covers: tuple[str, ...] = ()  # other keys under which its run is written, too (`runs.shared`)
     retry_of: str | None = None  # the run that is started once more; the key is then that of `ids.retry_key`
 
 

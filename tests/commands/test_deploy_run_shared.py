@@ -258,6 +258,7 @@ def test_deploy_run_sends_nothing_again_under_a_shared_key(machines: Machines, h
     faults, code, triggers, state = LOST[how]
     ran = machines.machine("a", *faults)(*NIGHT)
     assert (ran.code, machines.triggers) == (code, triggers), ran.err
+    assert code != 9 or "qoder key free night-1" in ran.error["hint"]  # and never the command that repeats it
     told = machines.machine("b")("key", "get", "night-1", "--json")
     assert (told.json["state"] if told.out else "free") == state
 

@@ -170,7 +170,7 @@ def shuffled(path: str, rows: Rows) -> Rows:
 
 
 def with_strange_times(path: str, rows: Rows) -> Rows:
-    strange = ["", "yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", None, 5]
+    strange = ["", "yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", None, "5"]
     return [{**row, "created_at": strange[n % len(strange)], "triggered_at": None} for n, row in enumerate(rows)]
 
 
@@ -245,11 +245,11 @@ def test_run_wait_of_many_overrules_a_status_that_stays_behind_its_session(legac
         {**row, "status": "thinking", "completed_at": None} if row["id"] in stuck else row for row in rows
     ]
     legacy.wait(ids)
-    assert (legacy.codes, legacy.err.count("has the unrecognised status 'thinking'")) == ({0: 20}, 2)
+    assert (legacy.codes, legacy.said.count("has the unrecognised status 'thinking'")) == ({0: 20}, 2)
     late = [told for told in legacy.told if told.item["id"] in stuck]
     assert all(told.item["derived"][0] == "status" for told in late)
     assert 120 <= max(told.at for told in late) - legacy.began <= 140  # it has rested for a minute, seen twice
-    assert legacy.err.count("its session ended") == 2
+    assert legacy.said.count("its session ended") == 2
     assert len(legacy.asked_for("/events")) == 4  # seen at rest, and still so a minute later
 
 

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -16,8 +16,8 @@ from qoder_cli.fleet import page_poller
 from qoder_cli.sandbox.scripts import Behaviour, Script, turn
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
+from tests.conftest import Qoder, Ran
 from tests.support.inprocess import WorldTransport
-from tests.support.typed import Ran, typed
 from tests.support.wire import FakeClock
 
 Rows = list[dict[str, Any]]
@@ -97,38 +97,32 @@ class Bent(WorldTransport):
         return httpx.Response(200, json={"data": data, "last_id": last, "has_more": more, **following})
 
 
-class Town:
+class Town(Qoder):
     """A server with deployments and runs, and the real `main` that asks it."""
 
-    def __init__(self, generation: Generation, folder: Path, clock: Clock) -> None:
+    def __init__(self, generation: Generation, folder: Path, clock: Any) -> None:
+        super().__init__(folder / "config.toml")
         self.clock = clock
         self.world = World(clock=clock.now, generation=generation, seed=1)
-        self.server = Bent(self.world, clock)
+        self.transport = self.server = Bent(self.world, clock)
         self.folder = folder
-        self.env = {
-            "QODER_PAT": self.world.token,
-            "QODER_CONFIG": str(folder / "config.toml"),
-            "QODER_STATE_DIR": str(folder),
-            "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",
-        }
+        self.env |= {"QODER_PAT": self.world.token, "QODER_STATE_DIR": str(folder)}
+        self.env["QODER_BASE_URL"] = "http://127.0.0.1:9/api/v1/cloud"
 
-    def __call__(self, *words: str, stdin: str = "", out: BinaryIO | None = None) -> Ran:
+    def __call__(self, *words: str, stdin: str = "", out: io.BytesIO | None = None) -> Ran:
         """Run a command line and return what a user would see; `out` takes standard output, if it is given."""
-        ran = typed(words, self.env, clock=self.clock, transport=self.server, stdin=stdin, out=out)
-        assert "Traceback" not in ran.err, ran.err
-        return ran
+        self.stdin, self.out = stdin, out
+        return super().__call__(*words)
 
 
 class Crowd(Town):
     """Runs to wait for, and what `qoder run wait -o jsonl` makes of them, on a clock that moves when someone sleeps."""
 
-    clock: FakeClock
-
     def __init__(self, generation: Generation, folder: Path) -> None:
         super().__init__(generation, folder, FakeClock())
         self.told: list[Told] = []
         self.code = -1
-        self.err = ""
+        self.said = ""  # on standard error
 
     def begin(
         self, count: int, script: Script | None = None, *, seconds: float = 60.0, every: float = 0.1
@@ -147,13 +141,13 @@ class Crowd(Town):
         """Run `qoder run wait -` with these on standard input, and return itself."""
         self.began = self.clock.time
         ran = self("run", "wait", "-", "-o", "jsonl", *options, stdin="\n".join(ids), out=_Noted(self))
-        self.code, self.err = ran.code, ran.err
+        self.code, self.said = ran.code, ran.err
         return self
 
     @property
     def error(self) -> dict[str, Any]:
         """The error that ends stderr."""
-        error: dict[str, Any] = json.loads(self.err.splitlines()[-1])["error"]
+        error: dict[str, Any] = json.loads(self.said.splitlines()[-1])["error"]
         assert error["exit_code"] == self.code
         return error
 

@@ -93,14 +93,8 @@ def _shown(
     """Return a request, or why there is none, as a row and as JSON."""
     status = item.error and item.status
     if not isinstance(order, Order):
-        none: NoRequest = {
-            "dry_run": True,
-            "id": None,
-            "error": None if item.error is None else item.error.as_json(),
-            **item.item,
-        }
-        row = {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": none["input"]}
-        return {**row, "error": status}, dict(none)
+        data = {"dry_run": True, **item.as_json()}
+        return {**dict.fromkeys(_FIELDS), "dry_run": True, "deployment": data["input"], "error": status}, data
     settings = app.client.settings  # the client's: a missing token is found here too
     request: DryRun = {
         "dry_run": True,
