@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NoResponse, Unavailable
@@ -20,10 +20,12 @@ from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import Deadline, parse_timestamp, utc_text
-from qoder_cli.http.client import Client
 from qoder_cli.http.pace import READS_PER_SECOND
 from qoder_cli.runs.polled import FEW, FIRST_PAUSE, Pauses, PolledRun, Poller, Runs, Starts, Test, WaitReading
 from qoder_cli.sessions.log import LAGGING
+
+if TYPE_CHECKING:
+    from qoder_cli.http.client import Client
 
 PAGE = 100  # rows
 BARREN = 3  # pages in a row without a wanted run, then stop; more before the first hit
@@ -162,7 +164,7 @@ class PagePoller:
 class PageReader:
     """Reads the lists that are worth it, and single runs that no list shows."""
 
-    def __init__(self, client: Client, deadline: Deadline, longest_pause: float) -> None:
+    def __init__(self, client: "Client", deadline: Deadline, longest_pause: float) -> None:
         self._client = client
         self._deadline = deadline
         self._longest_pause = longest_pause
