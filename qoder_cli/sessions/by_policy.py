@@ -127,7 +127,11 @@ def judged(
     here = list(map(decided_on, subjects))
     elsewhere = [decided_on(replace(subject, in_work=False)) for subject in subjects]
     depends = any(one.answer == "allow" != other.answer for one, other in zip(here, elsewhere, strict=True))
-    stopped = {call.id for call, verdict in zip(asked.calls, here, strict=True) if verdict.answer == "deny"}
+    stopped = {
+        call.id
+        for call, verdict in zip(asked.calls, here, strict=True)
+        if verdict.answer == "deny" and not hides_secret(app, call)  # else a person may still allow it
+    }
     has_moved = depends and not is_past and _has_moved(app, policy, asked.session_id, stopped)
     judgements = []
     for call, subject, verdict, other in zip(asked.calls, subjects, here, elsewhere, strict=True):

@@ -96,6 +96,7 @@ def without_a_past(server: Asking) -> None:
 
 ONE, ALLOWED = [call(1)], [reply(1, "allow")]
 BESIDE_A_CD = [call(4, input={"command": "cd /tmp && echo 9"}), call(1)]
+BESIDE_A_HIDDEN_CD = [call(4, input={"command": f"cd /tmp && echo 9 '{TOKEN}'"}), call(1)]  # a person may allow it
 WITH_A_SECRET = [call(1, input={"command": f"echo {TOKEN}"})]
 TWO = reply(2, "deny", deny_message="A rule denies this: run: echo 2")
 NINE = reply(4, "deny", deny_message="A rule denies this: run: echo 9")
@@ -115,6 +116,7 @@ CASES = {
     "a secret in what is denied": Case(WITH_A_SECRET, 11, [], "", "deny: [{tool: Bash}]"),
     "a cd that waits beside": Case(BESIDE_A_CD, 11, []),
     "a cd beside that is denied": Case(BESIDE_A_CD, 0, [NINE, *ALLOWED], "", f"{RULES}  - run: echo 9\n"),
+    "a denied cd beside that is left": Case(BESIDE_A_HIDDEN_CD, 11, [], "", f"{RULES}  - run: echo 9\n"),
     "nobody knows where the shell is": Case(ONE, 11, [], "the shell may be in another folder", bent=without_a_past),
 }
 
