@@ -4,7 +4,7 @@ What is decided is in the store, and then on standard error, before it is sent. 
 command's, or of one that was killed: then the session's events tell, and nothing is sent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -108,11 +108,18 @@ def opened(app: App, path: str) -> Policy:
 
 
 def judged(
-    app: App, policy: Policy, asked: Asked, session: Mapping[str, Any], *, is_past: bool = False
+    app: App,
+    policy: Policy,
+    asked: Asked,
+    session: Mapping[str, Any],
+    *,
+    left: Collection[str] = (),
+    is_past: bool = False,
 ) -> list[JudgedCall]:
     """Return what a policy says of each call that waits in a session, {} if that cannot be read.
 
-    With `is_past`, the calls are all that were made in it, oldest first.
+    Those that are `left` are a person's to answer, whatever it says. With `is_past`, the calls are all that were made
+    in it, oldest first.
     """
     is_for_it = not policy.deployments or text(session.get("deployment_id")) in policy.deployments
     main: str | None = None
@@ -127,12 +134,13 @@ def judged(
     here = list(map(decided_on, subjects))
     elsewhere = [decided_on(replace(subject, in_work=False)) for subject in subjects]
     depends = any(one.answer == "allow" != other.answer for one, other in zip(here, elsewhere, strict=True))
-    stopped = {
+    denied = {
         call.id
         for call, verdict in zip(asked.calls, here, strict=True)
-        if verdict.answer == "deny" and not hides_secret(app, call)  # else a person may still allow it
+        if verdict.answer == "deny" and not hides_secret(app, call)
     }
-    has_moved = depends and not is_past and _has_moved(app, policy, asked.session_id, stopped)
+    # A person may still allow what is left.
+    has_moved = depends and not is_past and _has_moved(app, policy, asked, denied.difference(left))
     judgements = []
     for call, subject, verdict, other in zip(asked.calls, subjects, here, elsewhere, strict=True):
         kept = _kept(app, call, other if has_moved else verdict, session)
@@ -150,25 +158,25 @@ def _kept(app: App, call: Call, verdict: Verdict, session: Mapping[str, Any]) ->
     return verdict
 
 
-def _has_moved(app: App, policy: Policy, session_id: str, stopped: set[str]) -> bool:
+def _has_moved(app: App, policy: Policy, asked: Asked, denied: set[str]) -> bool:
     """Return whether a call of a session may have left its shell in another folder, or may before those that wait run.
 
-    A call that was denied did not run, nor will one that is about to be: `stopped`.
+    A call that was denied did not run, unless it is asked again; nor will one that is about to be `denied`.
     """
-    movers: set[str] = set()
+    movers, stopped = set[str](), set[str]()
     try:
-        for events in Log(app.client, session_id, exact=True).whole(_SAYS_WHERE, within=READ_WITHIN):
+        for events in Log(app.client, asked.session_id, exact=True).whole(_SAYS_WHERE, within=READ_WITHIN):
             for event in events:
                 if event.get("type") in REPLIES and is_denial(event):
-                    stopped = stopped | {str(event.get("tool_use_id"))}
+                    stopped.add(str(event.get("tool_use_id")))
                 elif event.get("type") == "agent.tool_use":
-                    call = Call.of(session_id, {"id": "", **event})
+                    call = Call.of(asked.session_id, {"id": "", **event})
                     is_unclear = not call.is_readable and called(call.name) == BASH
                     if is_unclear or may_move(policy, subject_of(call, {}, is_main=True)):
                         movers.add(str(event.get("id")))
     except ApiError:
         return True
-    return not movers <= stopped
+    return not movers <= stopped.difference(asked.waiting) | denied
 
 
 def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") -> list[str]:
@@ -187,29 +195,43 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
         session: dict[str, Any] = {}
         with suppress(ApiError):  # then it is of no deployment
             session = read_session(app.client, session_id, within=READ_WITHIN)
-        judgements = judged(app, policy, asked, session)
         noted = {decision.call: decision for decision in kept_decisions(app, session=session_id)}
+        why_left = _why_left(app, asked, noted)
+        judgements = judged(app, policy, asked, session, left=why_left)
         _settle(app, asked, noted)
-        to_send, left = _to_send(app, judgements, asked, noted)
+        to_send, left = _to_send(app, judgements, asked, noted, why_left)
         if to_send:
             _send(app, policy, asked, to_send, run_id)
         return [*left, *asked.unreadable]
 
 
+def _why_left(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> dict[str, str]:
+    """Return why some calls are left for a person, whatever a policy says, by their ids."""
+    why = {}
+    for id in (call.id for call in asked.calls):
+        if id in noted and noted[id].asked_by != asked.asked_by[id]:
+            why[id] = "a policy has answered it before, and it is asked again"
+        elif id not in noted and app.replies.refused[id] >= MOST_REFUSALS:
+            why[id] = "the answer to it was refused"
+    return why
+
+
 def _to_send(
-    app: App, judgements: Sequence[JudgedCall], asked: Asked, noted: Mapping[str, PolicyDecision]
+    app: App,
+    judgements: Sequence[JudgedCall],
+    asked: Asked,
+    noted: Mapping[str, PolicyDecision],
+    why_left: Mapping[str, str],
 ) -> tuple[list[JudgedCall], list[str]]:
     """Return what is to be sent, and the calls that are left for a person."""
     to_send, left = list[JudgedCall](), list[str]()
     for judgement in judgements:
         id, answer, why = judgement.call.id, judgement.verdict.answer, judgement.verdict.why
-        if (before := noted.get(id)) is not None:
-            if before.asked_by == asked.asked_by[id]:
-                app.progress.note(f"{named(id)} was answered, which does not show yet")
-                continue
-            answer, why = "ask", "a policy has answered it before, and it is asked again"
-        elif app.replies.refused[id] >= MOST_REFUSALS:
-            answer, why = "ask", "the answer to it was refused"
+        if id in why_left:
+            answer, why = "ask", why_left[id]
+        elif id in noted:
+            app.progress.note(f"{named(id)} was answered, which does not show yet")
+            continue
         if answer == "ask":
             words = f"left for a person: {named(judgement.call.name)} ({named(id)}): {why}"
             if words not in app.replies.notes:  # once, however often a wait comes by here

@@ -286,6 +286,19 @@ def test_run_wait_looks_for_no_decision_on_what_was_asked_before(
     assert (qoder(*by(policy)).code, logged(qoder)[1]) == (11, ("evt_2", "deny", "sent"))
 
 
+def test_run_wait_approves_nothing_beside_a_cd_that_it_denied_and_that_is_asked_again(
+    qoder: Qoder, server: Asking, policy: Path
+) -> None:
+    policy.write_text(f"{RULES}  - run: echo 9\n")
+    cd, relative = BESIDE_A_CD
+    server.asks("sess_1", cd, call(3))
+    assert (qoder(*by(policy)).code, server.taken) == (11, {"evt_4": 1})
+    qoder.clock.time += 1
+    asks_again(server, cd, relative)
+    ran = qoder(*by(policy))
+    assert (ran.code, server.taken, "it is asked again" in ran.err) == (11, {"evt_4": 1}, True)
+
+
 @pytest.mark.parametrize(("later", "is_looked_for"), [(60.0, False), (60.1, True)])
 def test_run_wait_looks_after_a_minute_for_a_decision_that_does_not_show(
     qoder: Qoder, policy: Path, later: float, is_looked_for: bool
