@@ -673,6 +673,17 @@ def test_key_init_exits_6_where_the_store_cannot_keep_keys(tmp_path: Path, what:
     assert (ran.code, ran.out, what in ran.error["message"]) == (6, "", True)
 
 
+def test_deploy_run_sends_nothing_where_the_store_answers_that_it_wrote_something_else(tmp_path: Path) -> None:
+    def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        if request.method == "POST" and "/memories/" in request.url.path:
+            return httpx.Response(200, json={"id": "mem_9", "content_sha256": "0" * 64})
+        return answer()
+
+    machines = Machines(tmp_path, MEMORY_STORE)
+    ran = machines.machine("a", lie=lie)(*NIGHT)
+    assert (ran.code, ran.out, machines.triggers) == (7, "", 0), ran.err
+
+
 ATTACHED: dict[str, tuple[dict[str, str], int]] = {
     # What a deployment and a session attach: how many of them are named.
     "to write": ({"memory_store_id": MEMORY_STORE, "access": "read_write"}, 2),
