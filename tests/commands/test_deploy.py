@@ -145,7 +145,7 @@ def test_deploy_run_dry_run_shows_a_refusal(qoder: Qoder, status: int, found: An
 def test_deploy_run_tells_what_the_api_refused(qoder: Qoder) -> None:
     qoder.wire.on(*TRIGGER, api_error(404, "not_found_error", "No."))
     archived = {"id": "dep_3", "name": "1y", "archived_at": "2026-06-14T08:00:00Z"}
-    qoder.wire.on("GET", "/deployments", page({"id": "dep_2", "name": "1x"}, archived))
+    qoder.wire.on("GET", "/deployments", page({"id": "dep_2", "name": "1x"}, {"id": "dep_4"}, archived))
     ran = qoder("deploy", "run", "dep_1", "--json")
     assert (ran.code, ran.out) == (5, "")
     assert ran.error["hint"].startswith("did you mean '1x' (dep_2)? ")
@@ -204,6 +204,7 @@ def test_deploy_run_obeys_no_retry_after_of_a_year_or_of_nonsense(qoder: Qoder, 
 def test_deploy_run_refuses_what_cannot_be_meant(qoder: Qoder, words: list[str]) -> None:
     ran = qoder("deploy", "run", "dep_1", *words)
     assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
+    assert words[-2] in ran.errors[0]
 
 
 def test_deploy_run_reads_a_half_written_run_three_times_then_says_pending(qoder: Qoder) -> None:

@@ -112,8 +112,9 @@ def test_run_logs_traces_turns_sub_agents_requests_and_calls_with_their_times(qo
 
 def test_run_logs_has_texts_in_a_trace_only_where_they_are_wanted(qoder: Qoder) -> None:
     [run, call] = [attributes(span) for span in spans_of(traced(qoder, EVENTS, "--with-content"))][:4:3]
-    assert json.loads(run["gen_ai.input.messages"])[0]["parts"][0]["content"] == f"Say {PLANTED}"
-    assert PLANTED in run["gen_ai.output.messages"]
+    [[asked], [said]] = [json.loads(run[f"gen_ai.{which}.messages"]) for which in ("input", "output")]
+    assert asked == {"role": "user", "parts": [{"type": "text", "content": f"Say {PLANTED}"}]}
+    assert said == {"role": "assistant", "parts": [{"type": "text", "content": PLANTED}]}
     assert call["gen_ai.tool.call.arguments"] == f'{{"x":"{PLANTED}"}}'
     assert call["gen_ai.tool.call.result"] == PLANTED
 
