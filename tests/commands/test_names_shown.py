@@ -10,7 +10,7 @@ from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.asking import Asking, call
-from tests.support.one_run import DEPLOYMENTS, DONE, RUN, SESSION, TRIGGER, deployment
+from tests.support.one_run import DEPLOYMENTS, DONE, RUN, SESSION, deployment
 from tests.support.wire import page
 
 OF_1 = ("GET", "/deployments/dep_1")
@@ -162,12 +162,3 @@ def test_run_wait_of_several_shows_on_a_terminal_names_and_who_waits_for_you(qod
     rows = [line.split("  ") for line in ran.out.splitlines()[1:3]]  # what asks comes first
     assert [row[0] for row in rows] == ["ask", "nightly-report"]
     assert ["waits for you" in " ".join(row) for row in rows] == [True, False]
-
-
-def test_run_wait_of_several_names_no_deployment_by_the_word_last(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, DONE)
-    assert qoder("deploy", "run", "dep_1").code == 0
-    qoder.wire.on("GET", "/deployment_runs/*", DONE, {**DONE, "id": "drun_2"}).may("GET", "/sessions", page())
-    qoder.terminal = True
-    ran = qoder("run", "wait", "last", "drun_2")
-    assert (ran.code, ran.out.count("dep_1"), "last" in ran.out) == (0, 2, False)
