@@ -184,6 +184,14 @@ def deployment(service: Things, id: str = "dep_1", **more: Any) -> None:
     service.world.add_deployment(id=id, at=service.world.now() - 3600, **{**fields, **more})
 
 
+def vault(service: Things, **credentials: dict[str, Any]) -> None:
+    """Put a vault `other` there with these credentials, by their ids."""
+    at = service.world.now() - 3600
+    service.world.keep("vaults", at=at, id="vault_2", display_name="other")
+    for id, fields in credentials.items():
+        service.world.keep("vaults.credentials", "vault_2", at=at, id=id, vault_id="vault_2", **fields)
+
+
 def front(folder: Path, path: str) -> list[str]:
     """Return the lines of a file that are no comments."""
     return [line for line in (folder / path).read_text().splitlines() if line and not line.startswith("#")]
@@ -271,17 +279,10 @@ def test_export_never_writes_outside_of_the_folder(qoder: Qoder, service: Things
 def test_export_writes_no_secret_and_names_the_variables_that_apply_needs(
     qoder: Qoder, service: Things, home: Path
 ) -> None:
-    at = service.world.now() - 3600
-    service.world.keep("vaults", at=at, id="vault_2", display_name="other")
     auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "networking": {"type": "unrestricted"}}
     bearer = {"type": "static_bearer", "mcp_server_url": "https://mcp.example.com/mcp"}
-    for id, more in (("vcred_1", {"auth": auth}), ("vcred_2", {"auth": bearer, "display_name": "docs"})):
-        service.world.keep("vaults.credentials", "vault_2", at=at, id=id, vault_id="vault_2", **more)
-    deployment(
-        service,
-        agent={"id": "agent_writer", "type": "agent", "version": 3},
-        environment_variables="API_KEY=hunter2\nA=1",
-    )
+    vault(service, vcred_1={"auth": auth}, vcred_2={"auth": bearer, "display_name": "docs"})
+    deployment(service, agent=WRITER, environment_variables="API_KEY=hunter2\nA=1")
     ran = qoder("export", "other", "team-secrets", "weekly")
     wanted = ["GITHUB_TOKEN", "DOCS_TOKEN", "TEAM_SECRETS_GITHUB_TOKEN", "API_KEY", "A"]
     assert (ran.code, ran.err.splitlines()[-1].endswith(f"these variables: {', '.join(wanted)}")) == (0, True)
@@ -306,10 +307,8 @@ def test_export_puts_a_variable_where_apply_takes_no_token(qoder: Qoder, service
     token, url = "ghp_Abcdefghij0123456789", "https://me:hunter2hunter2@mcp.example.com/mcp"
     deployment(service, agent=WRITER, metadata={"team": token, "plain": "x"}, description=f"see {token}")
     service.thing("agent_writer")["mcp_servers"] = [{"type": "url", "name": "docs", "url": url}]
-    bearer, at = {"type": "static_bearer", "mcp_server_url": url}, service.world.now() - 3600
-    service.world.keep("vaults", at=at, id="vault_2", display_name="other")
-    credential = {"id": "vcred_2", "vault_id": "vault_2", "auth": bearer, "display_name": "docs"}
-    service.world.keep("vaults.credentials", "vault_2", at=at, **credential)
+    bearer = {"type": "static_bearer", "mcp_server_url": url}
+    vault(service, vcred_2={"auth": bearer, "display_name": "docs"})
     ran = qoder("export", "weekly", "writer", "other")
     assert ran.code == 0, ran.err
     names = ["DOCS_TOKEN", "OTHER_MCP_SERVER_URL", "WRITER_URL", "WEEKLY_DESCRIPTION", "WEEKLY_TEAM"]
@@ -382,7 +381,8 @@ def test_export_stack_writes_what_carries_its_mark(qoder: Qoder, service: Things
     [
         ([], 2, "say what to export"),
         (["writer", "--all"], 2, "say what to export"),
-        (["demo", "nobody"], 5, "nothing is named 'nobody'"),
+        (["demo"], 2, "agent agent_1, deployment dep_demo"),  # a name that two kinds have
+        (["writer", "nobody"], 5, "nothing is named 'nobody'"),
         (["writr"], 5, "did you mean 'writer'?"),
         (["drun_1"], 2, "is a run"),
         (["agent_nobody"], 5, "not"),
@@ -394,15 +394,10 @@ def test_export_stack_writes_what_carries_its_mark(qoder: Qoder, service: Things
 def test_export_says_what_is_wrong_and_writes_nothing(
     qoder: Qoder, service: Things, home: Path, words: list[str], code: int, said: str
 ) -> None:
+    agent(service, "agent_1", "demo")
     ran = qoder("export", *words)
     assert (ran.code, ran.out, said in ran.err, tree(home)) == (code, "", True, {}), ran.err
     assert {request.method for request in service.requests} <= {"GET"}
-
-
-def test_export_of_a_name_that_two_kinds_have_asks_for_the_id(qoder: Qoder, service: Things, home: Path) -> None:
-    agent(service, "agent_1", "demo")
-    ran = qoder("export", "demo")
-    assert (ran.code, "agent agent_1, deployment dep_demo" in ran.err) == (2, True)
 
 
 def test_export_leaves_out_a_skill_that_no_folder_can_hold(qoder: Qoder, service: Things, home: Path) -> None:

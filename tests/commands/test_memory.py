@@ -15,6 +15,7 @@ from tests.support.things import Raw, Things, each_row, refusal
 SERVED_BY = ("current",)
 LIST = "/memory_stores/memstore_project/memories"
 OLD = f"{LIST}/mem_1"
+VERSIONS = "/memory_stores/memstore_project/memory_versions"
 WRITE = ("memory", "write", "project")
 
 
@@ -200,8 +201,7 @@ def test_memory_history_is_that_of_one_memory_or_of_all(qoder: Qoder, service: T
     for words in ("--version a/b", *(f"{more} --version memver_1" for more in ("notes.md", "--limit 5", "--all"))):
         assert qoder("memory", "history", "project", *words.split()).code == 2
     theirs = {**newest, "id": "memver_9", "memory_id": "mem_2"}  # from a server that ignores the filter
-    versions = f"GET {LIST.replace('memories', 'memory_versions')}"
-    service.lies[versions] = lambda page: {**page, "data": [theirs, *page["data"]]}
+    service.lies[f"GET {VERSIONS}"] = lambda page: {**page, "data": [theirs, *page["data"]]}
     assert len(qoder("memory", "history", "project", "conventions.md", "--json").json) == 2
 
 
@@ -350,7 +350,7 @@ def test_memory_restore_knows_the_versions_of_a_memory_by_id_and_path(
 ) -> None:
     service.change(OLD, {"content": "new"})
     service.lies[f"GET {OLD}"] = lambda raw: {name: value for name, value in raw.items() if name != "content"}
-    service.lies[f"GET {LIST.replace('memories', 'memory_versions')}/memver_1"] = lambda raw: {**raw, **version}
+    service.lies[f"GET {VERSIONS}/memver_1"] = lambda raw: {**raw, **version}
     ran = qoder("memory", "restore", "project", typed, "memver_1")
     assert (ran.code, len(service.writes)) == ((0, 1) if is_its else (6, 0)), ran.err
     assert f"  +{BEGAN}" in ran.err.splitlines() or not is_its
@@ -365,8 +365,7 @@ def test_memory_restore_knows_the_versions_of_a_memory_by_id_and_path(
     ],
 )
 def test_memory_restore_refuses_a_version_without_content(qoder: Qoder, service: Things, fields: Raw, why: str) -> None:
-    version = f"GET {LIST.replace('memories', 'memory_versions')}/memver_1"
-    service.lies[version] = lambda raw: {**raw, "content": None, **fields}
+    service.lies[f"GET {VERSIONS}/memver_1"] = lambda raw: {**raw, "content": None, **fields}
     ran = qoder(*RESTORE)
     assert (ran.code, ran.errors, service.writes) == (6, [f"error: memver_1 {why}; nothing was sent"], [])
 

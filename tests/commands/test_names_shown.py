@@ -10,15 +10,10 @@ from qoder_cli.nouns.table import NOUNS
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.asking import Asking, call
-from tests.support.one_run import DONE, RUN, SESSION, TRIGGER
+from tests.support.one_run import DEPLOYMENTS, DONE, RUN, SESSION, deployment
 from tests.support.wire import page
 
-DEPLOYMENTS = ("GET", "/deployments")
 OF_1 = ("GET", "/deployments/dep_1")
-
-
-def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
-    return {"id": f"dep_{number}", "type": "deployment", "name": name, "status": "active", **fields}
 
 
 def see(qoder: Qoder, *found: dict[str, Any]) -> None:
@@ -38,17 +33,11 @@ def get(qoder: Qoder, *words: str) -> Ran:
 
 
 # Each of these asks for what it needs and for nothing more: with the name or without it, the same requests are sent.
-SHOW_A_RUN = {
-    "run get {run}": {},
-    "run wait {run}": {},
-    "run result {run}": {},
-    "deploy run dep_scheduled": {},
-    "deploy run dep_scheduled --wait": {},
-    "run list dep_scheduled": {"is_list": True},
-    "run wait {run} {run}": {"is_list": True},
-    "deploy run dep_scheduled dep_demo": {"is_list": True},  # what a wait polls is up to the clock
-    "run logs {run} -": {"is_list": True},
-}
+SHOW_A_RUN = [
+    *("run get {run}", "run wait {run}", "run result {run}", "deploy run dep_scheduled --wait"),
+    *("deploy run dep_scheduled", "deploy run dep_scheduled dep_demo"),  # what a wait polls is up to the clock
+    *("run list dep_scheduled", "run wait {run} {run}", "run logs {run} -"),
+]
 
 
 @pytest.mark.parametrize("line", SHOW_A_RUN)
@@ -66,8 +55,8 @@ def test_every_command_that_shows_a_run_names_its_deployment_and_asks_for_nothin
         before = len(world.requests)
         ran = qoder(*words, "--json")
         assert ran.code == 0
-        found = [run for run in ran.json if run["id"]] if "is_list" in SHOW_A_RUN[line] else [ran.json]
-        shown.append(next(run for run in found if run["deployment_id"] == "dep_scheduled"))
+        runs = ran.json if isinstance(ran.json, list) else [ran.json]
+        shown.append(next(run for run in runs if run.get("deployment_id") == "dep_scheduled"))
         sent.append(sorted({(seen.method, seen.path.split("/")[4]) for seen in list(world.requests)[before:]}))
     assert set(sent[1]) <= set(sent[0])  # of what a list has kept it asks nothing
     unseen, run = shown
@@ -102,21 +91,15 @@ def test_run_get_leaves_a_name_that_the_server_sent(qoder: Qoder) -> None:
         assert "deployment_name" not in shown["derived"]
 
 
-def elsewhere(qoder: Qoder, how: str, folder: Path) -> None:
-    if how == "another host":
-        qoder.env["QODER_REGION"] = "cn"
-    else:
-        (folder / "config.toml").write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
-        (folder / "config.toml").chmod(0o600)
-        qoder.env["QODER_PROFILE"] = "work"
-
-
-@pytest.mark.parametrize("how", ["another profile", "another host"])
+@pytest.mark.parametrize("elsewhere", [{"QODER_PROFILE": "work"}, {"QODER_REGION": "cn"}], ids=str)
 def test_run_get_takes_no_name_that_was_seen_with_another_profile_or_host(
-    qoder: Qoder, tmp_path: Path, how: str
+    qoder: Qoder, elsewhere: dict[str, str]
 ) -> None:
     see(qoder, deployment(1, "nightly"))
-    elsewhere(qoder, how, tmp_path)
+    config = Path(qoder.env["QODER_CONFIG"])
+    config.write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
+    config.chmod(0o600)
+    qoder.env |= elsewhere
     assert name_in(get(qoder)) is None
 
 
@@ -179,12 +162,3 @@ def test_run_wait_of_several_shows_on_a_terminal_names_and_who_waits_for_you(qod
     rows = [line.split("  ") for line in ran.out.splitlines()[1:3]]  # what asks comes first
     assert [row[0] for row in rows] == ["ask", "nightly-report"]
     assert ["waits for you" in " ".join(row) for row in rows] == [True, False]
-
-
-def test_run_wait_of_several_names_no_deployment_by_the_word_last(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, DONE)
-    assert qoder("deploy", "run", "dep_1").code == 0
-    qoder.wire.on("GET", "/deployment_runs/*", DONE, {**DONE, "id": "drun_2"}).may("GET", "/sessions", page())
-    qoder.terminal = True
-    ran = qoder("run", "wait", "last", "drun_2")
-    assert (ran.code, ran.out.count("dep_1"), "last" in ran.out) == (0, 2, False)

@@ -127,10 +127,7 @@ def test_notify_of_a_profile_is_quiet_in_commands_that_do_not_wait(qoder: Qoder,
     assert notes.events == ["ended"]
 
 
-BAD = ["", "  ", "'open", "''"]
-
-
-@pytest.mark.parametrize("command", BAD)
+@pytest.mark.parametrize("command", ["", "  ", "'open", "''"])
 def test_notify_that_is_no_command_is_refused_before_anything_is_sent(qoder: Qoder, command: str) -> None:
     ran = qoder(*RUN, "dep_1", "--wait", "--notify", command)
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])

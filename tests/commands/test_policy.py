@@ -166,6 +166,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "no name": (("--on-ask", "policy="), "cannot be read"),
     "standard input": (("--on-ask", "policy=-"), "must be a file"),
     "no way": (("--on-ask", "policy"), "takes stop, wait, prompt or policy=FILE, not 'policy'"),
+    "a home": (("--on-ask", "policy=~/policy.yaml"), "no shell replaces the ~"),
 }
 
 
@@ -544,12 +545,22 @@ def test_policy_check_strict_exits_8_where_a_rule_opens_more(qoder: Qoder, polic
     assert qoder("policy", "check", str(policy)).code == 0
 
 
-def test_run_wait_prompts_about_what_a_policy_leaves(
-    qoder: Qoder, server: Asking, policy: Path, monkeypatch: pytest.MonkeyPatch, questions: Callable[..., list[str]]
-) -> None:
+@pytest.fixture
+def types(monkeypatch: pytest.MonkeyPatch, questions: Callable[..., list[str]]) -> Callable[[str], None]:
+    """Return what lets a person answer the questions to come with these letters."""
     questions()
-    answers = iter("y")
-    monkeypatch.setattr("qoder_cli.sessions.question.ask", lambda *_, **__: next(answers))
+
+    def answers(letters: str) -> None:
+        left = iter(letters)
+        monkeypatch.setattr("qoder_cli.sessions.question.ask", lambda *_, **__: next(left))
+
+    return answers
+
+
+def test_run_wait_prompts_about_what_a_policy_leaves(
+    qoder: Qoder, server: Asking, policy: Path, types: Callable[[str], None]
+) -> None:
+    types("y")
     server.asks("sess_1", call(1), call(3))
     assert qoder(*WAIT, "--on-ask", "prompt", "--policy", str(policy)).code == 0
     assert server.sent == [{"events": [reply(1, "allow")]}, {"events": [reply(3, "allow")]}]
@@ -568,13 +579,8 @@ def run_before(server: Asking, command: str, *, denied: bool = False) -> None:
 @pytest.mark.parametrize(
     ("command", "denied", "code"),
     [
-        *(("cd /tmp", False, 11), ("cd /tmp && ls", False, 11), ("x; c'd' y", False, 11), ("$X y", False, 11)),
-        *(
-            ("cd /tmp", True, 0),
-            ("cd /repo && ls", False, 0),
-            ("grep cd x", False, 0),
-            ("for f in *; do ls; done", False, 0),
-        ),
+        *(("cd /tmp", False, 11), ("x; c'd' y", False, 11), ("$X y", False, 11)),
+        *(("cd /tmp", True, 0), ("cd /repo && ls", False, 0)),
     ],
 )
 @pytest.mark.few(4)
@@ -683,21 +689,10 @@ def test_config_set_policy_takes_a_whole_path(qoder: Qoder, guard: Path) -> None
     assert qoder("config", "get", "policy").out == f"{guard}\n"
 
 
-def test_run_wait_says_that_no_shell_replaces_the_home(qoder: Qoder, server: Asking) -> None:
-    ran = qoder(*WAIT, "--on-ask", "policy=~/policy.yaml")
-    assert (ran.code, server.requests, "no shell replaces the ~" in ran.err) == (2, [], True)
-
-
 def test_run_wait_prompts_again_where_the_policy_of_the_profile_refuses(
-    qoder: Qoder,
-    server: Asking,
-    guard: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    questions: Callable[..., list[str]],
+    qoder: Qoder, server: Asking, guard: Path, types: Callable[[str], None]
 ) -> None:
-    questions()
-    answers = iter("yn")
-    monkeypatch.setattr("qoder_cli.sessions.question.ask", lambda *_, **__: next(answers))
+    types("yn")
     server.asks("sess_1", call(2))
     ran = qoder(*WAIT, "--on-ask", "prompt")
     assert (ran.code, server.sent) == (0, [{"events": [reply(2, "deny")]}])

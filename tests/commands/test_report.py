@@ -294,19 +294,25 @@ def test_report_new_warns_where_it_cannot_note_what_it_told(qoder: Qoder, night:
         assert "the next --new repeats it" in ran.err
 
 
-def test_report_shows_a_scheduled_run_that_names_no_time_and_fits_none(qoder: Qoder) -> None:
+DAILY = {"type": "cron", "expression": "5 3 * * *", "timezone": "UTC"}
+
+
+def fired(qoder: Qoder, *times: str) -> None:
+    """Serve runs of a schedule for five past three, which name no time of it, at these times of that morning."""
     run = {"deployment_id": "dep_1", "status": "completed", "trigger_context": {"type": "schedule"}}
-    times = {"drun_1": "2027-01-15T03:05:09Z", "drun_2": "2027-01-15T05:00:00Z"}
-    runs = [{**run, "id": id, "created_at": time, "completed_at": time} for id, time in times.items()]
+    ats = [f"2027-01-15T{time}Z" for time in times]
+    runs = [{**run, "id": f"drun_{n}", "created_at": at, "completed_at": at} for n, at in enumerate(ats, 1)]
     serve(qoder, runs, schedule=DAILY)
+
+
+def test_report_shows_a_scheduled_run_that_names_no_time_and_fits_none(qoder: Qoder) -> None:
+    fired(qoder, "03:05:09", "05:00:00")
     assert "  odd  1 run outside the schedule: 05:00\n    qoder run get drun_2\n" in qoder("report").out
 
 
 def test_report_judges_no_fire_before_lists_must_show_its_run_and_schedule(qoder: Qoder) -> None:
     """A run that fits none may be of a schedule that was changed, and is not shown yet."""
-    run = {"deployment_id": "dep_1", "status": "completed", "trigger_context": {"type": "schedule"}}
-    times = {"drun_1": "2027-01-15T03:05:09Z", "drun_2": "2027-01-15T07:59:40Z"}
-    serve(qoder, [{**run, "id": id, "created_at": at, "completed_at": at} for id, at in times.items()], schedule=DAILY)
+    fired(qoder, "03:05:09", "07:59:40")
     assert qoder("report", "--exit-status").code == 0
     later(qoder, 1 / 60)
     assert qoder("report", "--exit-status").code == 8
@@ -435,7 +441,6 @@ def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> Non
     """Two mails under one name at once: the second waits, and tells what is left."""
     quiet.start("dep_fail", at=ago(quiet, 2))
     runs: list[Ran] = []
-    real = quiet.clock
 
     def again() -> None:
         qoder.clock.at_sleep = lambda: None
@@ -448,7 +453,6 @@ def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> Non
     assert held.hold(f"report {memory}", host="api.qoder.com")
     qoder.clock.at_sleep = again
     second = qoder(*NEW)
-    assert real is quiet.clock
     assert "another command of this machine makes a report for this reader; waiting for it" in second.err
     assert [len(keys(ran)) for ran in (*runs, second)] == [1, 0]
 
@@ -500,9 +504,6 @@ def test_report_tells_of_an_end_a_minute_after_it_and_calls_nothing_well_meanwhi
     later(qoder, 0.1)
     assert keys(qoder("report", "--since", since, "-o", "json")) == [f"failed {run.id}"]
     assert keys(qoder("report", "--until", since, "-o", "json")) == []
-
-
-DAILY = {"type": "cron", "expression": "5 3 * * *", "timezone": "UTC"}
 
 
 def test_report_asks_so_many_sessions_and_says_what_is_left(

@@ -456,6 +456,3 @@ def test_session_answers_say_after_a_signal_what_was_delivered(
         assert "not sent" not in ran.error["message"]
     if ran.code and "was delivered" in ran.error["message"] and "unknown" not in ran.error["message"]:
         assert sum(server.ours.values()), ran.err
-
-
-# What is typed.

@@ -22,7 +22,7 @@ CUSTOM = call(1, kind="agent.custom_tool_use", name="lookup")
 
 
 def said(server: Asking) -> list[str]:
-    """Return what was sent: each call and the answer to it, or what a message says."""
+    """Return what was sent: each call and the answer to it."""
     events = [event for body in server.sent for event in body["events"]]
     return [f"{each['tool_use_id']} {each.get('result') or each.get('decision')}" for each in events]
 

@@ -34,7 +34,7 @@ from tests.support.one_run import (
     rests,
     story,
 )
-from tests.support.wire import api_error, page
+from tests.support.wire import GONE, api_error, page
 
 Events = list[dict[str, Any]]
 CODES = {"completed": 0, "failed": 1, "skipped": 3, "running": 8, "pending": 8, None: 9}
@@ -398,13 +398,6 @@ def test_run_get_counts_an_error_that_a_later_read_leaves_out(qoder: Qoder) -> N
     assert qoder("run", "get", "drun_1", "--json").json["error"]["type"] == "billing_error"
 
 
-def test_run_get_takes_null_for_an_empty_list(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, {"data": None, "has_more": False})
-    assert qoder("run", "get", "drun_1", "--json").json["status"] == "running"
-    qoder.wire.on("GET", "/deployment_runs", {"data": None})
-    assert qoder("run", "list", "--json").json == []
-
-
 @pytest.mark.parametrize("verb", ["get", "result", "logs"])
 def test_run_get_believes_no_events_of_another_session(qoder: Qoder, verb: str) -> None:
     """A proxy may answer with what it kept of another request."""
@@ -434,7 +427,6 @@ def test_run_get_says_that_a_body_is_too_large(qoder: Qoder) -> None:
     assert "larger than 64 MiB" in ran.errors[0]
 
 
-GONE = api_error(404, "not_found_error", "No such thing.")
 NO_ANSWERS: dict[str, tuple[Any, int, str]] = {
     "not found": (GONE, 5, "api.qoder.com"),
     "501": (

@@ -19,14 +19,13 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, Ran, examples
 from tests.support.cells import checkerboard
 from tests.support.inprocess import seed_runs
-from tests.support.one_run import CURRENT, DONE, ELAPSED, LEGACY, event, idle
+from tests.support.one_run import CURRENT, DEPLOYMENTS, DONE, ELAPSED, LEGACY, deployment, event, idle
 from tests.support.stored import put_in_the_way
-from tests.support.wire import api_error, page
+from tests.support.wire import GONE, api_error, page
 
 LIST = ("run", "list")
 pytestmark = pytest.mark.usefixtures("utc")
 RUNS = ("GET", "/deployment_runs")
-DEPLOYMENTS = ("GET", "/deployments")
 HOUR = 3600.0
 
 
@@ -46,10 +45,6 @@ def ids(ran: Ran) -> list[str]:
 
 def run(number: int, **fields: Any) -> dict[str, Any]:
     return {**DONE, "id": f"drun_{number}", **fields}
-
-
-def deployment(number: int, **fields: Any) -> dict[str, Any]:
-    return {"id": f"dep_{number}", "type": "deployment", "name": f"job-{number}", "status": "active", **fields}
 
 
 # How many.
@@ -145,7 +140,7 @@ def of_real_length(qoder: Qoder, size: int) -> list[str]:
     at = qoder.clock.now()
     ids = [(f"drun_{digit}" + LONG * 2)[: size + 5] for digit in "012"]
     seen, unseen = ("dep_" + (digit + LONG * 2)[:size] for digit in "ab")
-    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, id=seen, name="nightly-report")))
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, "nightly-report", id=seen)))
     qoder("deploy", "list")
     sessions = ["sess_" + (digit + LONG * 2)[:size] for digit in "cde"]
     going = {"status": "running", "completed_at": None, "duration_ms": None}
@@ -188,7 +183,7 @@ def test_run_list_shortens_ids_before_a_column_goes_and_wide_shows_all(
 
 def alike(qoder: Qoder, *pages: list[dict[str, Any]]) -> None:
     """Serve pages of runs of a deployment that was seen here, all the same but for id, session and what is given."""
-    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, id="dep_a" + LONG, name="nightly-report")))
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, "nightly-report", id="dep_a" + LONG)))
     qoder("deploy", "list")
     numbers = iter(range(10))
     for place, rows in enumerate(pages):
@@ -212,8 +207,7 @@ def test_run_list_says_of_no_row_what_a_later_page_contradicts(qoder: Qoder, col
 
 def test_run_list_shows_no_name_that_two_deployments_have(qoder: Qoder, columns: Callable[[int], None]) -> None:
     columns(80)
-    like_an_id = deployment(3, name="dep_1")
-    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, name="twin"), deployment(2, name="twin"), like_an_id))
+    qoder.wire.on(*DEPLOYMENTS, page(deployment(1, "twin"), deployment(2, "twin"), deployment(3, "dep_1")))
     qoder("deploy", "list")
     qoder.wire.on(*RUNS, page(run(2, deployment_id="dep_1"), run(1, deployment_id="dep_3")))
     assert [row.split()[0] for row in qoder(*LIST).out.splitlines()[1:3]] == ["dep_1", "dep_3"]
@@ -478,13 +472,10 @@ def test_run_list_does_not_ask_all_sessions_where_nobody_may_read_them(qoder: Qo
 
 def test_run_list_shows_no_status_of_a_run_whose_session_was_deleted(qoder: Qoder) -> None:
     qoder.wire.on(*RUNS, page(run_of_session(1)), repeat=True)
-    qoder.wire.on("GET", "/sessions/sess_1/events", api_error(404, "not_found_error", "Gone."), repeat=True)
+    qoder.wire.on("GET", "/sessions/sess_1/events", GONE, repeat=True)
     [item] = qoder(*LIST, "--json").json
     assert (item.get("status"), item["error"]["type"]) == (None, "session_deleted")
     assert "ignored 1 run: the outcome is unknown" in qoder(*LIST, "--status", "failed", "--json").err
-
-
-GONE = api_error(404, "not_found_error", "Gone.")
 
 
 @pytest.mark.parametrize(

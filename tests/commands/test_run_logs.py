@@ -10,9 +10,9 @@ import pytest
 
 from tests.conftest import Qoder
 from tests.support.completions import offered
-from tests.support.logs import GONE, lines_of, says, text
+from tests.support.logs import lines_of, says, text
 from tests.support.one_run import CURRENT, EVENTS, LEGACY, RUN, WORK, idle
-from tests.support.wire import page
+from tests.support.wire import GONE, page
 
 TOOL = "agent.tool_use"
 

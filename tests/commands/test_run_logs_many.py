@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Qoder
-from tests.support.logs import GONE, lines_of, says
+from tests.support.logs import lines_of, says
 from tests.support.one_run import CURRENT, DONE, ELAPSED, WORK, idle
-from tests.support.wire import api_error, page
+from tests.support.wire import GONE, api_error, page
 
 USAGE = {"usage": {"total_credits": 0.42}}
 LOGS = ("run", "logs")
@@ -192,6 +192,3 @@ def test_run_logs_follow_of_several_names_the_command_that_does_it(qoder: Qoder,
     ran = qoder(*LOGS, *words, "--follow", "--json")
     assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
     assert ran.error["next"] == ["qoder", "run", "wait", *words, "--follow", "-o", "json"]
-
-
-# Many.

@@ -7,9 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import Qoder
 from tests.support.inprocess import WorldTransport
 from tests.support.one_run import DONE
 from tests.support.wire import page
@@ -128,15 +127,9 @@ def test_run_logs_traces_a_failed_run_without_times(qoder: Qoder) -> None:
     assert (run["startTimeUnixNano"] > "0", turn["startTimeUnixNano"]) == (True, run["startTimeUnixNano"])
 
 
-@pytest.fixture(params=GENERATIONS)
-def world(request: pytest.FixtureRequest, qoder: Qoder) -> World:
-    generation: Generation = request.param
-    return World(generation=generation, token=TOKEN, clock=qoder.clock.now)
-
-
 @pytest.fixture
 def received(qoder: Qoder, world: World) -> list[httpx.Request]:
-    """Requests to the receiver `otel.example`, whose next answer is in `world.answered`."""
+    """Requests to the receiver `otel.example`, whose answer is in the variable ANSWER."""
     requests: list[httpx.Request] = []
 
     def lie(request: httpx.Request, true: Any) -> httpx.Response:

@@ -11,19 +11,13 @@ from qoder_cli.local.store import Store
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.inprocess import seed_runs
-from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK
+from tests.support.one_run import CURRENT, DEPLOYMENTS, DONE, EVENTS, LEGACY, RUN, SESSION, TRIGGER, WORK, deployment
 from tests.support.result import END, says
 from tests.support.stored import entries_in
-from tests.support.wire import api_error, page
+from tests.support.wire import GONE, api_error, page
 
-DEPLOYMENTS = ("GET", "/deployments")
 RUNS_OF_1 = ("GET", "/deployments/dep_1/runs")
-GONE = api_error(404, "not_found_error", "No such thing.")
 HOUR = 3600.0
-
-
-def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
-    return {"id": f"dep_{number}", "type": "deployment", "name": name, "status": "active", **fields}
 
 
 # What can name none: refused before any request, with what to type instead.

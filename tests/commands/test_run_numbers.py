@@ -161,7 +161,7 @@ def unattended(qoder: Qoder, server: Asking) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Qoder, Asking], object], str, int, str]] = {
-    "unreadable": (lambda qoder, server: unreadable(qoder, server), "drun_1 1", 6, "what it would do cannot be read"),
+    "unreadable": (unreadable, "drun_1 1", 6, "what it would do cannot be read"),
     "too large": (lambda qoder, server: None, "drun_1 3", 2, "has 2 calls, and no number 3"),
     "another session": (lambda qoder, server: server.asks("sess_2", call(3)), "drun_2 1", 2, "no list of calls was"),
     "one of two": (lambda qoder, server: server.colleague("evt_1"), "drun_1 evt_2 1", 6, "evt_1 is not pending"),

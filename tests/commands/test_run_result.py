@@ -11,7 +11,7 @@ from qoder_cli.base.errors import Signalled
 from tests.conftest import TOKEN, Qoder
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, WORK, idle
 from tests.support.result import END, delivers, says
-from tests.support.wire import api_error, page
+from tests.support.wire import GONE, api_error, page
 
 RESULT = ("run", "result", "drun_1")
 FORBIDDEN = api_error(403, "permission_error", "Not yours.")
@@ -80,7 +80,6 @@ def test_run_result_reads_no_more_of_a_session_than_it_needs(qoder: Qoder) -> No
     assert qoder(*RESULT).out == "All done.\n"
 
 
-GONE = api_error(404, "not_found_error", "No such session.")
 FAILED = {**DONE, "status": "failed"}
 # How the run is told, and its events; exit code, standard output, and fields of the JSON.
 NO_SUCCESS: dict[str, tuple[Any, list[Any], int, str, dict[str, Any]]] = {

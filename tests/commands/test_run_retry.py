@@ -186,9 +186,8 @@ def test_run_retry_all_failed_leaves_alone_what_somebody_cancelled(place: Place)
 
 @pytest.mark.parametrize("sets_it", ["cancelled", "canceled"])
 def test_run_retry_all_failed_names_a_few_of_the_runs_that_it_skips(qoder: Qoder, sets_it: str) -> None:
-    failed = {**DONE, "status": "failed", "error": {"type": sets_it}}
-    runs = [failed | {"id": f"drun_{n}", "triggered_at": f"2027-01-15T07:0{n}:00Z"} for n in range(7)]
-    qoder.wire.on("GET", "/deployment_runs", page(*(run | {"created_at": run["triggered_at"]} for run in runs)))
+    runs = [failed(f"drun_{n}", f"2027-01-15T07:0{n}:00Z", error={"type": sets_it}) for n in range(7)]
+    qoder.wire.on("GET", "/deployment_runs", page(*runs))
     ran = qoder("run", "retry", "--all-failed", "--all", "--since", "1d", "--yes", "--json")
     assert (ran.code, ran.json) == (0, [])
     assert "skipped 7 runs that somebody cancelled: drun_6, drun_5, drun_4, drun_3, drun_2 and more; to" in ran.err

@@ -38,17 +38,12 @@ from tests.support.one_run import (
 )
 from tests.support.processes import until
 from tests.support.typed import typed
-from tests.support.wire import FakeClock, api_error, page
+from tests.support.wire import GONE, FakeClock, api_error, page
 
 FAILED = {**DONE, "status": "failed", "error": {"type": "api_error", "message": "Agent execution failed."}}
-GONE = api_error(404, "not_found_error", "No such thing.")
 END = idle("end_turn", 40)
 WAIT = ("run", "wait", "drun_1", "--json")
 STARTS = pytest.mark.parametrize("line", ["deploy run dep_1 --wait", "run wait drun_1"])
-
-
-def run(number: int, **fields: Any) -> dict[str, Any]:
-    return {**DONE, "id": f"drun_{number}", **fields}
 
 
 # Trouble.
@@ -459,7 +454,7 @@ def test_run_wait_of_several_with_timeout_0_reads_each_once_however_slow_the_fir
 
     def long_awaited(request: httpx.Request) -> Any:
         threading.Event().wait(0.3)  # it is seen meanwhile whether it is too late
-        return run(2)
+        return {**DONE, "id": "drun_2"}
 
     qoder.wire.on(*RUN, slow).on("GET", "/deployment_runs/drun_2", long_awaited)
     ran = qoder("run", "wait", "drun_1", "drun_2", "--timeout", "0", "--json")

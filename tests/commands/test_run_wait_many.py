@@ -71,6 +71,9 @@ def on_lists(respond: Refusal) -> Refusal:
     return lambda asked: respond(asked) if asked.path in LISTS else None
 
 
+NO_TIMES = on_lists(lambda asked: answer(400) if "created_at[gte]" in asked.query else None)
+
+
 def html(asked: Asked) -> httpx.Response:
     return httpx.Response(502, text="<html>")
 
@@ -135,7 +138,7 @@ def test_run_wait_of_many_behind_newer_ones_costs_pages_and_no_request_each(wind
     crowd.begin(25, seconds=5 * HOUR)
     crowd.server.deaf_to = ("created_at",) if windows == "ignored" else ()
     if windows == "refused":
-        crowd.server.refuse = on_lists(lambda asked: answer(400) if "created_at[gte]" in asked.query else None)
+        crowd.server.refuse = NO_TIMES
     crowd.wait(random.Random(1).sample(ids, len(ids)), "--timeout", "15")
     assert crowd.codes == {124: 30}
     assert {item.get("status") for _, item in crowd.told} == {"running"}
@@ -178,7 +181,6 @@ def responding(body: Any) -> Refusal:
     return on_lists(lambda asked: httpx.Response(200, json=body))
 
 
-NO_TIMES = on_lists(lambda asked: answer(400) if "created_at[gte]" in asked.query else None)
 GARBAGE: list[Any] = [None, [], "drun_", {"id": {}}, {"id": [], "status": []}, {"id": 7}, {}]
 BENT: dict[str, dict[str, Any]] = {
     "ignores times and states": {"deaf_to": ("created_at", "statuses")},

@@ -8,12 +8,11 @@ import pytest
 from tests.conftest import Qoder
 from tests.support.logs import says
 from tests.support.one_run import CURRENT, DONE, EVENTS, RUN, SESSION, TRIGGER, WORK, event, idle
-from tests.support.wire import api_error, page
+from tests.support.wire import GONE, api_error, page
 
 MOVED = {**CURRENT, "session_id": "sess_2"}
 OTHER_EVENTS = ("GET", "/sessions/sess_2/events")
 OTHER = ("GET", "/sessions/sess_2")
-GONE = api_error(404, "not_found_error", "None.")
 END = idle("end_turn")
 DEPLOY = ("deploy", "run", "dep_1", "--wait", "--json")
 

@@ -9,11 +9,12 @@ import pytest
 
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
-from tests.support.asking import Asking, Event, Events, call
+from tests.support.asking import Asking, Asks, Event, Events, call
 from tests.support.things import ok
 
 WAIT = ("run", "wait", "drun_1", "--json")
 SUB = {"session_thread_id": "sthr_2"}
+ASKS = call(1, **SUB)
 THREADS = "GET /sessions/sess_1/threads"
 ROSTER = {"type": "coordinator", "agents": [{"type": "agent", "id": "agent_2", "version": 1}]}
 
@@ -26,13 +27,19 @@ def server(request: pytest.FixtureRequest, qoder: Qoder) -> Asking:
     return made
 
 
-def works_on(server: Asking, *asking: Event) -> Any:
+def works_on(server: Asking, asking: Event = ASKS, *, stands_apart: bool = False) -> Asks:
     """Put a session there whose main agent works on, with a message every other second, while a sub-agent asks."""
-    session = server.sub_agent_asks("sess_1", *asking, calls=3)
+    session = server.sub_agent_asks("sess_1", asking, calls=3)
     session.moments[:] = [moment for moment in session.moments if moment.beat.type != "session.status_idle"]
     busy = [{"type": "agent.thinking"}] * 600
     server.tell(session, server.world.now() - 1, *busy, apart=2)
+    if stands_apart:
+        apart(server)
     return session
+
+
+def has_roster(session: Asks) -> None:
+    session.fields["agent"] = {**session.fields["agent"], "multiagent": ROSTER}
 
 
 def apart(server: Asking) -> None:
@@ -58,16 +65,14 @@ def apart(server: Asking) -> None:
 
     server.lies["GET /sessions/sess_1/events"] = split
     server.lie = of_thread
-    server.sessions["sess_1"].fields["agent"] = {**server.sessions["sess_1"].fields["agent"], "multiagent": ROSTER}
+    has_roster(server.sessions["sess_1"])
 
 
 @pytest.mark.parametrize("stands_apart", [False, True])
 def test_run_wait_exits_11_where_a_sub_agent_asks_while_the_main_agent_works(
     qoder: Qoder, server: Asking, stands_apart: bool
 ) -> None:
-    works_on(server, call(1, **SUB))
-    if stands_apart:
-        apart(server)
+    works_on(server, stands_apart=stands_apart)
     began = qoder.clock.time
     ran = qoder(*WAIT, "--timeout", "10m")
     assert (ran.code, ran.json["status"], ran.json["requires_action"]) == (11, "running", {"event_ids": ["evt_1"]})
@@ -83,9 +88,7 @@ def test_run_wait_exits_11_where_a_sub_agent_asks_while_the_main_agent_works(
 
 @pytest.mark.parametrize("stands_apart", [False, True])
 def test_run_get_says_that_a_sub_agent_asks(qoder: Qoder, server: Asking, stands_apart: bool) -> None:
-    works_on(server, call(1, **SUB))
-    if stands_apart:
-        apart(server)
+    works_on(server, stands_apart=stands_apart)
     assert qoder("run", "get", "drun_1", "--exit-status").code == 8
     run = qoder("run", "get", "drun_1", "--json").json
     is_told = not stands_apart or server.world.generation == "legacy"
@@ -93,7 +96,7 @@ def test_run_get_says_that_a_sub_agent_asks(qoder: Qoder, server: Asking, stands
 
 
 def test_run_wait_goes_on_where_a_sub_agent_was_answered_meanwhile(qoder: Qoder, server: Asking) -> None:
-    session = works_on(server, call(1, **SUB))
+    session = works_on(server)
     at = server.world.now() + 8
     reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
     server.tell(session, at, reply, {"type": "session.thread_status_running", **SUB})
@@ -105,7 +108,7 @@ def test_run_wait_goes_on_where_a_sub_agent_was_answered_meanwhile(qoder: Qoder,
 
 def test_run_wait_counts_from_the_first_of_sub_agents_that_ask_one_after_the_other(qoder: Qoder) -> None:
     server = Asking(qoder, "current")
-    session = works_on(server, call(1, **SUB))
+    session = works_on(server)
     for number in range(2, 9):
         sub = {"session_thread_id": f"sthr_{number + 1}"}
         asking = {**call(number), "evaluated_permission": "ask", **sub}
@@ -120,7 +123,7 @@ def test_run_wait_counts_from_the_first_of_sub_agents_that_ask_one_after_the_oth
 
 def test_run_wait_lists_threads_once_a_minute_and_only_where_there_is_another_agent(qoder: Qoder) -> None:
     server = Asking(qoder, "current")
-    session = works_on(server, call(1, **SUB, evaluated_permission="allow"))
+    session = works_on(server, {**ASKS, "evaluated_permission": "allow"})
     session.moments[:] = [moment for moment in session.moments if "thread" not in moment.beat.type]
     for roster, most in ((None, 0), (ROSTER, 10)):
         session.fields["agent"] = {**session.fields["agent"], "multiagent": roster}
@@ -136,10 +139,7 @@ def test_run_wait_of_many_notices_that_a_sub_agent_of_one_asks(qoder: Qoder, sta
     for number in range(2, 13):
         session = server.asks(f"sess_{number}")
         session.moments[:] = [moment for moment in session.moments if moment.beat.type != "session.status_idle"]
-    session = works_on(server, call(1, **SUB))
-    session.fields["agent"] = {**session.fields["agent"], "multiagent": ROSTER}
-    if stands_apart:
-        apart(server)
+    has_roster(works_on(server, stands_apart=stands_apart))
     ids = [f"drun_{number}" for number in range(1, 13)]
     ran = qoder("run", "wait", *ids, "--timeout", "150", "--json")
     assert [item["exit_code"] for item in ran.json] == [11, *[124] * 11]
@@ -147,7 +147,7 @@ def test_run_wait_of_many_notices_that_a_sub_agent_of_one_asks(qoder: Qoder, sta
 
 
 def test_run_wait_lets_a_policy_answer_what_a_sub_agent_asks(qoder: Qoder, server: Asking, tmp_path: Path) -> None:
-    session = works_on(server, call(1, **SUB))
+    session = works_on(server)
     (policy := tmp_path / "policy.yaml").write_text("agents: all\ndeny:\n  - tool: Bash\n    because: no\n")
     policy.chmod(0o600)
     server.turn(session, server.world.now() + 120)
@@ -160,8 +160,7 @@ def test_run_wait_lets_a_policy_answer_what_a_sub_agent_asks(qoder: Qoder, serve
 @pytest.mark.parametrize("answer", [httpx.Response(404), httpx.Response(501), httpx.Response(503)])
 def test_run_wait_does_without_a_list_of_threads(qoder: Qoder, answer: httpx.Response) -> None:
     server = Asking(qoder, "current")
-    session = works_on(server, call(1, **SUB))
-    session.fields["agent"] = {**session.fields["agent"], "multiagent": ROSTER}
+    has_roster(works_on(server))
     server.instead[THREADS] = [answer] * 999  # for good
     began = qoder.clock.time
     ran = qoder(*WAIT, "--timeout", "10m")

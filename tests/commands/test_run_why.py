@@ -21,6 +21,7 @@ FAILS = Behaviour(turn(seconds=2, reason="retries_exhausted"))
 BREAKS = Behaviour(error=("environment_archived_error", "The environment is archived."))
 HOUR = 3600.0
 PLANTED = "planted-secret-0815"
+MEMORY = {"type": "memory_store", "memory_store_id": "memstore_project", "access": "read_write"}
 
 
 class Team:
@@ -161,19 +162,11 @@ def test_run_why_looks_no_further_than_its_bounds(team: Team) -> None:
 
 
 def test_run_why_shows_what_another_session_wrote_into_its_memory(team: Team) -> None:
-    resource = {"type": "memory_store", "memory_store_id": "memstore_project", "access": "read_write"}
-    team.world.deployments[team.deployment].fields["resources"] = [resource]
+    team.world.deployments[team.deployment].fields["resources"] = [MEMORY]
     team.ran(WORKS)
     by = {"type": "session_actor", "session_id": "sess_other"}
-    team.world.keep(
-        "memory_stores.memory_versions",
-        "memstore_project",
-        at=team.qoder.clock.now(),
-        path="notes.md",
-        operation="modified",
-        created_by=by,
-        memory_id="mem_1",
-    )
+    version = {"path": "notes.md", "operation": "modified", "created_by": by, "memory_id": "mem_1"}
+    team.world.keep("memory_stores.memory_versions", "memstore_project", at=team.world.now(), **version)
     [(what, says)] = changes(team.why(team.ran(FAILS)))
     assert (what, says.rpartition(" at ")[0]) == ("memory", "notes.md modified by session sess_other")
 
@@ -288,8 +281,7 @@ def test_run_why_does_not_take_a_later_edit_for_a_change(team: Team, *, has_sess
 
 
 def test_run_why_compares_a_run_without_a_session_with_its_deployment(team: Team) -> None:
-    resource = {"type": "memory_store", "memory_store_id": "memstore_project", "access": "read_write"}
-    team.world.deployments[team.deployment].fields |= {"resources": [resource], "environment_variables": "A=1"}
+    team.world.deployments[team.deployment].fields |= {"resources": [MEMORY], "environment_variables": "A=1"}
     team.ran(WORKS)
     why = team.why(team.ran(Behaviour(error=("unknown_error", "It did not begin."))))
     assert changes(why) == []
@@ -317,11 +309,7 @@ def newest_first(answer: Any) -> None:
 
 # What is told otherwise, how, and what cannot be told then; nothing has changed.
 TOLD: dict[str, tuple[tuple[str, ...], Callable[[Any], object], list[tuple[str, str]]]] = {
-    "no version": (
-        ("run", "session"),
-        without_version,
-        [("agent", "the runs do not say which version it was")],
-    ),
+    "no version": (("run", "session"), without_version, [("agent", "the runs do not say which version it was")]),
     "a version as text": (("run", "session"), version_as_text, []),
     "no settings": (("first session",), without_settings, [("environment", "session {} does not show it")]),
     "the newest event first": (("events",), newest_first, []),

@@ -4,9 +4,6 @@ import json
 from typing import Any
 
 from tests.conftest import Ran
-from tests.support.wire import api_error
-
-GONE = api_error(404, "not_found_error", "No such thing.")
 
 
 def text(*texts: str) -> list[dict[str, str]]:

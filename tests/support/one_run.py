@@ -22,10 +22,15 @@ LEGACY = {
 DONE = {**LEGACY, "status": "completed", "completed_at": "2026-06-14T08:54:23.5Z", "duration_ms": 17229}
 ELAPSED: dict[str, Any] = {"elapsed_ms": 17228, "derived": ["elapsed_ms"]}
 SHOWN = {**DONE, **ELAPSED}  # in JSON
+DEPLOYMENTS = ("GET", "/deployments")
 TRIGGER = ("POST", "/deployments/dep_1/run")
 EVENTS = ("GET", "/sessions/sess_1/events")
 SESSION = ("GET", "/sessions/sess_1")
 RUN = ("GET", "/deployment_runs/drun_1")
+
+
+def deployment(number: int, name: str, **fields: Any) -> dict[str, Any]:
+    return {"id": f"dep_{number}", "type": "deployment", "name": name, "status": "active", **fields}
 
 
 def event(kind: str, second: int = 9, **fields: Any) -> dict[str, Any]:

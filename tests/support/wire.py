@@ -163,6 +163,9 @@ def api_error(status: int, kind: str, message: str) -> tuple[int, dict[str, Any]
     return status, {"type": "error", "request_id": "req_1", "error": {"type": kind, "message": message}}
 
 
+GONE = api_error(404, "not_found_error", "No such thing.")
+
+
 def page(*items: dict[str, Any], more: bool = False) -> dict[str, Any]:
     ids = [item.get("id") for item in items]
     return {
