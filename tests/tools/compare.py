@@ -115,6 +115,7 @@ def program(named: str) -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     archive = subprocess.run(["git", "archive", named, "qoder_cli"], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
+    shutil.copy(ROOT / "qoder_cli" / "_version.py", Path(folder) / "qoder_cli")  # made when it is installed
     return Path(folder)
 
 
