@@ -127,27 +127,25 @@ def what_arrives_late_is_no_second_time(scene: Scene) -> None:
     is_believed(scene)
 
 
-def kept_answer(scene: Scene, *, is_done: bool) -> None:
-    """Answer with what the same write was answered an hour ago, as a cache does."""
-    kept = usual(scene.command.name, scene.generation).first_answer
+def kept_answer(*, is_done: bool) -> Callable[[Scene], None]:
+    """Answer with what the same write was answered an hour ago, as a cache does: it proves and denies nothing."""
 
-    def meet(answer: Answer) -> httpx.Response:
-        if is_done:
-            answer()
-        return httpx.Response(200, content=kept, headers={"content-type": "application/json", "age": "3600"})
+    def play(scene: Scene) -> None:
+        kept = usual(scene.command.name, scene.generation).first_answer
 
-    at_write(scene, meet)
-    is_believed(scene)
+        def meet(answer: Answer) -> httpx.Response:
+            if is_done:
+                answer()
+            return httpx.Response(200, content=kept, headers={"content-type": "application/json", "age": "3600"})
+
+        at_write(scene, meet)
+        is_believed(scene)
+
+    return play
 
 
-@CLAUSES.add("kept answer", where_it_writes, on_both=True)
-def a_kept_answer_proves_nothing(scene: Scene) -> None:
-    kept_answer(scene, is_done=False)
-
-
-@CLAUSES.add("kept answer that acted", where_it_writes, on_both=True)
-def a_kept_answer_denies_nothing(scene: Scene) -> None:
-    kept_answer(scene, is_done=True)
+CLAUSES.add("kept answer", where_it_writes, on_both=True)(kept_answer(is_done=False))
+CLAUSES.add("kept answer that acted", where_it_writes, on_both=True)(kept_answer(is_done=True))
 
 
 @CLAUSES.add("refused", where_it_writes)

@@ -143,6 +143,3 @@ def test_qoder_imports_only_what_it_needs(shell: Shell, words: str, unneeded: st
     assert ended.code == 0
     assert "qoder_cli.cli.main" in imported
     assert set(unneeded.split()) & imported == set()
-
-
-# The trigger protocol over real sockets: a sample of the fault matrix, and many at once.

@@ -22,6 +22,7 @@ from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport
 from tests.support.lies import Lies
 from tests.support.processes import Going, until
+from tests.support.wire import FakeClock
 
 TOKEN = "pt-sandbox"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -52,26 +53,13 @@ OPERATIONS: dict[str, Operation] = {operation.id: operation for operation in all
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to send to a process")
 
 
-class Clock:
-    """Time that stands still unless it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class Desk:
     """Someone at a client: a world on a clock of its own, and a wire into it."""
 
     def __init__(self, generation: Generation, *orders: str, **settings: Any) -> None:
         self.generation = generation
-        self.clock = Clock()
-        self.world = World(clock=self.clock, generation=generation, seed=1, token=TOKEN, **settings)
+        self.clock = FakeClock(START)
+        self.world = World(clock=self.clock.now, generation=generation, seed=1, token=TOKEN, **settings)
         self._looked = -1, b""  # how much was asked when it was looked last what is kept, and that
         self.faults = Lies(*orders)
         transport = WorldTransport(self.world, faults=self.faults, sleep=self.clock.sleep)

@@ -81,14 +81,6 @@ def test_sandbox_refuses_what_is_no_fault(text: str, told: str) -> None:
     assert told in caught.value.message
 
 
-def test_sandbox_faults_take_turns_and_are_used_up(desk: Desk) -> None:
-    desk.faults.add("run:503*2")
-    desk.faults.add("any:404")
-    assert [desk.status("/deployment_runs/drun_x") for _ in range(4)] == [503, 503, 404, 404]
-    desk.faults.add("list:500*inf")
-    assert {desk.status("/deployment_runs") for _ in range(50)} == {500}
-
-
 def test_sandbox_faults_meet_only_their_own_requests(desk: Desk) -> None:
     run = desk.run()
     paths = {

@@ -12,14 +12,6 @@ TOOLSET = "agent_toolset_20260401"
 IN_USE = (409, "conflict_error", None)
 
 
-def test_sandbox_merges_metadata_and_clears_what_may_be_empty(desk: Desk) -> None:
-    path = f"/memory_stores/{desk.made('/memory_stores', metadata={'team': 'core', 'tier': '1'})['id']}"
-    desk.done(path, metadata={"tier": None, "owner": "ops"}, description="Notes.")
-    after = {"name": "a", "metadata": {"team": "core", "owner": "ops"}, "description": "Notes."}
-    assert after.items() <= desk.get(path).items()
-    assert desk.done(path, description=None)["description"] == ""
-
-
 def test_sandbox_deletes_a_thing_with_what_it_holds(desk: Desk) -> None:
     answer = desk.http.delete("/vaults/vault_team")
     assert (answer.status_code, answer.json()) == (200, {"id": "vault_team", "type": "vault_deleted"})

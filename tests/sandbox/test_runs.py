@@ -209,10 +209,10 @@ def test_sandbox_streams_go_on_after_the_event_that_is_named(desk: Desk) -> None
 def test_sandbox_keeps_the_stream_of_an_idle_session_with_heartbeats(desk: Desk) -> None:
     run = desk.run()
     desk.clock.sleep(60)
-    began = desk.clock.now
+    began = desk.clock.time
     with desk.http.stream("GET", f"/sessions/{run['session_id']}/events/stream") as answer:
         assert list(itertools.islice(answer.iter_lines(), 6)) == [": heartbeat", ""] * 3
-    assert desk.clock.now == began + 45
+    assert desk.clock.time == began + 45
 
 
 def test_sandbox_streams_a_message_while_it_is_written(desk: Desk) -> None:
@@ -220,7 +220,7 @@ def test_sandbox_streams_a_message_while_it_is_written(desk: Desk) -> None:
     came: list[tuple[float, Any]] = []
     with desk.stream(run, deltas=["agent.message", "agent.thinking"]) as told:
         for event in itertools.takewhile(lambda event: event["type"] != "session.status_idle", told):
-            came.append((desk.clock.now, event))
+            came.append((desk.clock.time, event))
     kinds = [event["type"] for _, event in came]
     assert kinds[kinds.index("agent.thinking") - 1] == "event_start"
     [message] = [event for _, event in came if event["type"] == "agent.message"]

@@ -33,6 +33,7 @@ from tests.support.hasty import CommonClock
 from tests.support.machines import MEMORY_STORE, PostgresServer
 from tests.support.processes import until
 from tests.support.typed import typed
+from tests.tools.playing import Played
 
 TOKEN = "pt-planted-0123456789abcdef"
 LAG = 0.3  # real seconds that a read of the memory store is old, at most
@@ -62,15 +63,7 @@ class Crowd(NamedTuple):
         return f"{self.store} {self.trouble or 'quiet'}: {self.hosts} hosts, {what}"
 
 
-class Came(NamedTuple):
-    """What came of it: how often each exit code, what was wrong, and in words what was seen."""
-
-    codes: Counter[int]
-    wrong: dict[str, str]
-    told: str
-
-
-def play(crowd: Crowd, folder: Path) -> Came:
+def play(crowd: Crowd, folder: Path) -> Played:
     """Have all hosts do their work, and compare what they say with what was started."""
     with ExitStack() as stack:
         server: PostgresServer | None = None
@@ -115,41 +108,38 @@ def _said(crowd: Crowd, folder: Path) -> Iterator[tuple[int, Any]]:
             yield number, json.loads(line)
 
 
-def _judged(crowd: Crowd, folder: Path, took: str) -> Came:
+def _judged(crowd: Crowd, folder: Path, took: str) -> Played:
     started: dict[str, list[str]] = {}
     for line in (folder / "truth").read_text().splitlines():
         key, run = line.split()
         started.setdefault(key, []).append(run)
-    codes, wrong, used = Counter[int](), dict[str, str](), set[str]()
+    played, used = Played(), set[str]()
     for number, (key, code, run, tries, hint) in _said(crowd, folder):
-        codes[code] += 1
+        played.codes.append(code)
         used.add(key)
-        if run is not None and run not in started.get(key, []):
-            wrong["lost"] = f"host {number} names {run} for {key}: {started.get(key)}"
-        if code not in (0, 9) or (code == 9 and "key free" not in hint):
-            wrong["stuck"] = f"host {number} ended in {code} for {key} after {tries} tries: {hint}"
-    if twice := {key: runs for key, runs in started.items() if len(runs) > 1}:
-        wrong["twice"] = str(twice)
-    if crowd.keys + 1 != len(used):
-        wrong["wrong"] = f"{len(used)} keys were used"
-    return Came(codes, wrong, f"{codes.total()} commands {took}")
+        is_lost = run is not None and run not in started.get(key, [])
+        played.breaks(f"host {number} names {run} for {key}: {started.get(key)}", lost=is_lost)
+        is_stuck = code not in (0, 9) or (code == 9 and "key free" not in hint)
+        played.breaks(f"host {number} ended in {code} for {key} after {tries} tries: {hint}", stuck=is_stuck)
+    twice = {key: runs for key, runs in started.items() if len(runs) > 1}
+    played.breaks(str(twice), twice=twice)
+    played.breaks(f"{len(used)} keys were used", wrong=crowd.keys + 1 != len(used))
+    played.told = f"{len(played.codes)} commands {took}"
+    return played
 
 
-def _judged_queue(crowd: Crowd, folder: Path, took: str) -> Came:
+def _judged_queue(crowd: Crowd, folder: Path, took: str) -> Played:
     going = [int(line) for line in (folder / "going").read_text().split()]
-    codes, wrong = Counter[int](), dict[str, str]()
+    played = Played()
     for number, (code, is_done, err) in _said(crowd, folder):
-        codes[code] += 1
-        if code not in (0, 7):
-            wrong["wrong"] = f"host {number} ended in {code}: {err}"
-        if not is_done:
-            wrong["stuck"] = f"host {number} gave up: {err}"
-    if max(going) > MOST:
-        wrong["twice"] = f"{max(going)} were going"
-    if len(going) != crowd.hosts * RUNS:
-        wrong["lost"] = f"{len(going)} runs were started"
+        played.codes.append(code)
+        played.breaks(f"host {number} ended in {code}: {err}", wrong=code not in (0, 7))
+        played.breaks(f"host {number} gave up: {err}", stuck=not is_done)
+    played.breaks(f"{max(going)} were going", twice=max(going) > MOST)
+    played.breaks(f"{len(going)} runs were started", lost=len(going) != crowd.hosts * RUNS)
     asked = json.loads((folder / "asked.json").read_text())
-    return Came(codes, wrong, f"{len(going)} runs, {max(going)} at once, {codes.total()} commands {took}; {asked}")
+    played.told = f"{len(going)} runs, {max(going)} at once, {len(played.codes)} commands {took}; {asked}"
+    return played
 
 
 def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:

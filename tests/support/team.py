@@ -59,7 +59,7 @@ class Team:
         qoder.env |= stacks.SECRETS
         qoder.clock.patience = 20.0
 
-    def write(self, files: dict[str, Any] = EXAMPLE, **changed: Any) -> None:
+    def write(self, files: dict[str, Any] = EXAMPLE) -> None:
         stacks.write(self.folder, files)
 
     def __call__(self, *words: str) -> Ran:

@@ -2,11 +2,11 @@
 
     python -m tests.tools compare OLD NEW [--sample 3000] [--expect FILE] [WORD…]
 
-OLD and NEW are each a folder with the package, a venv, a Python, a `qoder`, or a git revision of this repository. The
-lines are made from OLD's own help: its examples in every format, on both generations of server, with faults, with every
-option, with bad input; and some as real processes. Compared are the requests with their times, standard output and
-error, the exit code and the files written. What changes in the same way counts as one kind of difference. `--expect`
-names a file with a pattern a line: a kind that one of them matches is wanted. The exit code is 1 if any other is found.
+OLD and NEW are each a folder with the package, or a git revision of this repository. The lines are made from OLD's
+own help: its examples in every format, on both generations of server, with faults, with every option, with bad input;
+and some as real processes. Compared are the requests with their times, standard output and error, the exit code and
+the files written. What changes in the same way counts as one kind of difference. `--expect` names a file with a
+pattern a line: a kind that one of them matches is wanted. The exit code is 1 if any other is found.
 """
 
 import argparse
@@ -80,17 +80,10 @@ REAL = (  # as processes, over real sockets
 )
 
 
-class Program(NamedTuple):
-    """One of the two: what runs it, and where its package is if that is not in the Python's own place."""
-
-    python: str
-    path: str
-
-
 class Cell(NamedTuple):
     """One command line, as it stands in a shell, in a situation."""
 
-    programs: tuple[Program, Program]
+    programs: tuple[Path, Path]  # the folders of their packages
     expected: tuple[str, ...]
     line: str
     form: str = ""
@@ -114,20 +107,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expect", type=Path, metavar="FILE", help="kinds of differences that are wanted, as patterns")
 
 
-def program(named: str) -> Program:
-    path = Path(named)
-    if (path / "qoder_cli").is_dir():
-        return Program(sys.executable, str(path.resolve()))
-    if (path / "bin" / "python").exists():
-        return Program(str(path.absolute() / "bin" / "python"), "")
-    if path.is_file():
-        first = path.read_bytes().partition(b"\n")[0]
-        return Program(first[2:].decode().strip() if first.startswith(b"#!") else str(path.absolute()), "")
+def program(named: str) -> Path:
+    """Return the folder of a program's package."""
+    if (Path(named) / "qoder_cli").is_dir():
+        return Path(named).resolve()
     folder = tempfile.mkdtemp(prefix="qoder-compare-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     archive = subprocess.run(["git", "archive", named, "qoder_cli"], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
-    return Program(sys.executable, folder)
+    shutil.copy(ROOT / "qoder_cli" / "_version.py", Path(folder) / "qoder_cli")  # made when it is installed
+    return Path(folder)
 
 
 def cells(options: Namespace) -> Iterator[Cell]:
@@ -188,9 +177,9 @@ class Said:
 class Worker:
     """A process in which one program runs line after line."""
 
-    def __init__(self, program: Program) -> None:
-        env = {**os.environ, "PYTHONPATH": program.path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
-        command = [program.python, "-P", "-W", "ignore", compare_worker.__file__]
+    def __init__(self, program: Path) -> None:
+        env = {**os.environ, "PYTHONPATH": str(program), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        command = [sys.executable, "-P", "-W", "ignore", compare_worker.__file__]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, env=env, cwd="/", bufsize=0, **pipes)
         self.places: dict[str, str] = self.hear()  # of the package and its Python, and what stands for them
@@ -212,14 +201,14 @@ class Worker:
 
 
 @cache
-def _worker(program: Program, pid: int) -> Worker:
+def _worker(program: Path, pid: int) -> Worker:
     return Worker(program)
 
 
 class Side:
     """One program with a folder and a server of its own."""
 
-    def __init__(self, program: Program, home: Path, generation: Generation) -> None:
+    def __init__(self, program: Path, home: Path, generation: Generation) -> None:
         self.program, self.home, self.now = program, home, BEGAN
         self.world = World(clock=lambda: self.now, generation=generation, token=TOKEN, seed=5)
         self.transport = WithoutStreams(self.world, sleep=self._sleep)
@@ -273,7 +262,7 @@ class Side:
 _UNTOLD = ("host", "content-length")
 
 
-def observed(cell: Cell, program: Program, home: Path) -> Said:
+def observed(cell: Cell, program: Path, home: Path) -> Said:
     """Return what becomes of a line with one program."""
     side = Side(program, home, cell.generation)
     line = staged(_plain(cell.line), side.run, later=lambda: side._sleep(60))
@@ -324,7 +313,7 @@ _VARIES = ((r"\d{4}-\d\d-\d\d[T ][\d:.]+\d", "TIME"), (r"127\.0\.0\.1:\d+", "HOS
            (r'"(duration_ms|total_credits)": *[\d.]+', r'"\1": N'), (r"\b\d+\.\d+\b", "N"))  # fmt: skip
 
 
-def observed_really(cell: Cell, program: Program, home: Path) -> Said:
+def observed_really(cell: Cell, program: Path, home: Path) -> Said:
     """Return what becomes of a line as a process, whose times are never the same twice."""
     side = Side(program, home, cell.generation)
     world = World(generation=cell.generation, token=TOKEN, seed=5, speed=20)
@@ -332,9 +321,9 @@ def observed_really(cell: Cell, program: Program, home: Path) -> Said:
     stdin = "dep_demo\ndep_demo2\n" if " - " in line else ""
     with serve(world) as server:
         env = side.env | {"QODER_BASE_URL": server.base_url, "PATH": os.defpath, "TZ": "UTC"}
-        env["PYTHONPATH"] = program.path
+        env["PYTHONPATH"] = str(program)
         going = subprocess.Popen(
-            [program.python, "-m", "qoder_cli", *shlex.split(line)], env=env, cwd=home, text=True,
+            [sys.executable, "-m", "qoder_cli", *shlex.split(line)], env=env, cwd=home, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         if is_stopped:

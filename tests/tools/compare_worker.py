@@ -73,8 +73,6 @@ class _Clock(Clock):
             self.sleep(max(seconds, 0.001))
             return None
 
-    take = receive  # what programs of before call
-
     def jitter(self) -> float:
         return 1.0
 

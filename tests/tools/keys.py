@@ -102,11 +102,7 @@ def cells(options: Namespace) -> Iterator[Any]:
 def play(cell: Any, folder: Path) -> Played:
     """Play one history, or all of them."""
     if isinstance(cell, hosts.Crowd):
-        came = hosts.play(cell, folder)
-        played = Played([*came.codes.elements()], told=came.told)
-        for promise, words in came.wrong.items():
-            played.breaks(words, **{promise: True})
-        return played
+        return hosts.play(cell, folder)
     if isinstance(cell, Explored):
         return _explored(cell)
     if cell.breaks and swarm.is_refused(cell, folder / "test"):

@@ -20,15 +20,13 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from qoder_cli.app import App
 from qoder_cli.base.times import unix
-from qoder_cli.cli.main import main
-from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.nights import DAY, HOUR, LAG, LATE, MINUTE, Account, Deployed, Service, Started
-from tests.support.typed import TOKEN
+from tests.support.typed import typed
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
+from tests.tools.typed import Killed, env_of
 
 # Something that happened and was never told, or twice; something told that did not happen; a state that was not told;
 # "All is well" over one of these, or "nothing was due" where something was; a wrong exit code.
@@ -421,10 +419,6 @@ def _typed(moment: float) -> str:
 # In this process.
 
 
-class Killed(BaseException):
-    """The machine stops here."""
-
-
 class _Output(io.BytesIO):
     """Standard output that may be the last that is seen of a command."""
 
@@ -451,13 +445,9 @@ class _Dying(httpx.BaseTransport):
 
 def _run(look: Look, words: list[str]) -> tuple[int | None, str]:
     """Type a report; return its exit code, None if it was killed, and what was printed."""
-    out, folder = _Output(), look.folder
+    out, code = _Output(), None
     out.is_last = look.crash == "printed"
     transport = _Dying(look.service, look.dies_at if look.crash == "asking" else None)
-    env = {"QODER_PAT": TOKEN, "QODER_CONFIG": str(folder / "none"), "QODER_STATE_DIR": str(folder)}
-    env["QODER_BASE_URL"] = "http://127.0.0.1:9/api/v1/cloud"
-    screen, clock = Screen(out), FakeClock(look.now)
-    app = App(env=env, out=screen, err=Screen(io.BytesIO()), clock=clock, transport=transport)
     with suppress(Killed):
-        return main(words, app), out.getvalue().decode()
-    return None, out.getvalue().decode()
+        code = typed(words, env_of(look.folder), clock=FakeClock(look.now), transport=transport, out=out).code
+    return code, out.getvalue().decode()

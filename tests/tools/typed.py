@@ -61,16 +61,19 @@ class Said:
         return self.words[:2] == ("deploy", "run")
 
 
-def typed(
-    transport: httpx.BaseTransport | None, clock: Clock, folder: Path, *words: str, stdin: str = "", **env: str
-) -> Said:
-    """Run one command line. `folder` is for its config and state."""
-    env = {
+def env_of(folder: Path) -> dict[str, str]:
+    """Return the environment of a command whose config and state are in a folder."""
+    return {
         "QODER_PAT": TOKEN,
         "QODER_CONFIG": str(folder / "config.toml"),
         "QODER_STATE_DIR": str(folder),
         "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud",
-        **env,
     }
-    ran = typed_by(words, env, clock=clock, transport=transport, stdin=stdin)
+
+
+def typed(
+    transport: httpx.BaseTransport | None, clock: Clock, folder: Path, *words: str, stdin: str = "", **env: str
+) -> Said:
+    """Run one command line. `folder` is for its config and state."""
+    ran = typed_by(words, env_of(folder) | env, clock=clock, transport=transport, stdin=stdin)
     return Said(words, ran.code, ran.out, ran.err)
