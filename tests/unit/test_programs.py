@@ -157,6 +157,7 @@ def test_nearly_every_command_of_a_row_is_allowed(folder: HostileFolder, policy:
 
 
 # What an agent may try, one after the other; what is allowed is done. SECRET is the file beside the folder.
+# Beside the commands of `test_policy.py`, which are never allowed.
 ATTEMPTS = {
     "a bare repository": r"""
         mkdir -p out/objects out/refs
@@ -168,47 +169,29 @@ ATTEMPTS = {
         cp bare/config out/
         git -C out status
         cd out && git status
-        git --git-dir=out status
         git status
         git -C bare log
         cd bare && git status
-        GIT_DIR=bare git status
     """,
     "git's options": r"""
-        git log --output=.git/config
-        git log --output .git/config
-        git diff --output=caught
         git log -p
-        git show HEAD:SECRET
-        git diff --no-index a SECRET
         git log --ext-diff -p
         git diff a SECRET
-        git -c core.fsmonitor='touch caught' status
         git grep -Osh x
         git blame --contents SECRET a
         git ls-files -X SECRET
         git tag evil
-        git branch evil
         git status
         git describe --dirty
         git archive HEAD
-        git log --format='%GG' -3
     """,
     "options that write, in every spelling": r"""
-        sort -o caught a
-        sort -ocaught a
-        sort -uocaught a
-        sort --output=caught a
         sort --output caught a
-        sort --outp=caught a
         sort a -o caught
         sort -- a -o
-        uniq a caught
         find . -fprint caught
-        sed -i s/a/b/ a
         sed -n -i 1p a
         sed -ni 1p a
-        sed -n '1w caught' a
         sed -n '1p;$w caught' a
         sed -n --expression='w caught' a
         tee caught
@@ -216,52 +199,32 @@ ATTEMPTS = {
         touch caught
         file -C -m a
         diff a src/a.txt --output=caught
-        rg --pre 'touch caught' x
         jq -n '"x"|@sh' --output caught
     """,
     "options that run": r"""
-        find . -exec touch caught ';'
         find . -name a -execdir touch caught '{}' +
         sort --compress-program=./git a
-        rg --pre=./git x
         rg --hostname-bin=./git x
-        diff -l a src/a.txt
-        test -v 'a[$(touch caught)]'
-        test 1 -eq 'a[$(touch caught)]'
         test 'a[$(touch caught)]' -eq 1
-        sed -n '1e touch caught' a
         sed '1s/.*/touch caught/e' a
-        npx wc a
-        python -m json a
         uv run cat a
         timeout 5 ./git
-        ./git
         file -z a
         date -s now
         echo $(touch caught)
-        echo `touch caught`
         cat a | sh
         ls; touch caught
     """,
     "files that are named elsewhere": r"""
-        cat SECRET
-        cat src/../SECRET
         cat -- SECRET
         cat ./link/../SECRET
-        grep -f SECRET a
-        grep -e x SECRET
         grep x -f SECRET
-        jq -n -f SECRET
         jq -Rn --rawfile x SECRET '$x'
         jq -R . SECRET
-        jq -n 'import "a" as a; a::x'
         jq -n 'include "a"; x'
         jq -L . -n .
-        jq -n 'env'
-        jq -n '$ENV'
         wc --files0-from=SECRET
         du -X SECRET
-        date -f SECRET
         diff a SECRET
         diff --to-file=SECRET a
         cmp a SECRET
@@ -270,16 +233,11 @@ ATTEMPTS = {
         head -c9 SECRET
         nl SECRET
         cd .. && cat outside/secret.txt
-        cd missing; cat SECRET
-        cat "$PWD/SECRET"
-        file -f SECRET
         rg -f SECRET
         rg x ../outside
         find ../outside
         ls -R ..
-        cp SECRET out/
         mv SECRET out/
-        cat @opts
         cat -rf
         cat ./-rf
         cat -- -rf
