@@ -264,6 +264,16 @@ ATTEMPTS = {
 }
 
 
+_PROGRAMS = {words[0] for words in table()}
+
+
+def _harm(folder: HostileFolder, command: str) -> dict[str, object]:
+    """Return what harm a command does, beside starting programs of the table."""
+    ran = folder.run(command, shell="bash")
+    ran.started = [each for each in ran.started if Path(each).name not in _PROGRAMS]
+    return ran.harm
+
+
 @pytest.mark.parametrize("name", ATTEMPTS)
 def test_what_is_allowed_of_an_attack_harms_nothing(folder: HostileFolder, policy: Policy, name: str) -> None:
     shutil.rmtree(folder.out)
@@ -271,14 +281,8 @@ def test_what_is_allowed_of_an_attack_harms_nothing(folder: HostileFolder, polic
     for line in ATTEMPTS[name].strip().splitlines():
         command = line.strip().replace("SECRET", "../outside/secret.txt")
         if _is_allowed(policy, command):
-            ran = folder.run(command, shell="bash")
-            known = [f"/{each}" for each in _PROGRAMS]
-            ran.started = [each for each in ran.started if not each.endswith(tuple(known))]
-            assert ran.harm == {}, command
+            assert _harm(folder, command) == {}, command
     assert not (folder.root / "caught").exists()
-
-
-_PROGRAMS = {words[0] for words in table()}
 
 
 _ODD_WORDS = r"""
@@ -307,6 +311,10 @@ def _drawn(rows: list[ProgramRow], random: random.Random) -> list[str]:
 
 
 def test_drawn_commands_that_are_allowed_harm_nothing(folder: HostileFolder, policy: Policy) -> None:
+    def harm_of(command: str) -> dict[str, object]:
+        _renew(folder)
+        return _harm(folder, command)
+
     draws, rows = random.Random(49), [*ROWS.values()]
     commands: list[str] = []
     while len(commands) < (2_400 if ALL_CELLS else 75):
@@ -317,16 +325,9 @@ def test_drawn_commands_that_are_allowed_harm_nothing(folder: HostileFolder, pol
     writing = [command for command in there if ROWS.get(command.split()[0], ROWS["cat"]).rule == "write"]
     reading = [command for command in there if command not in writing]
     for some in ("\n".join(reading[start : start + 40]) for start in range(0, len(reading), 40)):
-        writing += [some] if not _harm(folder, some) else some.split("\n")
-    assert {command: harm for command in writing if (harm := _harm(folder, command))} == {}
+        writing += [some] if not harm_of(some) else some.split("\n")
+    assert {command: harm for command in writing if (harm := harm_of(command))} == {}
     assert not (folder.root / "caught").exists()
-
-
-def _harm(folder: HostileFolder, command: str) -> dict[str, object]:
-    _renew(folder)
-    ran = folder.run(command, shell="bash")
-    ran.started = [each for each in ran.started if Path(each).name not in _PROGRAMS]
-    return ran.harm
 
 
 # Words.
