@@ -353,44 +353,38 @@ _WHOLE = (
 )
 
 
-class _Drawer:
-    """Draws command texts, most of which can be read."""
+def _some(draws: random.Random, characters: str, most: int) -> str:
+    return "".join(draws.choices(characters, k=draws.randint(0, most)))
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
 
-    def _some(self, characters: str, most: int) -> str:
-        return "".join(self._random.choice(characters) for _ in range(self._random.randint(0, most)))
+def _piece(draws: random.Random) -> str:
+    kinds = ["plain"] * 12 + ["single"] * 4 + ["double"] * 3 + ["special", "whole", "whole"]
+    match draws.choice(kinds):
+        case "plain":
+            return _some(draws, _PLAIN, 4)
+        case "single":
+            return "'" + _some(draws, _PLAIN + _SPECIAL.replace("'", ""), 5) + "'"
+        case "double":
+            return '"' + _some(draws, _PLAIN + "*?[]{}#&|;<>()~ '", 5) + '"'
+        case "special":
+            return draws.choice(_SPECIAL)
+    return draws.choice(_WHOLE)
 
-    def _piece(self) -> str:
-        kinds = ["plain"] * 12 + ["single"] * 4 + ["double"] * 3 + ["special", "whole", "whole"]
-        match self._random.choice(kinds):
-            case "plain":
-                return self._some(_PLAIN, 4)
-            case "single":
-                return "'" + self._some(_PLAIN + _SPECIAL.replace("'", ""), 5) + "'"
-            case "double":
-                return '"' + self._some(_PLAIN + "*?[]{}#&|;<>()~ '", 5) + '"'
-            case "special":
-                return self._random.choice(_SPECIAL)
-        return self._random.choice(_WHOLE)
 
-    def _command(self) -> str:
-        words = [self._random.choice(("p0", "p0", "p0", "p1", "p1", "'p0'", "A=b"))]
-        words += [
-            "".join(self._piece() for _ in range(self._random.choice((1, 1, 2))))
-            for _ in range(self._random.randint(0, 4))
-        ]
-        text = self._random.choice((" ", " ", "  ")).join(words)
-        return text + self._random.choice(("", "", "", "", " 2>&1", " >/dev/null", " 2> /dev/null"))
+def _command(draws: random.Random) -> str:
+    words = [draws.choice(("p0", "p0", "p0", "p1", "p1", "'p0'", "A=b"))]
+    for _ in range(draws.randint(0, 4)):
+        words.append("".join(_piece(draws) for _ in range(draws.choice((1, 1, 2)))))
+    end = draws.choice(("", "", "", "", " 2>&1", " >/dev/null", " 2> /dev/null"))
+    return draws.choice((" ", " ", "  ")).join(words) + end
 
-    def text(self) -> str:
-        text = self._random.choice(("", "", " ", "\n")) + self._command()
-        for _ in range(self._random.choice((0, 0, 1, 2))):
-            text += (
-                self._random.choice((" && ", "&&", " || ", "; ", "|", "\n", " ;\n", " &&\n ", " & ")) + self._command()
-            )
-        return text + self._random.choice(("", "", ";", "\n", " "))
+
+def _text(draws: random.Random) -> str:
+    """Return a command text, most of which can be read."""
+    text = draws.choice(("", "", " ", "\n")) + _command(draws)
+    for _ in range(draws.choice((0, 0, 1, 2))):
+        text += draws.choice((" && ", "&&", " || ", "; ", "|", "\n", " ;\n", " &&\n ", " & ")) + _command(draws)
+    return text + draws.choice(("", "", ";", "\n", " "))
 
 
 def _that_run(chain: Chain) -> list[tuple[str, ...]]:
@@ -415,12 +409,12 @@ def test_the_words_of_a_command_are_those_that_shells_see(tmp_path: Path, shell:
     program = tmp_path / "bin/p0"
     subprocess.run(("cc", "-o", program, tmp_path / "words.c"), check=True)
     os.link(program, tmp_path / "bin/p1")
-    drawer, seen = _Drawer(2026), tmp_path / "words"
+    draws, seen = random.Random(2026), tmp_path / "words"
     left = 10_000 if ALL_CELLS else 300
     env = {"PATH": str(tmp_path / "bin"), "WORDS": str(seen), "HOME": "/home/x", "LC_ALL": "C.UTF-8"}
     executable = str(shutil.which(shell))
     while left:
-        text = drawer.text()
+        text = _text(draws)
         try:
             chain = chain_of(text)
         except Unreadable:
