@@ -369,8 +369,6 @@ def test_file_errors_hint_at_nothing_of_a_variable(text: str, secret: str, probl
         ("id: dep_1/run", "id: must be only the id, which begins with dep_"),
         (f"description: {'x' * 2049}", "description: has more than 2048 characters"),
         ("message: ''", "message: is empty"),
-        ("message: a\ninitial_events: [{type: user.message, content: b}]",
-            "message: stands for initial_events, too; keep one of the two"),
         ("message: a\ninitial_events: []",
             "message: stands for initial_events, too; keep one of the two", "3: initial_events: is empty"),
         ("initial_events: null", "initial_events: must be a list"),
