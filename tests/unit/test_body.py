@@ -193,10 +193,8 @@ class Plan(Fields):
         ("resources", [{"typ": "file", "file_id": "file_1"}], "slip"),
         *(("budget", value, takers) for value, takers in ((5, ""), (None, "file server"))),
         *(("config", value, takers) for value, takers in (({}, ""), ({"type": "house"}, "file server"), (5, ""))),
-        *(
-            ("event", value, takers)
-            for value, takers in (({}, ""), ({"type": "house"}, "file server"), ({"type": "x"}, ""))
-        ),
+        *(("event", value, takers) for value, takers in (({}, ""), ({"type": "house"}, "file server"))),
+        ("event", {"type": "x"}, ""),
         ("unheard", 1, "file"),
         ("tools", [{"type": "computer_use"}], "file"),
         ("tools", [{"type": "customs"}], ""),
@@ -222,9 +220,7 @@ def test_fields_that_are_secret_are_kept_by_a_file_alone(reader: Where, is_kept:
     assert (problems, "password" in body["resources"][0]) == ([], is_kept)
 
 
-def test_secrets_are_known_to_threads_that_ask_at_the_same_moment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_secrets_are_known_to_threads_that_ask_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     class Sealed(Fields):
         token: Annotated[str, SECRET]
 

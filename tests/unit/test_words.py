@@ -146,9 +146,10 @@ def test_messages_are_not_translated_word_by_word(texts: list[Text]) -> None:
 
 def test_help_is_not_translated_word_by_word() -> None:
     shown = reference.commands(typer.Context(command_tree("qoder"), info_name="qoder"))
-    said = [option["help"] for option in shown["everywhere"]]
+    said = [option["help"] or "" for option in shown["everywhere"]]
     for command in shown["commands"]:
-        said += [command["text"], *(param["help"] for param in (*command["arguments"], *command["options"]))]
+        said.append(command["text"])
+        said += [param["help"] or "" for param in (*command["arguments"], *command["options"])]
     assert len(said) > 500
     assert {text: advice for text in said if (advice := advice_on(re.sub("`[^`]*`", "…", text)))} == {}
 
