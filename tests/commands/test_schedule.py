@@ -55,15 +55,6 @@ def test_schedule_fires_next_as_the_server_says_or_is_worked_out(more: dict[str,
 DEPLOYMENT = {"id": "dep_1", "type": "deployment", "name": "nightly", "status": "active"}
 
 
-def shown(qoder: Qoder, schedule: Any) -> dict[str, str]:
-    """Return what `deploy get` shows of a deployment with this schedule, by its keys."""
-    qoder.wire.on("GET", "/deployments/dep_1", {**DEPLOYMENT, "schedule": schedule})
-    qoder.wire.on("GET", "/deployments/dep_1/runs", page())
-    ran = qoder("deploy", "get", "dep_1")
-    assert ran.code == 0
-    return dict(line.split("\t") for line in ran.out.splitlines())
-
-
 @pytest.mark.parametrize(
     ("schedule", "words"),
     [
@@ -73,4 +64,8 @@ def shown(qoder: Qoder, schedule: Any) -> dict[str, str]:
     ],
 )
 def test_deploy_get_shows_a_schedule_in_words(qoder: Qoder, schedule: Any, words: str | None) -> None:
-    assert shown(qoder, schedule).get("schedule_words") == words
+    qoder.wire.on("GET", "/deployments/dep_1", {**DEPLOYMENT, "schedule": schedule})
+    qoder.wire.on("GET", "/deployments/dep_1/runs", page())
+    ran = qoder("deploy", "get", "dep_1")
+    assert ran.code == 0
+    assert dict(line.split("\t") for line in ran.out.splitlines()).get("schedule_words") == words

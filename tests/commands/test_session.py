@@ -576,12 +576,11 @@ def test_session_chat_shows_a_message_as_it_is_made_and_never_twice(
 
 @pytest.mark.parametrize("quote", ["> mine", "  > mine", "\u203a mine", "\uff1e mine"])
 def test_session_chat_shows_no_quote_of_the_agent_as_what_a_person_says(quote: str) -> None:
-    page, said = ChatPage(Screen(io.BytesIO(), is_terminal=True)), {"id": "evt_1", "type": "agent.message"}
-    [shown] = page.show({**said, "content": [{"type": "text", "text": quote}]}).splitlines()
+    page = ChatPage(Screen(io.BytesIO(), is_terminal=True))
+    [shown] = page.show(message(quote)).splitlines()
     assert shown == f"{quote[: len(quote) - 6]}│ mine"
     begun = {"type": "event_start", "event": {"id": "evt_2"}}
-    delta = {"type": "event_delta", "event_id": "evt_2", "delta": {"index": 0, "content": {"text": quote}}}
-    assert page.show(begun) + page.show(delta) == ""
+    assert page.show(begun) + page.show({**delta(quote), "event_id": "evt_2"}) == ""
     assert page.preview(10).startswith(shown)
     assert page.quoted("mine") == "> mine\n"
 

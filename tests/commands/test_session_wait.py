@@ -23,6 +23,7 @@ UNPAID: Event = {
     "type": "session.error",
     "error": {"type": "billing_error", "message": "Pay.", "retry_status": "exhausted"},
 }
+REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
 SEND = ("session", "send", "sess_1", "-m", "hello")
 
 
@@ -249,8 +250,7 @@ WAITS = pytest.mark.parametrize("line", ["run wait drun_2", "session wait sess_2
 def answers(qoder: Qoder, server: Asking, *ids: str) -> None:
     """Let somebody answer calls, and the agent go on only much later."""
     for id in ids:
-        reply = {"type": "user.tool_confirmation", "tool_use_id": id, "result": "allow"}
-        server.tell(server.sessions["sess_2"], qoder.clock.time - 1, reply)
+        server.tell(server.sessions["sess_2"], qoder.clock.time - 1, {**REPLY, "tool_use_id": id})
 
 
 @WAITS
@@ -275,8 +275,7 @@ def test_run_wait_does_not_name_what_was_answered_meanwhile(qoder: Qoder, server
 
     def answer() -> None:
         if qoder.clock.time >= at and "evt_1" in session.waiting(at):
-            reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
-            server.tell(session, at, reply)
+            server.tell(session, at, REPLY)
 
     qoder.clock.at_sleep = answer
     ran = qoder("run", "wait", "drun_2", "--json")
@@ -347,9 +346,6 @@ def test_session_wait_has_the_outcome_of_an_archived_session_whose_turn_ended(
 
 
 KINDS = (MESSAGE, RUNNING, says("Hm."), idle(), idle("cancelled"), idle("requires_action", event_ids=["evt_1"]))
-
-
-REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
 
 
 @examples(Fraction(1, 3))

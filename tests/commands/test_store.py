@@ -384,9 +384,8 @@ def test_store_may_be_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None
 
 UNPRIVILEGED = """
 import os, json, sqlite3, qoder_cli.local.store
-def unprivileged():
-    if os.getuid() == 0:
-        os.setgroups([]), os.setgid(65534), os.setuid(65534)
+if os.getuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
 """
 
 
@@ -417,7 +416,7 @@ def test_store_that_cannot_be_written_is_one_warning(
     for path, mode in zip((shared / "state.db", shared), modes, strict=True):
         path.chmod(mode)
     runs = "[entry.run for entry in store.of_key('earlier', host='api.qoder.com')]"
-    script = f"{UNPRIVILEGED}unprivileged(); earlier = {runs}\n{ALL_OF_IT}\nprint(earlier)"
+    script = f"{UNPRIVILEGED}earlier = {runs}\n{ALL_OF_IT}\nprint(earlier)"
     [warning, done, earlier] = said_by(in_python(script, shared))
     assert (done, earlier) == ("done", str(known))
     assert f"cannot be {why}" in warning

@@ -271,13 +271,19 @@ def test_usage_refuses_what_makes_no_sense(qoder: Qoder, words: tuple[str, ...])
     assert qoder("usage", *words).code == 2
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
-def test_usage_of_a_deployment_joins_runs_and_sessions_of_either_server(qoder: Qoder, generation: Any) -> None:
+def world_of(qoder: Qoder, *deployments: str, generation: Any = "current") -> World:
+    """Return a world in which runs of these were started an hour ago."""
     world = World(generation=generation, token=TOKEN, clock=lambda: qoder.clock.time)
     with world.lock:
-        for deployment in ("dep_demo", "dep_fail", "dep_demo", "dep_nostart"):
+        for deployment in deployments:
             world.start(deployment, origin="seed", at=world.now() - 3600)
     qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep)
+    return world
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_usage_of_a_deployment_joins_runs_and_sessions_of_either_server(qoder: Qoder, generation: Any) -> None:
+    world = world_of(qoder, "dep_demo", "dep_fail", "dep_demo", "dep_nostart", generation=generation)
     ran = qoder("usage", "--since", "1d", "--deployment", "demo", "--deployment", "dep_nostart", "--json")
     rows = {line["key"]: (line["runs"], line["completed"], line["failed"], line["credits"]) for line in ran.json}
     assert rows == {"dep_demo": (2, 2, 0, 1.36), "dep_nostart": (1, 0, 1, 0)}
@@ -287,11 +293,7 @@ def test_usage_of_a_deployment_joins_runs_and_sessions_of_either_server(qoder: Q
 
 
 def test_usage_asks_no_session_again_how_its_run_ended(qoder: Qoder) -> None:
-    world = World(generation="current", token=TOKEN, clock=lambda: qoder.clock.time)
-    with world.lock:
-        for _ in range(3):
-            world.start("dep_fail", origin="seed", at=world.now() - 3600)
-    qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep)
+    world = world_of(qoder, *["dep_fail"] * 3)
     first = qoder("usage", "--since", "1d", "--json").json
     before = len(world.requests)
     assert qoder("usage", "--since", "1d", "--no-resolve", "--json").json == first

@@ -23,11 +23,9 @@ _OWN = ("/dev/null", "/dev/tty", "/proc/self/", "/tmp/", "/dev/shm/")
 
 @dataclass
 class Ran:
-    """What a command did: its exit code and output, the programs that it started, the files that it changed or read of
-    what is none of its business."""
+    """What a command did: the programs that it started, the files that it changed or read of what is none of its
+    business."""
 
-    code: int
-    out: str
     started: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     leaked: bool = False
@@ -103,23 +101,23 @@ class HostileFolder:
             state[name] = (about.st_mode, about.st_size, about.st_mtime_ns if path.is_file() else 0)
         return state
 
-    def run(self, *words: str, shell: str | None = None, traced: bool = True) -> Ran:
+    def run(self, *words: str, shell: str | None = None) -> Ran:
         """Run a command in `work`, as words or by a shell, and say what it did."""
         command = [*words] if shell is None else [shell, "-c", *words]
         trace = self.root / "trace"
-        if STRACE and traced:
+        if STRACE:
             command = [STRACE, "-f", "-y", "-qq", "-s", "300", "-e", f"trace={_TRACED}", "-o", str(trace), *command]
         before = self.state()
         try:
             ended = subprocess.run(
                 command, cwd=self.work, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
             )
-            code, out = ended.returncode, (ended.stdout + ended.stderr).decode(errors="replace")
+            said = (ended.stdout + ended.stderr).decode(errors="replace")
         except subprocess.TimeoutExpired:
-            code, out = 124, ""
+            said = ""
         lines = trace.read_text(errors="replace").splitlines() if trace.exists() else []
         trace.unlink(missing_ok=True)
-        ran = Ran(code, out, leaked=SECRET in out)
+        ran = Ran(leaked=SECRET in said)
         after = self.state()
         ran.changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
         self._trace(ran, lines)

@@ -88,13 +88,9 @@ def test_body_takes_an_object_of_the_api_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("modell: auto\nname: a", "-:1: modell: unknown field; did you mean model?"),
         ("name: a\nmodel: b\nid: agent_1", "-:3: id: unknown field"),
-        ("name: 5\nmodel: b", "-:1: name: must be text; put it in quotes"),
-        ("name: a\nmodel: b\nsystem: [x]", "-:3: system: must be text"),
         ("name: a\nmodel: b\ndescription: null", "-:3: description: must be text, not null"),
         ("name: a\nmodel: 5", "-:2: model: must be the id of a model"),
-        ("name: a\nmodel: b\ntools: all", "-:3: tools: must be a list"),
         ("type: agent\nname: 5\nmodel: b", "-:2: name: must be text; put it in quotes"),
         ("type: agent\nname: a\nmodel: b\nmetadata: 5", "-:4: metadata: must be a mapping"),
         ("type: subagent\nname: a\nmodel: b", "-:1: type: must be agent here"),
@@ -197,10 +193,8 @@ class Plan(Fields):
         ("resources", [{"typ": "file", "file_id": "file_1"}], "slip"),
         *(("budget", value, takers) for value, takers in ((5, ""), (None, "file server"))),
         *(("config", value, takers) for value, takers in (({}, ""), ({"type": "house"}, "file server"), (5, ""))),
-        *(
-            ("event", value, takers)
-            for value, takers in (({}, ""), ({"type": "house"}, "file server"), ({"type": "x"}, ""))
-        ),
+        *(("event", value, takers) for value, takers in (({}, ""), ({"type": "house"}, "file server"))),
+        ("event", {"type": "x"}, ""),
         ("unheard", 1, "file"),
         ("tools", [{"type": "computer_use"}], "file"),
         ("tools", [{"type": "customs"}], ""),
@@ -226,9 +220,7 @@ def test_fields_that_are_secret_are_kept_by_a_file_alone(reader: Where, is_kept:
     assert (problems, "password" in body["resources"][0]) == ([], is_kept)
 
 
-def test_secrets_are_known_to_threads_that_ask_at_the_same_moment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_secrets_are_known_to_threads_that_ask_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     class Sealed(Fields):
         token: Annotated[str, SECRET]
 

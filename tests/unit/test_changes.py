@@ -404,13 +404,7 @@ def test_change_repeats_no_token_in_the_wrong_place() -> None:
     assert change.as_json() == {"path": "schedule", "before": None, "after": {"timezone": "[redacted]"}}
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("TOKEN=e\nPLAIN=see", HIDDEN),
-        (None, None),
-    ],
-)
+@pytest.mark.parametrize(("text", "shown"), [("TOKEN=e\nPLAIN=see", HIDDEN), (None, None)])
 def test_secrets_hide_variables_of_a_server(text: str | None, shown: str | None) -> None:
     fields = {"id": "dep_e", "name": "e", "metadata": {"TOKEN": "e"}, "environment_variables": text}
     assert Secrets([TOKEN]).out_of(fields) == {**fields, "environment_variables": shown}

@@ -50,11 +50,6 @@ def one_spelling(value: Any) -> Any:
     return str(Decimal(value.text).normalize()) if has_exponent else value
 
 
-def words(text: str) -> list[str]:
-    """Return the lines of a file that are not comments."""
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
-
-
 def front_of(text: str) -> Any:
     """Return the fields of a file, as PyYAML reads them."""
     return yaml.safe_load(text.split("---\n")[1])
@@ -96,7 +91,7 @@ def test_export_of_any_text_is_taken_back_exactly(text: str) -> None:
     ],
 )
 def test_export_has_environment_variables_as_a_mapping(sent: str, written: list[str]) -> None:
-    lines = words(said(of(environment_variables=sent)))
+    lines = said(of(environment_variables=sent)).splitlines()
     assert lines[lines.index(written[0]) :][: len(written)] == written
     hidden = export(of(environment_variables=sent))
     assert all(line not in hidden.splitlines() for line in written[1:])

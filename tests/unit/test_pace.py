@@ -27,15 +27,6 @@ from tests.support.things import FAILED, Things, refusal
 from tests.support.wire import FakeClock
 
 
-class RecordedPace(Pace):
-    """A pace that records for how long it was paused."""
-
-    paused = 0.0
-
-    def hold(self, seconds: float) -> None:
-        self.paused += seconds
-
-
 def app_of(qoder: Qoder) -> App:
     screen = Screen(io.BytesIO())
     return App(env=qoder.env, out=screen, err=screen, clock=qoder.clock, transport=qoder.transport)
@@ -138,11 +129,14 @@ def test_write_that_cannot_be_so_already_is_refused_at_once(qoder: Qoder) -> Non
 
 
 @pytest.mark.parametrize(("fault", "paused"), [("429=7", 7), ("refused", 0)])
-def test_pace_is_held_when_the_server_asks_for_it(qoder: Qoder, fault: str, paused: float) -> None:
+def test_pace_is_held_when_the_server_asks_for_it(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, fault: str, paused: float
+) -> None:
     with_known(Things(qoder, "current", f"create:{fault}").world)
-    pace = RecordedPace(qoder.clock, per_second=20)
+    pace, held = Pace(qoder.clock, per_second=20), list[float]()
+    monkeypatch.setattr(pace, "hold", held.append)
     creation(qoder, pace).send()
-    assert pace.paused == paused
+    assert sum(held) == paused
 
 
 def test_pace_of_retries_doubles_and_ends_after_30_seconds() -> None:

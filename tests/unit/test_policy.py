@@ -2,8 +2,8 @@
 
 import json
 import os
+import posixpath
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,32 +67,6 @@ def mcp(name: str, server: str = "github", schema: frozenset[str] = frozenset(),
 
 def answer(policy: Policy, call: Subject | str) -> str:
     return decide(policy, bash(call) if isinstance(call, str) else call).answer
-
-
-def answers(folder: Path, text: str, calls: Mapping[str, str]) -> dict[str, str]:
-    """Return what a policy says of commands."""
-    policy = read(folder, text)
-    return {command: answer(policy, command) for command in calls}
-
-
-NODE = """
-work: /repo
-allow: [{read: /repo}, {run: eslint *}, {run: tsc *}]
-"""
-
-
-def test_a_program_of_node_stands_behind_one_npx_alone(tmp_path: Path) -> None:
-    """`npx npx` and `npx timeout` run what node_modules has by these names; `--noEmit false` writes."""
-    calls = {
-        "eslint src": "allow",
-        "npx eslint src": "allow",
-        "timeout 60 npx tsc --noEmit": "allow",
-        "npx npx eslint src": "ask",
-        "npx timeout 5 eslint src": "ask",
-        "npx python -m eslint src": "ask",
-        "tsc --noEmit false": "ask",
-    }
-    assert answers(tmp_path, NODE, calls) == calls
 
 
 # Commands, each with what the policy of the page says.
@@ -292,6 +266,106 @@ def test_a_command_is_decided_by_what_it_does(policy: Policy, command: str) -> N
     assert answer(policy, command) == COMMANDS[command], decide(policy, bash(command))
 
 
+# Small policies, each with what it says of commands.
+POLICIES: dict[str, tuple[str, dict[str, str]]] = {
+    "`npx npx` and `npx timeout` run what node_modules has by these names; `--noEmit false` writes": (
+        "work: /repo\nallow: [{read: /repo}, {run: eslint *}, {run: tsc *}]",
+        {
+            "eslint src": "allow",
+            "npx eslint src": "allow",
+            "timeout 60 npx tsc --noEmit": "allow",
+            "npx npx eslint src": "ask",
+            "npx timeout 5 eslint src": "ask",
+            "npx python -m eslint src": "ask",
+            "tsc --noEmit false": "ask",
+        },
+    ),
+    "without work, no relative path is allowed": (
+        "allow: [{read: /}]",
+        {"cat /a": "allow", "cat a": "ask", "ls": "ask", "git status": "ask", "echo x": "allow"},
+    ),
+    "a hidden folder is written to only where the rule names it": (
+        "work: /repo\nallow: [{write: /repo/.github}]",
+        {"touch .github/x": "allow", "touch .github/.x": "ask", "touch .x": "ask"},
+    ),
+    "git is read-only only where all of the folder may be read": (
+        "work: /repo\nallow: [{read: /repo/src}, {run: git log *}]",
+        {"git status": "ask", "git log": "ask", "cat src/a": "allow"},
+    ),
+    "a program may begin with words of one's own": (
+        """
+        work: /repo
+        allow:
+          - read: /repo
+          - run: kubectl get pods *
+          - run: python -m ruff check *
+          - run: git add *
+          - run: git fetch *
+          - run: npm run *
+          - run: aws ec2 describe-instances *
+        """,
+        {
+            "kubectl get pods -n=x -o json": "allow",
+            "kubectl get secret": "ask",
+            "kubectl get pods --kubeconfig=x": "ask",
+            "ruff check .": "allow",
+            "uv run ruff check src": "allow",
+            "ruff check --fix": "ask",
+            "git add -A": "allow",
+            "git add ../x": "ask",
+            "git fetch origin feature/x": "allow",
+            "git fetch src/../../other": "ask",
+            "git fetch host:x": "ask",
+            "git fetch": "allow",
+            "git fetch reports": "ask",  # a file of work can name a repository anywhere
+            "aws ec2 describe-instances help": "ask",
+            "npm run test:unit": "allow",
+            "npm run env": "ask",
+            "aws ec2 describe-instances --region=evil.com/x": "ask",
+            "aws ec2 describe-instances --filters Name=a,Values=b": "allow",
+            "aws ec2 describe-instances --filters file:///etc/passwd": "ask",
+            "aws ec2 describe-instances --filters file:x": "ask",
+            "kubectl get pods -o templatefile=x": "ask",
+        },
+    ),
+    "secrets of a cluster are left for a person": (
+        "work: /repo\nallow: [{run: kubectl get *}, {run: kubectl describe *}]",
+        {
+            "kubectl get pods": "allow",
+            "kubectl get pods secret-santa": "allow",
+            "kubectl get pod/secrets-of-a-pod": "allow",
+            "kubectl get secretstores": "allow",
+            "kubectl get secrets": "ask",
+            "kubectl get pods Secret/x": "ask",
+            "kubectl get secrets.v1. -o yaml": "ask",
+            "kubectl get pods,secret": "ask",
+            "kubectl describe secret x": "ask",
+        },
+    ),
+    "denied short options are found in any cluster": (
+        "work: /repo\nallow: [{run: git branch -qD x}, {run: rm -fr x}]\ndeny: [{run: git branch -D}, {run: rm -rf}]",
+        {"git branch -qD x": "ask", "rm -fr x": "ask", "git branch -D x": "deny", "rm -rf x": "deny"},
+    ),
+    "git does not go down into a path that is denied elsewhere": (
+        "work: /repo\nallow: [{read: /}]\ndeny: [{path: /data/secrets}]",
+        {
+            "git diff": "allow",
+            "git diff /data src": "ask",
+            "grep -r x /data": "ask",
+            "mv /data /x": "ask",
+            "cat /data/a": "allow",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("what", POLICIES)
+def test_a_small_policy_decides_commands(tmp_path: Path, what: str) -> None:
+    text, calls = POLICIES[what]
+    policy = read(tmp_path, text)
+    assert {command: answer(policy, command) for command in calls} == calls
+
+
 CALLS: list[tuple[Subject, str]] = [
     (tool("Read", file_path="/repo/src/a.py", offset=5, limit=jsontext.Number("1E2")), "allow"),
     (tool("read", path="src/a.py"), "allow"),
@@ -408,18 +482,12 @@ def test_a_call_is_decided_by_what_it_does(policy: Policy, call: Subject, wanted
 
 def test_a_policy_for_all_agents_allows_calls_of_others(tmp_path: Path) -> None:
     policy = read(tmp_path, "agents: all\n" + TEXT)
-    assert [answer(policy, bash(each, is_main=False)) for each in ("ls", "git push", "make")] == [
-        "allow",
-        "deny",
-        "ask",
-    ]
+    calls = {"ls": "allow", "git push": "deny", "make": "ask"}
+    assert {command: answer(policy, bash(command, is_main=False)) for command in calls} == calls
 
 
-def test_a_policy_without_work_allows_no_relative_path(tmp_path: Path) -> None:
-    policy = read(tmp_path, "allow: [{read: /}]")
-    calls = {"cat /a": "allow", "cat a": "ask", "ls": "ask", "git status": "ask", "echo x": "allow"}
-    assert {command: answer(policy, command) for command in calls} == calls
-    assert answer(policy, tool("Grep", pattern="x")) == "ask"
+def test_a_policy_without_work_searches_nowhere(tmp_path: Path) -> None:
+    assert answer(read(tmp_path, "allow: [{read: /}]"), tool("Grep", pattern="x")) == "ask"
 
 
 def test_git_is_read_only_where_nobody_can_write_its_config(tmp_path: Path) -> None:
@@ -432,14 +500,6 @@ def test_git_is_read_only_where_nobody_can_write_its_config(tmp_path: Path) -> N
     ):
         policy = read(tmp_path, f"work: /repo\nallow: [{{read: /repo}}, {{write: {write}}}]")
         assert answer(policy, "git status") == wanted
-    policy = read(tmp_path, "work: /repo\nallow: [{read: /repo/src}, {run: git log *}]")
-    assert [answer(policy, each) for each in ("git status", "git log", "cat src/a")] == ["ask", "ask", "allow"]
-
-
-def test_write_covers_a_hidden_folder_only_where_the_rule_names_it(tmp_path: Path) -> None:
-    policy = read(tmp_path, "work: /repo\nallow: [{write: /repo/.github}]")
-    calls = {"touch .github/x": "allow", "touch .github/.x": "ask", "touch .x": "ask"}
-    assert {command: answer(policy, command) for command in calls} == calls
 
 
 def test_a_fetch_rule_may_have_subdomains_or_a_path(tmp_path: Path) -> None:
@@ -473,70 +533,6 @@ def test_a_tool_without_fields_has_those_of_its_schema(tmp_path: Path) -> None:
         mcp("get_xy", "hub"),
     ]
     assert [answer(policy, each) for each in calls] == ["allow", "ask", "ask", "ask"]
-
-
-def test_a_rule_for_a_program_may_begin_with_words_of_one_own(tmp_path: Path) -> None:
-    rules: tuple[str, ...] = ("read: /repo", "run: kubectl get pods *", "run: python -m ruff check *", "run: git add *")
-    rules += ("run: git fetch *", "run: npm run *", "run: aws ec2 describe-instances *")
-    text = "\n  - ".join(("work: /repo\nallow:", *rules))
-    calls = {
-        "kubectl get pods -n=x -o json": "allow",
-        "kubectl get secret": "ask",
-        "kubectl get pods --kubeconfig=x": "ask",
-        "ruff check .": "allow",
-        "uv run ruff check src": "allow",
-        "ruff check --fix": "ask",
-        "git add -A": "allow",
-        "git add ../x": "ask",
-        "git fetch origin feature/x": "allow",
-        "git fetch src/../../other": "ask",
-        "git fetch host:x": "ask",
-        "git fetch": "allow",
-        "git fetch reports": "ask",  # a file of work can name a repository anywhere
-        "aws ec2 describe-instances help": "ask",
-        "npm run test:unit": "allow",
-        "npm run env": "ask",
-        "aws ec2 describe-instances --region=evil.com/x": "ask",
-        "aws ec2 describe-instances --filters Name=a,Values=b": "allow",
-        "aws ec2 describe-instances --filters file:///etc/passwd": "ask",
-        "aws ec2 describe-instances --filters file:x": "ask",
-        "kubectl get pods -o templatefile=x": "ask",
-    }
-    assert answers(tmp_path, text, calls) == calls
-
-
-def test_secrets_of_a_cluster_are_left_for_a_person(tmp_path: Path) -> None:
-    text = "work: /repo\nallow: [{run: kubectl get *}, {run: kubectl describe *}]"
-    calls = {
-        "kubectl get pods": "allow",
-        "kubectl get pods secret-santa": "allow",
-        "kubectl get pod/secrets-of-a-pod": "allow",
-        "kubectl get secretstores": "allow",
-        "kubectl get secrets": "ask",
-        "kubectl get pods Secret/x": "ask",
-        "kubectl get secrets.v1. -o yaml": "ask",
-        "kubectl get pods,secret": "ask",
-        "kubectl describe secret x": "ask",
-    }
-    assert answers(tmp_path, text, calls) == calls
-
-
-def test_denied_short_options_are_found_in_any_cluster(tmp_path: Path) -> None:
-    text = "work: /repo\nallow: [{run: git branch -qD x}, {run: rm -fr x}]\ndeny: [{run: git branch -D}, {run: rm -rf}]"
-    calls = {"git branch -qD x": "ask", "rm -fr x": "ask", "git branch -D x": "deny", "rm -rf x": "deny"}
-    assert answers(tmp_path, text, calls) == calls
-
-
-def test_a_path_that_is_denied_elsewhere_is_not_gone_down_into_by_git(tmp_path: Path) -> None:
-    text = "work: /repo\nallow: [{read: /}]\ndeny: [{path: /data/secrets}]"
-    calls = {
-        "git diff": "allow",
-        "git diff /data src": "ask",
-        "grep -r x /data": "ask",
-        "mv /data /x": "ask",
-        "cat /data/a": "allow",
-    }
-    assert answers(tmp_path, text, calls) == calls
 
 
 def test_a_denied_path_is_found_in_the_values_of_a_servers_tool(tmp_path: Path) -> None:
@@ -624,8 +620,6 @@ PARTS = st.lists(
 @given(parts=PARTS, start=st.sampled_from(("/repo/", "/", "", "./", "//repo//")), verb=st.sampled_from(("cat", "tee")))
 def test_a_path_is_allowed_only_where_it_leads(policy: Policy, parts: list[str], start: str, verb: str) -> None:
     path = start + "/".join(parts)
-    import posixpath
-
     whole = posixpath.normpath(posixpath.join("/repo", path)).replace("//", "/")
     folder = "/repo" if verb == "cat" else "/repo/reports"
     verdict = decide(policy, bash(f"{verb} {shlex.quote(path)}"))

@@ -157,6 +157,7 @@ def test_nearly_every_command_of_a_row_is_allowed(folder: HostileFolder, policy:
 
 
 # What an agent may try, one after the other; what is allowed is done. SECRET is the file beside the folder.
+# Beside the commands of `test_policy.py`, which are never allowed.
 ATTEMPTS = {
     "a bare repository": r"""
         mkdir -p out/objects out/refs
@@ -168,47 +169,29 @@ ATTEMPTS = {
         cp bare/config out/
         git -C out status
         cd out && git status
-        git --git-dir=out status
         git status
         git -C bare log
         cd bare && git status
-        GIT_DIR=bare git status
     """,
     "git's options": r"""
-        git log --output=.git/config
-        git log --output .git/config
-        git diff --output=caught
         git log -p
-        git show HEAD:SECRET
-        git diff --no-index a SECRET
         git log --ext-diff -p
         git diff a SECRET
-        git -c core.fsmonitor='touch caught' status
         git grep -Osh x
         git blame --contents SECRET a
         git ls-files -X SECRET
         git tag evil
-        git branch evil
         git status
         git describe --dirty
         git archive HEAD
-        git log --format='%GG' -3
     """,
     "options that write, in every spelling": r"""
-        sort -o caught a
-        sort -ocaught a
-        sort -uocaught a
-        sort --output=caught a
         sort --output caught a
-        sort --outp=caught a
         sort a -o caught
         sort -- a -o
-        uniq a caught
         find . -fprint caught
-        sed -i s/a/b/ a
         sed -n -i 1p a
         sed -ni 1p a
-        sed -n '1w caught' a
         sed -n '1p;$w caught' a
         sed -n --expression='w caught' a
         tee caught
@@ -216,52 +199,32 @@ ATTEMPTS = {
         touch caught
         file -C -m a
         diff a src/a.txt --output=caught
-        rg --pre 'touch caught' x
         jq -n '"x"|@sh' --output caught
     """,
     "options that run": r"""
-        find . -exec touch caught ';'
         find . -name a -execdir touch caught '{}' +
         sort --compress-program=./git a
-        rg --pre=./git x
         rg --hostname-bin=./git x
-        diff -l a src/a.txt
-        test -v 'a[$(touch caught)]'
-        test 1 -eq 'a[$(touch caught)]'
         test 'a[$(touch caught)]' -eq 1
-        sed -n '1e touch caught' a
         sed '1s/.*/touch caught/e' a
-        npx wc a
-        python -m json a
         uv run cat a
         timeout 5 ./git
-        ./git
         file -z a
         date -s now
         echo $(touch caught)
-        echo `touch caught`
         cat a | sh
         ls; touch caught
     """,
     "files that are named elsewhere": r"""
-        cat SECRET
-        cat src/../SECRET
         cat -- SECRET
         cat ./link/../SECRET
-        grep -f SECRET a
-        grep -e x SECRET
         grep x -f SECRET
-        jq -n -f SECRET
         jq -Rn --rawfile x SECRET '$x'
         jq -R . SECRET
-        jq -n 'import "a" as a; a::x'
         jq -n 'include "a"; x'
         jq -L . -n .
-        jq -n 'env'
-        jq -n '$ENV'
         wc --files0-from=SECRET
         du -X SECRET
-        date -f SECRET
         diff a SECRET
         diff --to-file=SECRET a
         cmp a SECRET
@@ -270,16 +233,11 @@ ATTEMPTS = {
         head -c9 SECRET
         nl SECRET
         cd .. && cat outside/secret.txt
-        cd missing; cat SECRET
-        cat "$PWD/SECRET"
-        file -f SECRET
         rg -f SECRET
         rg x ../outside
         find ../outside
         ls -R ..
-        cp SECRET out/
         mv SECRET out/
-        cat @opts
         cat -rf
         cat ./-rf
         cat -- -rf
@@ -306,6 +264,16 @@ ATTEMPTS = {
 }
 
 
+_PROGRAMS = {words[0] for words in table()}
+
+
+def _harm(folder: HostileFolder, command: str) -> dict[str, object]:
+    """Return what harm a command does, beside starting programs of the table."""
+    ran = folder.run(command, shell="bash")
+    ran.started = [each for each in ran.started if Path(each).name not in _PROGRAMS]
+    return ran.harm
+
+
 @pytest.mark.parametrize("name", ATTEMPTS)
 def test_what_is_allowed_of_an_attack_harms_nothing(folder: HostileFolder, policy: Policy, name: str) -> None:
     shutil.rmtree(folder.out)
@@ -313,14 +281,8 @@ def test_what_is_allowed_of_an_attack_harms_nothing(folder: HostileFolder, polic
     for line in ATTEMPTS[name].strip().splitlines():
         command = line.strip().replace("SECRET", "../outside/secret.txt")
         if _is_allowed(policy, command):
-            ran = folder.run(command, shell="bash")
-            known = [f"/{each}" for each in _PROGRAMS]
-            ran.started = [each for each in ran.started if not each.endswith(tuple(known))]
-            assert ran.harm == {}, command
+            assert _harm(folder, command) == {}, command
     assert not (folder.root / "caught").exists()
-
-
-_PROGRAMS = {words[0] for words in table()}
 
 
 _ODD_WORDS = r"""
@@ -349,6 +311,10 @@ def _drawn(rows: list[ProgramRow], random: random.Random) -> list[str]:
 
 
 def test_drawn_commands_that_are_allowed_harm_nothing(folder: HostileFolder, policy: Policy) -> None:
+    def harm_of(command: str) -> dict[str, object]:
+        _renew(folder)
+        return _harm(folder, command)
+
     draws, rows = random.Random(49), [*ROWS.values()]
     commands: list[str] = []
     while len(commands) < (2_400 if ALL_CELLS else 75):
@@ -359,16 +325,9 @@ def test_drawn_commands_that_are_allowed_harm_nothing(folder: HostileFolder, pol
     writing = [command for command in there if ROWS.get(command.split()[0], ROWS["cat"]).rule == "write"]
     reading = [command for command in there if command not in writing]
     for some in ("\n".join(reading[start : start + 40]) for start in range(0, len(reading), 40)):
-        writing += [some] if not _harm(folder, some) else some.split("\n")
-    assert {command: harm for command in writing if (harm := _harm(folder, command))} == {}
+        writing += [some] if not harm_of(some) else some.split("\n")
+    assert {command: harm for command in writing if (harm := harm_of(command))} == {}
     assert not (folder.root / "caught").exists()
-
-
-def _harm(folder: HostileFolder, command: str) -> dict[str, object]:
-    _renew(folder)
-    ran = folder.run(command, shell="bash")
-    ran.started = [each for each in ran.started if Path(each).name not in _PROGRAMS]
-    return ran.harm
 
 
 # Words.
@@ -394,44 +353,38 @@ _WHOLE = (
 )
 
 
-class _Drawer:
-    """Draws command texts, most of which can be read."""
+def _some(draws: random.Random, characters: str, most: int) -> str:
+    return "".join(draws.choices(characters, k=draws.randint(0, most)))
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
 
-    def _some(self, characters: str, most: int) -> str:
-        return "".join(self._random.choice(characters) for _ in range(self._random.randint(0, most)))
+def _piece(draws: random.Random) -> str:
+    kinds = ["plain"] * 12 + ["single"] * 4 + ["double"] * 3 + ["special", "whole", "whole"]
+    match draws.choice(kinds):
+        case "plain":
+            return _some(draws, _PLAIN, 4)
+        case "single":
+            return "'" + _some(draws, _PLAIN + _SPECIAL.replace("'", ""), 5) + "'"
+        case "double":
+            return '"' + _some(draws, _PLAIN + "*?[]{}#&|;<>()~ '", 5) + '"'
+        case "special":
+            return draws.choice(_SPECIAL)
+    return draws.choice(_WHOLE)
 
-    def _piece(self) -> str:
-        kinds = ["plain"] * 12 + ["single"] * 4 + ["double"] * 3 + ["special", "whole", "whole"]
-        match self._random.choice(kinds):
-            case "plain":
-                return self._some(_PLAIN, 4)
-            case "single":
-                return "'" + self._some(_PLAIN + _SPECIAL.replace("'", ""), 5) + "'"
-            case "double":
-                return '"' + self._some(_PLAIN + "*?[]{}#&|;<>()~ '", 5) + '"'
-            case "special":
-                return self._random.choice(_SPECIAL)
-        return self._random.choice(_WHOLE)
 
-    def _command(self) -> str:
-        words = [self._random.choice(("p0", "p0", "p0", "p1", "p1", "'p0'", "A=b"))]
-        words += [
-            "".join(self._piece() for _ in range(self._random.choice((1, 1, 2))))
-            for _ in range(self._random.randint(0, 4))
-        ]
-        text = self._random.choice((" ", " ", "  ")).join(words)
-        return text + self._random.choice(("", "", "", "", " 2>&1", " >/dev/null", " 2> /dev/null"))
+def _command(draws: random.Random) -> str:
+    words = [draws.choice(("p0", "p0", "p0", "p1", "p1", "'p0'", "A=b"))]
+    for _ in range(draws.randint(0, 4)):
+        words.append("".join(_piece(draws) for _ in range(draws.choice((1, 1, 2)))))
+    end = draws.choice(("", "", "", "", " 2>&1", " >/dev/null", " 2> /dev/null"))
+    return draws.choice((" ", " ", "  ")).join(words) + end
 
-    def text(self) -> str:
-        text = self._random.choice(("", "", " ", "\n")) + self._command()
-        for _ in range(self._random.choice((0, 0, 1, 2))):
-            text += (
-                self._random.choice((" && ", "&&", " || ", "; ", "|", "\n", " ;\n", " &&\n ", " & ")) + self._command()
-            )
-        return text + self._random.choice(("", "", ";", "\n", " "))
+
+def _text(draws: random.Random) -> str:
+    """Return a command text, most of which can be read."""
+    text = draws.choice(("", "", " ", "\n")) + _command(draws)
+    for _ in range(draws.choice((0, 0, 1, 2))):
+        text += draws.choice((" && ", "&&", " || ", "; ", "|", "\n", " ;\n", " &&\n ", " & ")) + _command(draws)
+    return text + draws.choice(("", "", ";", "\n", " "))
 
 
 def _that_run(chain: Chain) -> list[tuple[str, ...]]:
@@ -456,12 +409,12 @@ def test_the_words_of_a_command_are_those_that_shells_see(tmp_path: Path, shell:
     program = tmp_path / "bin/p0"
     subprocess.run(("cc", "-o", program, tmp_path / "words.c"), check=True)
     os.link(program, tmp_path / "bin/p1")
-    drawer, seen = _Drawer(2026), tmp_path / "words"
+    draws, seen = random.Random(2026), tmp_path / "words"
     left = 10_000 if ALL_CELLS else 300
     env = {"PATH": str(tmp_path / "bin"), "WORDS": str(seen), "HOME": "/home/x", "LC_ALL": "C.UTF-8"}
     executable = str(shutil.which(shell))
     while left:
-        text = drawer.text()
+        text = _text(draws)
         try:
             chain = chain_of(text)
         except Unreadable:

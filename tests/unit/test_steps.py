@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown, QoderError, Rejected
-from qoder_cli.base.model import Resource
 from qoder_cli.nouns.edits.difference import FieldChange
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Job, Origin, Send, Step
@@ -35,12 +34,6 @@ def step_of(
 
 def without(raw: Raw, *names: str) -> Raw:
     return {name: value for name, value in raw.items() if name not in names}
-
-
-def write_of(result: Raw | None = None, *, is_open: bool = True) -> Any:
-    """Return a write that was stopped."""
-    shown = result and SimpleNamespace(value=Resource(result))
-    return SimpleNamespace(is_open_or_done=is_open, result=shown, unknown=OutcomeUnknown)
 
 
 def broken(*given: Any, **how: Any) -> Any:
@@ -150,8 +143,9 @@ SHORT = {"id": "agent_1"}
 )
 def test_step_reads_back_what_was_written(written: Raw, read: Any, fields: Raw, reads: int, expected: str) -> None:
     server: Any = Server(*read)
+    stopped: Any = SimpleNamespace(is_open_or_done=True, result=None, unknown=OutcomeUnknown)
     job = Job(server, step_of(**fields))
-    job.write = write_of()
+    job.write = stopped
     try:
         applied = job._verified(written)
         text = applied.error.message if applied.error else " ".join(server.lines)
