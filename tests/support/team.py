@@ -59,7 +59,7 @@ class Team:
         qoder.env |= stacks.SECRETS
         qoder.clock.patience = 20.0
 
-    def write(self, files: dict[str, Any] = EXAMPLE, **changed: Any) -> None:
+    def write(self, files: dict[str, Any] = EXAMPLE) -> None:
         stacks.write(self.folder, files)
 
     def __call__(self, *words: str) -> Ran:
@@ -80,6 +80,10 @@ class Team:
         assert ran.code == 0, ran.err
         rows: list[Raw] = ran.json
         return rows
+
+    def rests(self) -> None:
+        """Apply once more, which must find nothing to do."""
+        assert ({row["action"] for row in self.applied()}, self.writes) == ({"unchanged"}, [])
 
     def upload(self, name: str, text: str) -> None:
         """Let somebody else upload a skill of this name from a folder of their own."""
