@@ -15,7 +15,7 @@ from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.table import NOUNS
 from tests.conftest import Qoder
 from tests.support.desk import unmarked
-from tests.support.things import LOSSES, Things, refusal
+from tests.support.things import Things, refusal
 
 SERVED_BY = ("current",)
 TOOLSET = {"type": "agent_toolset_20260401"}
@@ -286,27 +286,6 @@ def test_agent_update_accepts_the_same_change_by_another(qoder: Qoder, service: 
     service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be long."})]
     ran = qoder(*UPDATE, "--system", "Be long.", "--json")
     assert (ran.code, ran.json["version"]) == (0, 4)
-
-
-def test_agent_update_does_not_mind_defaults_of_the_server(qoder: Qoder, service: Things) -> None:
-    def fill_in(raw: dict[str, Any]) -> None:
-        for tool in raw["tools"]:
-            if tool["type"] == TOOLSET["type"]:
-                config = {"enabled": True, "permission_policy": {"type": "always_allow"}}
-                tool |= {"default_config": config, "disallowed_tools": [], **{"configs": tool.get("configs", [])}}
-                tool.setdefault("enabled_tools", None)
-        raw["model"] = {"id": raw["model"]} if isinstance(raw["model"], str) else raw["model"]
-
-    service.defaults = fill_in
-    service.after = [LOSSES["reset"]]
-    assert qoder(*UPDATE, "--tools", "Bash", "--model", "ultimate").code == 0
-    assert len(service.sent) == 1
-    for words in (("--tools", "Bash"), ("--model", "ultimate"), ("--ask", "none")):
-        assert "already up to date" in qoder(*UPDATE, *words).err
-    assert qoder(*UPDATE, "--ask", "Bash").code == 0
-    assert qoder(*UPDATE, "--tools", "all").code == 0
-    assert helper(service)["tools"][0]["enabled_tools"] is None
-    assert len(service.sent) == 3
 
 
 def test_agent_update_warns_of_what_the_server_stored_otherwise(qoder: Qoder, service: Things) -> None:

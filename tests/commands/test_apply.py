@@ -20,7 +20,7 @@ from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
-from tests.support.things import Raw, Things, each_row, refusal
+from tests.support.things import Raw, each_row, refusal
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
@@ -51,8 +51,7 @@ def test_apply_makes_a_folder_of_all_kinds_and_then_finds_nothing_to_do(team: Te
     ]
     assert reporter["skills"][0]["skill_id"] == team.there("skills")["house-style"]["id"]
     assert reporter["metadata"]["qoder_stack"] == "nightly/agent/reporter"
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
-    assert team.writes == []
+    team.rests()
     assert team("diff").code == 0
     assert team.service.writes == []
 
@@ -96,7 +95,7 @@ def test_apply_pins_an_agent_to_the_version_of_the_skill_that_it_made(team: Team
     assert [row["kind"] for row in rows if row["action"] == "changed"] == ["skill", "agent", "deployment"]
     assert team.there("agents")["reporter"]["skills"][0]["version"] == "2"
     assert team.there("deployments")["nightly"]["agent"]["version"] == 2
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    team.rests()
 
 
 OUTSIDE = {"name": "weekly", "agent": "writer", "environment": "workers", "message": "Report."}
@@ -107,7 +106,7 @@ def test_apply_keeps_the_pin_of_an_agent_outside_unless_told_to_repin(team: Team
     team.applied()
     assert team.there("deployments")["weekly"]["agent"]["version"] == 3
     team.service.change("/agents/agent_writer", {"description": "Newer"})
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    team.rests()
     assert {row["action"] for row in team.applied("--repin")} == {"changed"}
     assert team.there("deployments")["weekly"]["agent"]["version"] == 4
 
@@ -143,8 +142,7 @@ def test_apply_clears_what_left_the_file_and_keeps_what_others_set(team: Team) -
     assert team.there("agents")["reporter"]["description"] in ("", None)
     assert team.there("deployments")["nightly"]["description"] == "Theirs"
     assert actions(rows)["agent"] == "changed"
-    assert team.applied()
-    assert team.writes == []
+    team.rests()
 
 
 def test_apply_keeps_what_left_the_file_and_was_changed_outside_since(team: Team) -> None:
@@ -162,7 +160,7 @@ def test_apply_without_a_stack_clears_and_marks_nothing(team: Team) -> None:
     team.write({name: text for name, text in THREE.items() if name != "qoder.yaml"})
     team.applied()
     team.edit("agents/reporter.md", "description: Writes reports\n", "")
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    team.rests()
     assert not {"qoder_stack", "qoder_applied"} & team.there("agents")["reporter"]["metadata"].keys()
 
 
@@ -177,7 +175,7 @@ def test_apply_clears_metadata_that_left_the_file(team: Team) -> None:
     team.write({"agents/a.yaml": agent})
     team.applied()
     assert not {"ours", "kept"} & team.there("agents")["a"]["metadata"].keys()
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    team.rests()
 
 
 @pytest.mark.parametrize(("keys", "is_marked"), [(13, True), (14, False)])
@@ -224,7 +222,7 @@ def test_apply_puts_no_credential_into_a_vault_of_others_unless_it_adopts_it(tea
     assert "team-secrets (vault_team) exists, and was not made by the stack s" in ran.err
     assert "~ adopt vault team-secrets (vault_team)" in team.plan("--adopt").out
     assert actions(team.applied("--adopt")) == {"vault": "unchanged", "credential": "created"}
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    team.rests()
 
 
 # What no file declares.
@@ -240,11 +238,15 @@ def two_envs(team: Team) -> None:
     team.applied()
 
 
-def test_apply_prunes_what_no_file_declares_and_nothing_else(team: Team) -> None:
+def undeclared(team: Team) -> None:
+    """Let the environment `one` be there without a file."""
     two_envs(team)
     removed(team, "environments/one.yaml")
-    assert team.applied()
-    assert team.writes == []
+
+
+def test_apply_prunes_what_no_file_declares_and_nothing_else(team: Team) -> None:
+    undeclared(team)
+    team.rests()
     ran = team.plan("--prune")
     assert (ran.code, "archive environment one" in ran.out, team.writes) == (8, True, [])
     id = team.there("environments")["one"]["id"]
@@ -283,8 +285,7 @@ def test_apply_prunes_nothing_because_a_front_matter_lost_its_end(team: Team) ->
 
 
 def test_apply_prunes_nothing_while_a_file_does_not_say_what_it_declares(team: Team) -> None:
-    two_envs(team)
-    removed(team, "environments/one.yaml")
+    undeclared(team)
     team.write({"notes/maybe.yaml": "name: maybe\n"})
     ran = team.apply("--prune")
     assert (ran.code, team.writes) == (0, []), ran.err
@@ -365,8 +366,7 @@ def test_apply_prunes_no_skill_that_an_agent_of_the_folder_goes_on_using(team: T
 
 
 def test_apply_prunes_nothing_that_somebody_began_to_use_meanwhile(team: Team) -> None:
-    two_envs(team)
-    removed(team, "environments/one.yaml")
+    undeclared(team)
     team.edit("environments/build.yaml", "Ours", "Ours now")
     used = team.there("environments")["one"]["id"]
     theirs = {"name": "t", "agent": "agent_writer", "environment_id": used, "initial_events": [_event("Hi.")]}
@@ -404,8 +404,7 @@ LIES: dict[str, Callable[[Raw], Raw]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_apply_prunes_nothing_by_a_list_that_is_told_badly(team: Team, lie: str) -> None:
-    two_envs(team)
-    removed(team, "environments/one.yaml")
+    undeclared(team)
     started(team, "one")
     for kind in ("environments", "agents", "skills", "deployments", "sessions"):
         team.service.lies = {f"GET /{kind}": LIES[lie]}
@@ -447,8 +446,7 @@ def started(team: Team, environment: str, state: str = "running") -> str:
 @pytest.mark.parametrize("is_short", [False, True])
 @pytest.mark.parametrize("state", SESSIONS)
 def test_apply_prunes_nothing_that_a_session_may_go_on_using(team: Team, state: str, is_short: bool) -> None:
-    two_envs(team)
-    removed(team, "environments/one.yaml")
+    undeclared(team)
     id, why = started(team, "one", state), SESSIONS[state][2]
     if is_short:  # a list that does not show what they use: each is read
         told = team.service.lies.get("GET /sessions", lambda page: page)
@@ -535,8 +533,7 @@ def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None
 
 
 def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:
-    two_envs(team)
-    removed(team, "environments/one.yaml")
+    undeclared(team)
     id = team.there("environments")["one"]["id"]
     team.service.instead[f"GET /environments/{id}"] = [httpx.Response(404, html="<h1>Not here</h1>")] * 9
     ran = team.apply("--prune", "--json")
@@ -561,7 +558,7 @@ def test_apply_makes_a_paused_deployment_that_is_never_awake(team: Team) -> None
     team.applied()
     states = [state for state, _ in groupby(filter(None, moments))]  # others are written at the same time
     assert states == [("active", None), ("paused", None), ("paused", "0 9 * * *")]
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    team.rests()
 
 
 def test_apply_pauses_and_unpauses_as_a_file_says_and_never_fights_a_pause_by_error(team: Team) -> None:
@@ -621,15 +618,14 @@ def test_apply_takes_no_file_of_another_name_for_one_with_the_same_content(team:
     rows = team.applied()
     assert [row["action"] for row in rows if row["kind"] == "file"] == ["unchanged", "created"]
     assert {"copy.csv", "glossary.csv"} <= team.there("files").keys()
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    team.rests()
 
 
 def test_apply_sends_secrets_once_and_again_only_when_told(team: Team) -> None:
     team.write({name: EXAMPLE[name] for name in ("qoder.yaml", "vaults/mcp.yaml")})
     team.applied()
     team.qoder.env["TOKEN"] = "n3w-secret"
-    assert team.applied()
-    assert team.writes == []
+    team.rests()
     rows = team.applied("--send-secrets")
     assert actions(rows)["credential"] == "changed"
     vault, ran = team.there("vaults")["mcp"]["id"], json.dumps(rows)
@@ -652,7 +648,7 @@ def test_apply_changes_where_a_secret_goes_without_sending_it(team: Team) -> Non
     [sent] = team.service.sent
     hosts = {"type": "limited", "allowed_hosts": ["b.example.com"]}
     assert sent["auth"] == {"type": "environment_variable", "networking": hosts}
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
+    team.rests()
 
 
 def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> None:
@@ -688,8 +684,7 @@ def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -
             return page | {"data": [row for row in page["data"] if stacks.name_of(row) not in NAMES]}
 
         team.service.lies[f"GET /{path}"] = lie
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
-    assert team.writes == []
+    team.rests()
 
 
 NAMES = ("build", "mcp", "notes", "house-style", "reporter", "nightly", "glossary.csv")
@@ -781,11 +776,12 @@ def test_apply_pauses_no_deployment_that_somebody_changed_meanwhile(team: Team) 
     assert "was changed by someone else in the meantime" in ran.err
 
 
+def interrupt() -> None:
+    raise Signalled(signal.SIGTERM)
+
+
 def test_apply_shows_all_rows_at_a_signal_after_its_writes(team: Team) -> None:
     team.write(BUILD)
-
-    def interrupt() -> None:
-        raise Signalled(signal.SIGTERM)
 
     team.service.lies["GET /environments"] = lambda page: page | {"data": []}  # so it waits for the list
     team.service.meanwhile = [lambda: setattr(team.qoder.clock, "at_sleep", interrupt)]
@@ -797,9 +793,6 @@ def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(tea
     team.write(BUILD | {f"environments/{n}.yaml": {"name": n} for n in ("one", "two", "three", "four", "five")})
     team.applied()
     removed(team, "environments/one.yaml", "environments/two.yaml", "environments/three.yaml")
-
-    def interrupt() -> None:
-        raise Signalled(signal.SIGTERM)
 
     team.service.meanwhile = [lambda: None, interrupt]
     ran = team.apply("--prune", "--json")
@@ -910,17 +903,6 @@ def test_apply_prunes_nothing_because_a_link_hides_it(team: Team, place: str, ta
     assert f"{place}: is a link" in ran.err
 
 
-def test_apply_refuses_a_folder_below_that_is_a_stack_of_its_own(team: Team) -> None:
-    """Else its things would be made without its mark, and beyond its fence."""
-    team.write({f"stacks/far/{path}": text for path, text in BUILD.items()} | {"stacks/far/qoder.yaml": "region: cn\n"})
-    for root in ({}, {"qoder.yaml": "stack: all"}):
-        team.write(root)
-        for words in (("apply", "--yes"), ("diff",)):
-            ran = team(*words)
-            assert (ran.code, team.service.asked) == (2, [])
-            assert "stacks/far: has a qoder.yaml of its own" in ran.err
-
-
 @pytest.mark.parametrize("token", ["pl4in-secret", '"${UNSET_TOKEN:-pl4in-secret}"', '"$${pl4in-secret"'])
 def test_apply_warns_of_secrets_in_plain_text_by_their_line_and_never_shows_them(team: Team, token: str) -> None:
     auth = f"{{type: static_bearer, token: {token}, mcp_server_url: https://mcp.example.com/mcp}}"
@@ -932,16 +914,32 @@ def test_apply_warns_of_secrets_in_plain_text_by_their_line_and_never_shows_them
         assert "pl4in-secret" not in ran.out + ran.err
 
 
+STACK_BELOW = {f"stacks/far/{path}": text for path, text in BUILD.items()} | {"stacks/far/qoder.yaml": "region: cn\n"}
 FENCES = ("region: cn", "base_url: https://elsewhere.example/api/v1/cloud", "workspace_id: ws_other")
+UNASKED: dict[str, tuple[dict[str, Any], str]] = {
+    **{f"the fence {fence}": (BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"}, "nothing was sent") for fence in FENCES},
+    # Its things would be made without its mark, and beyond its fence.
+    "a stack below none": (STACK_BELOW, "stacks/far: has a qoder.yaml of its own"),
+    "a stack below another": (STACK_BELOW | {"qoder.yaml": "stack: all"}, "stacks/far: has a qoder.yaml of its own"),
+    "a token as the name of a stack": (
+        BUILD | {"qoder.yaml": f"stack: ghp_{'A1b2C3d4' * 5}"},
+        "qoder.yaml:1: stack: is, or holds, a token",
+    ),
+    "a skill without its main file": (
+        {"skills/style/skill.md": skill("style"), "qoder.yaml": "stack: s"},
+        "skills/style/skill.md: belongs to no skill: its folder has no SKILL.md",
+    ),
+}
 
 
-@pytest.mark.parametrize("fence", FENCES)
-def test_apply_sends_nothing_to_another_place_than_the_fence_says(team: Team, fence: str) -> None:
-    team.write(BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"})
+@pytest.mark.parametrize("what", UNASKED)
+def test_apply_and_diff_refuse_a_folder_before_anything_is_asked(team: Team, what: str) -> None:
+    files, said = UNASKED[what]
+    team.write(files)
     for words in (("apply", "--yes"), ("diff",)):
         ran = team(*words)
         assert (ran.code, team.service.asked) == (2, [])
-        assert "nothing was sent" in ran.err
+        assert said in ran.err
 
 
 def test_apply_refuses_a_kind_that_the_token_may_not_read_before_it_writes(team: Team) -> None:
@@ -959,8 +957,7 @@ def test_apply_names_a_thing_with_a_slash_and_a_long_name_by_its_mark(team: Team
         | {f"agents/{n}.yaml": {"name": name, "model": "auto"} for n, name in enumerate(names)}
     )
     team.applied()
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
-    assert team.writes == []
+    team.rests()
 
 
 # Meanwhile.
@@ -997,21 +994,6 @@ def test_apply_names_the_twins_that_lists_show_only_later(team: Team) -> None:
     assert ran.code == 6, ran.err
     for twin in theirs:
         assert f"someone else created another of this name: {twin['id']}" in ran.err
-
-
-def test_apply_refuses_a_token_as_the_name_of_a_stack(team: Team) -> None:
-    """It would stand in the metadata of all that is made."""
-    team.write(BUILD | {"qoder.yaml": f"stack: ghp_{'A1b2C3d4' * 5}"})
-    ran = team.apply()
-    assert (ran.code, team.service.asked) == (2, [])
-    assert "qoder.yaml:1: stack: is, or holds, a token" in ran.err
-
-
-def test_apply_says_that_a_folder_of_skills_lacks_its_main_file(team: Team) -> None:
-    team.write({"skills/style/skill.md": "---\nname: style\ndescription: d\n---\n", "qoder.yaml": "stack: s"})
-    ran = team("diff", "--prune")
-    assert (ran.code, team.service.asked) == (2, [])
-    assert "skills/style/skill.md: belongs to no skill: its folder has no SKILL.md" in ran.err
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no os.mkfifo, as on Windows")
@@ -1075,10 +1057,13 @@ def test_apply_asks_before_it_takes_over_and_a_yes_is_enough(team: Team, questio
     assert team.there("environments")["build"]["description"] == "Ours"
 
 
+# An older server does not show environment_variables.
+CURRENT, LEGACY = (pytest.mark.parametrize("served_by", [each]) for each in ("current", "legacy"))
+
+
+@CURRENT
 def test_apply_puts_no_digest_of_a_secret_where_others_can_read_it(team: Team) -> None:
     """Whoever reads the metadata could try passwords against one; so what held a secret is kept when it leaves."""
-    if team.service.world.generation == "legacy":
-        pytest.skip("an older server does not show environment_variables")
     repository = {"type": "github_repository", "url": "https://github.com/a/b", "authorization_token": "${TOKEN}"}
     weekly = OUTSIDE | {"environment": "default", "environment_variables": {"A": "${TOKEN}"}}
     records = []
@@ -1098,11 +1083,9 @@ def test_apply_puts_no_digest_of_a_secret_where_others_can_read_it(team: Team) -
 VARIABLES = OUTSIDE | {"environment": "default", "environment_variables": {"LOG_LEVEL": "debug"}}
 
 
+@LEGACY
 @pytest.mark.parametrize("stack", [{}, {"qoder.yaml": "stack: s"}])
-def test_apply_says_before_it_writes_that_an_older_server_drops_variables(
-    qoder: Qoder, tmp_path: Path, stack: dict[str, str]
-) -> None:
-    team = Team(qoder, Things(qoder, "legacy"), tmp_path)
+def test_apply_says_before_it_writes_that_an_older_server_drops_variables(team: Team, stack: dict[str, str]) -> None:
     team.write({**stack, "deployments/weekly.yaml": VARIABLES, "environments/build.yaml": {"name": "build"}})
     for _ in range(2):
         ran = team.apply()
@@ -1113,11 +1096,9 @@ def test_apply_says_before_it_writes_that_an_older_server_drops_variables(
         assert (looked.code, "! blocked deployment weekly" in looked.out) == (6, True)
 
 
-def test_apply_says_once_that_a_server_dropped_variables_and_does_not_send_them_each_night(
-    qoder: Qoder, tmp_path: Path
-) -> None:
+@CURRENT
+def test_apply_says_once_that_a_server_dropped_variables_and_does_not_send_them_each_night(team: Team) -> None:
     """A server of which nothing else shows that it is an older one."""
-    team = Team(qoder, Things(qoder, "current"), tmp_path)
     team.service.defaults = lambda raw: raw.pop("environment_variables", None)
     team.write({"qoder.yaml": "stack: s", "deployments/weekly.yaml": VARIABLES})
     ran = team.apply("--json")
@@ -1127,11 +1108,9 @@ def test_apply_says_once_that_a_server_dropped_variables_and_does_not_send_them_
     assert "this server keeps no environment_variables" in ran.err
 
 
+@CURRENT
 @pytest.mark.parametrize("before", [{}, {"environment_variables": ""}])
-def test_apply_sends_new_variables_where_a_server_leaves_out_what_is_empty(
-    qoder: Qoder, tmp_path: Path, before: dict[str, str]
-) -> None:
-    team = Team(qoder, Things(qoder, "current"), tmp_path)
+def test_apply_sends_new_variables_where_a_server_leaves_out_what_is_empty(team: Team, before: dict[str, str]) -> None:
     team.write(
         {"qoder.yaml": "stack: s", "deployments/weekly.yaml": VARIABLES | {"environment_variables": ""} | before}
     )

@@ -87,8 +87,7 @@ def test_apply_shows_and_mends_what_somebody_else_set_and_keeps_what_no_file_say
     id = str(team.there(list)["x"]["id"])
     if unsaid := {name: theirs[name] for name in ours if name not in plain}:
         team.service.change(f"/{list}/{id}", unsaid)
-        assert {row["action"] for row in team.applied()} == {"unchanged"}
-        assert team.writes == []
+        team.rests()
     # What it says is shown, and mended.
     team.write({path: plain | ours})
     team.applied()
@@ -99,8 +98,7 @@ def test_apply_shows_and_mends_what_somebody_else_set_and_keeps_what_no_file_say
     assert "was changed outside of this folder" in ran.out
     team.applied()
     assert {name: team.service.thing(id)[name] for name in said} == before
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
-    assert team.writes == []
+    team.rests()
     # What leaves the file is cleared.
     cleared = [name for name in ours if name not in (*plain, "model", "scope", "agent", "config")]
     team.write({path: plain | {name: our for name, our in ours.items() if name not in cleared}})
@@ -201,8 +199,7 @@ def test_apply_shows_and_mends_what_somebody_did(team: Team, turn: int) -> None:
         assert (did, ran.code, rows) == (did, 8, shown), ran.err
         done = {row["kind"]: row["action"] for row in team.applied() if row["action"] != "unchanged"}
         assert (did, done) == (did, expected)
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
-    assert team.writes == []
+    team.rests()
 
 
 def test_apply_shows_what_it_asks_about_and_replaces_nothing_written_since(team: Team, questions: Any) -> None:
@@ -228,5 +225,4 @@ def test_apply_keeps_what_somebody_did_where_no_file_says_otherwise(team: Team) 
     for did, deed in KEPT.items():
         deed(team)
         assert (did, team("diff").code) == (did, 0)
-    assert {row["action"] for row in team.applied()} == {"unchanged"}
-    assert team.writes == []
+    team.rests()

@@ -30,11 +30,6 @@ def actions(ran: Ran) -> list[tuple[str, int | None]]:
     return [(item["action"], item["exit_code"]) for item in ran.json]
 
 
-def looked_at(desk: Desk, *deployments: Any, words: tuple[str, ...] = ()) -> Ran:
-    """Type `diff` of a file that has these; what is unchanged is shown, too."""
-    return desk.qoder("diff", desk.file(*deployments), "--verbose", "--json", *words)
-
-
 def test_apply_of_a_file_writes_once_and_only_what_differs(either: Desk) -> None:
     weekly = either.add(name="weekly", description="Old words", schedule={"expression": "0 9 * * 1", "timezone": "UTC"})
     changed = {"description": "New words", "schedule": {"type": "cron", "expression": "30 9 * * 1", "timezone": "UTC"}}
@@ -217,7 +212,7 @@ def test_apply_of_a_file_sends_a_token_when_told_or_with_resources_that_differ(
     desk: Desk, keeper: FakeDeployment
 ) -> None:
     meant = {"name": "keeper", "resources": [REPOSITORY]}
-    ran = looked_at(desk, meant, words=("--send-secrets",))
+    ran = desk.qoder("diff", desk.file(meant), "--send-secrets", "--json")
     change = {"path": "resources[0].authorization_token", "after": "[hidden]"}
     assert (ran.code, actions(ran), ran.json[0]["changes"]) == (8, [("would_change", 0)], [change])
     ran = desk.apply_these(meant, words=("--send-secrets",))
@@ -509,7 +504,7 @@ def test_apply_and_diff_show_no_byte_of_a_secret(desk: Desk, format: str) -> Non
 def test_apply_shows_what_stands_where_no_secret_can(desk: Desk) -> None:
     desk.qoder.env["WHO"] = "e"
     meant = {**NEW, "name": "report-${WHO}", "description": "For ${WHO}", "metadata": {"pin": "<${WHO}>"}}
-    for ran in (looked_at(desk, meant), desk.apply_these(meant, words=("--json",))):
+    for ran in (desk.qoder("diff", desk.file(meant), "--json"), desk.apply_these(meant, words=("--json",))):
         assert "[hidden]" not in ran.out + ran.err
         assert "[redacted]" not in ran.out
     [row] = ran.json

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,12 +130,6 @@ def apply(team: Team) -> None:
     assert ran.code == 0, ran.err
 
 
-def find_at_rest(team: Team) -> None:
-    """Do nothing where all was applied."""
-    again = team.apply("--json")
-    assert (again.code, {row["action"] for row in again.json}, team.writes) == (0, {"unchanged"}, []), again.err
-
-
 Begun = Callable[..., tuple[Team, Raw]]
 
 
@@ -166,7 +159,7 @@ def test_apply_comes_to_rest_with_every_field(begun: Begun, words: str, data: st
     team, _ = begun(data, words, STACK if data.draw(st.booleans()) else {})
     ran = team("diff")
     assert ran.code == 0, ran.out + ran.err
-    find_at_rest(team)
+    team.rests()
 
 
 @pytest.mark.parametrize("words", KINDS)
@@ -179,7 +172,7 @@ def test_apply_comes_to_rest_where_fields_left_a_file(begun: Begun, words: str, 
     left = {name: value for name, value in fields.items() if name in needed or data.draw(st.booleans())}
     team.write({f"{words}/x.yaml": left})
     team.applied()
-    find_at_rest(team)
+    team.rests()
 
 
 @pytest.mark.parametrize("words", KINDS)
@@ -190,7 +183,7 @@ def test_apply_prunes_what_it_made_whatever_a_server_adds(begun: Begun, words: s
     (team.folder / words / "x.yaml").unlink()
     ran = team.apply("--prune", "--prune-all", "--json")
     assert (ran.code, [row["action"] for row in ran.json]) == (0, ["unchanged", "archived"]), ran.err
-    find_at_rest(team)
+    team.rests()
 
 
 @pytest.mark.parametrize("words", KINDS)
@@ -206,16 +199,13 @@ def test_export_of_a_stack_comes_to_rest(
     b = before["TOKEN"] if isinstance(fields.get("environment_variables"), dict) else "2"
     qoder.env |= {"A": "1", "B": b, "X_A": "1", "X_B": b}
     qoder.env |= {name: "secret" for name in re.findall(r"\w+", ran.err) if name not in qoder.env}
-    find_at_rest(team)
+    team.rests()
     qoder.env.clear()
     qoder.env |= before
 
 
 @pytest.mark.parametrize("repin", [False, True])
-def test_apply_keeps_the_pin_of_an_id_in_a_list_unless_told(
-    qoder: Qoder, served_by: Generation, tmp_path: Path, repin: bool
-) -> None:
-    team = Team(qoder, Things(qoder, served_by), tmp_path)
+def test_apply_keeps_the_pin_of_an_id_in_a_list_unless_told(team: Team, repin: bool) -> None:
     team.service.defaults = adds
     agent = {"name": "x", "model": "auto", "multiagent": {"type": "coordinator", "agents": ["agent_writer"]}}
     team.write({"qoder.yaml": "stack: s", "agents/x.yaml": agent})
@@ -228,7 +218,7 @@ def test_apply_keeps_the_pin_of_an_id_in_a_list_unless_told(
     team.applied(*["--repin"] * repin)
     [writer, _] = team.there("agents")["x"]["multiagent"]["agents"]
     assert (writer["version"], newest) == (newest if repin else 3, 4)
-    find_at_rest(team)
+    team.rests()
 
 
 BEARER = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": "https://mcp.example.com/mcp"}
@@ -257,10 +247,9 @@ def with_roster(*agents: Any) -> Raw:
 )
 @pytest.mark.parametrize("defaults", [None, adds])
 def test_apply_comes_to_rest_where_one_thing_is_named_twice(
-    qoder: Qoder, served_by: Generation, tmp_path: Path, files: Raw, defaults: Callable[[Raw], None] | None
+    team: Team, files: Raw, defaults: Callable[[Raw], None] | None
 ) -> None:
-    team = Team(qoder, Things(qoder, served_by), tmp_path)
     team.service.defaults = defaults
     team.write({"qoder.yaml": "stack: s", **files})
     team.applied()
-    find_at_rest(team)
+    team.rests()

@@ -229,14 +229,6 @@ def test_auth_login_inside_the_sandbox_saves_in_its_own_config_and_replaces_no_r
     assert file_of(qoder).read_text() == real
 
 
-def test_auth_login_inside_the_sandbox_asks_nothing_before_it_refuses_a_real_config(qoder: Qoder) -> None:
-    qoder.env.update(QODER_SANDBOX=HERE, QODER_PAT=TOKEN)
-    ran = log_in(qoder, "--yes", accepted=False)
-    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
-    assert f"{file_of(qoder)} is outside the folder of this sandbox" in ran.errors[0]
-    assert not file_of(qoder).exists()
-
-
 # logout
 
 

@@ -4,7 +4,7 @@ import io
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -137,19 +137,6 @@ def test_deploy_run_ci_tells_how_it_ended(qoder: Qoder, output: Path, name: str)
     assert ("::error" in ran.err) is bool(code)
 
 
-@pytest.fixture
-def stopped(qoder: Qoder) -> Callable[[BaseException], None]:
-    """Return what ends the next wait with this."""
-
-    def by(failure: BaseException) -> None:
-        def stop() -> None:
-            raise failure
-
-        qoder.clock.at_sleep = stop
-
-    return by
-
-
 STOPS: list[tuple[BaseException, int]] = [
     *((Signalled(signal.SIGINT), 130), (Signalled(signal.SIGTERM), 143), (ReaderGone(), 141)),
     (ValueError("a bug"), 70),
@@ -158,10 +145,13 @@ STOPS: list[tuple[BaseException, int]] = [
 
 @pytest.mark.parametrize(("failure", "code"), STOPS, ids=["130", "143", "141", "70"])
 def test_deploy_run_ci_tells_of_the_run_whatever_stops_it(
-    qoder: Qoder, output: Path, stopped: Callable[[BaseException], None], failure: BaseException, code: int
+    qoder: Qoder, output: Path, failure: BaseException, code: int
 ) -> None:
+    def stop() -> None:
+        raise failure
+
+    qoder.clock.at_sleep = stop
     qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY)
-    stopped(failure)
     ran = qoder(*RUN_1, "--wait")
     assert ran.code == code
     assert read(output) == {**TOLD, "exit_code": str(code)}

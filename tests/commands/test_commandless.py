@@ -1,6 +1,5 @@
 """What a server or an agent wrote is no command to the CI system that reads the output; what the systems accept."""
 
-import io
 import json
 import re
 from fractions import Fraction
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
-from qoder_cli.output.screen import Screen, commandless
+from qoder_cli.output.screen import commandless
 from tests.conftest import Qoder, examples
 from tests.support.one_run import DONE, EVENTS, RUN, WORK
 from tests.support.result import END, says
@@ -70,18 +69,6 @@ def test_output_in_json_holds_no_command_and_says_the_same(value: Any) -> None:
         assert commands(text) == []
         assert commandless(text) == text
         assert json.loads(text) == [value, 1.0]
-
-
-# Every command that shows what others wrote, in every format.
-
-
-def test_output_is_no_command_whatever_the_environment_says() -> None:
-    log = io.BytesIO()
-    stream = io.TextIOWrapper(log)
-    screen = Screen.of(stream, {})
-    screen.write(EVIL + "\n")
-    screen.print(EVIL + "\n")
-    assert commands(log.getvalue().decode()) == []
 
 
 def test_run_result_is_what_the_agent_wrote_whatever_it_is(qoder: Qoder) -> None:

@@ -77,13 +77,6 @@ def test_deploy_run_exits_1_when_nothing_starts(qoder: Qoder, started: dict[str,
     assert ran.error["next"][:4] == ["qoder", "deploy", "check", "dep_1"]
 
 
-def test_deploy_run_names_the_retry_of_a_run_that_was_skipped(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, {**LEGACY, "session_id": None, "status": "skipped"})
-    ran = qoder("deploy", "run", "dep_1", "--json")
-    assert (ran.code, ran.error["next"]) == (3, None)
-    assert ran.error["hint"].startswith("start it once more when another one has finished: qoder run retry drun_1")
-
-
 @BOTH
 @pytest.mark.parametrize("seconds", [20, 0])
 def test_deploy_run_wait_exits_124_at_the_timeout(qoder: Qoder, started: dict[str, Any], seconds: int) -> None:

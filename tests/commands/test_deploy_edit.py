@@ -127,9 +127,8 @@ def test_deploy_create_names_all_that_is_missing(qoder: Qoder, given: tuple[str,
     assert ran.error["message"] == f"missing required option{s}: {', '.join(missing)}"
 
 
-@pytest.mark.parametrize("unique_names", [True, False])
-def test_deploy_create_exits_6_where_the_name_is_taken(desk: Desk, unique_names: bool) -> None:
-    desk.goes_wrong(unique_names=unique_names)
+def test_deploy_create_exits_6_where_the_name_is_taken(desk: Desk) -> None:
+    desk.goes_wrong(unique_names=False)
     taken = desk.add(name="weekly")
     ran = create(desk, "--json")
     assert (ran.code, ran.out, ran.error["type"], desk.writes) == (6, "", "rejected", [])
@@ -230,9 +229,8 @@ def test_deploy_update_pins_no_version_of_another_agent(qoder: Qoder) -> None:
     assert sent == {"agent": "agent_1"}  # the server knows the latest
 
 
-@pytest.mark.parametrize("unique_names", [True, False])
-def test_deploy_update_gives_no_name_that_another_has(desk: Desk, unique_names: bool) -> None:
-    desk.goes_wrong(unique_names=unique_names)
+def test_deploy_update_gives_no_name_that_another_has(desk: Desk) -> None:
+    desk.goes_wrong(unique_names=False)
     ran = update(desk, "dep_minute", "--name", "demo", "--json")
     assert (ran.code, ran.out, desk.writes) == (6, "", [])
     assert "the name 'demo' is taken by dep_demo" in ran.error["message"]

@@ -19,7 +19,6 @@ from tests.support.triggers import (
     CUT,
     IN_DOUBT,
     NIGHT,
-    RUNS,
     STARTED,
     at,
     dated,
@@ -216,24 +215,6 @@ def test_run_wait_last_finds_the_run_of_any_start_under_its_key(qoder: Qoder) ->
     assert (seen(ran), "(and 1 before it under its key)" in ran.err) == (ADOPTED, True)
 
 
-def test_run_wait_last_reads_past_the_runs_that_were_started_since(qoder: Qoder) -> None:
-    killed(qoder)
-    qoder.clock.time += 3600
-    newer = [fresh(2000 + number, created=at(3000 - number)) for number in range(100)]
-    qoder.wire.on(
-        *RUNS,
-        lambda request: (
-            listed(fresh(7, created=at(1)), fresh(6, created=at(-3600)), at=qoder.clock.time)
-            if "after_id" in request.url.params
-            else httpx.Response(200, json=page(*newer, more=True), headers=listed(at=qoder.clock.time).headers)
-        ),
-        repeat=True,
-    )
-    qoder.wire.on("GET", "/deployment_runs/drun_7", DONE | {"id": "drun_7"})
-    ran = qoder("run", "wait", "last", "--json")
-    assert (ran.code, ran.json["id"]) == (0, "drun_7")
-
-
 def test_run_wait_last_counts_the_time_to_find_it(qoder: Qoder) -> None:
     killed(qoder)
     shows(qoder, fresh(7, created=at(1)))
@@ -377,7 +358,8 @@ def test_deploy_run_exits_3_when_it_is_skipped_or_0_where_that_is_ok(qoder: Qode
     skipped = {**LEGACY, "status": "skipped", "session_id": None}
     qoder.wire.on(*TRIGGER, skipped, {**skipped, "id": "drun_2"})
     ran = qoder("deploy", "run", "dep_1", "--json", *wait)
-    assert (ran.code, ran.json["status"], ran.error["type"]) == (3, "skipped", "run_skipped")
+    assert (ran.code, ran.json["status"], ran.error["type"], ran.error["next"]) == (3, "skipped", "run_skipped", None)
+    assert ran.error["hint"].startswith("start it once more when another one has finished: qoder run retry drun_1")
     assert qoder("deploy", "run", "dep_1", "--on-skip", "ok", *wait).code == 0
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.support.hasty import HastyClock
 from tests.support.inprocess import Lie
 from tests.support.machines import MEMORY_STORE, Machines
 
+Answer = Callable[[], httpx.Response]
 ONE = ("deploy", "run", "dep_demo", "--at-most", "1", "--in", "repo")
 SPEED = 20.0
 # A queue asks both stores alike; what differs between them is in test_deploy_run_shared.py.
@@ -38,12 +40,11 @@ def refusing(machines: Machines, status: int, *, after: float = 0.0, **answer: A
     """Return a network on which nothing is heard of runs and sessions after so many seconds, but this answer."""
     began = machines.clock.time
 
-    def lie(request: httpx.Request, respond: Any) -> httpx.Response:
+    def lie(request: httpx.Request, respond: Answer) -> httpx.Response:
         is_of_runs = "/deployment_runs" in request.url.path or "/sessions" in request.url.path
         if is_of_runs and machines.clock.time >= began + after:
             return httpx.Response(status, **answer)
-        response: httpx.Response = respond()
-        return response
+        return respond()
 
     return lie
 
@@ -215,11 +216,10 @@ def test_deploy_run_of_several_waits_once_for_a_store_that_is_gone(
     hurried(machines)
     began = machines.clock.now()
 
-    def gone(request: httpx.Request, answer: Any) -> httpx.Response:
+    def gone(request: httpx.Request, answer: Answer) -> httpx.Response:
         if "/memory_stores" in request.url.path and machines.clock.now() > began + 10:
             raise httpx.ConnectError("refused", request=request)
-        response: httpx.Response = answer()
-        return response
+        return answer()
 
     words = ("deploy", "run", *["dep_demo"] * 5, "--allow-duplicates", *ONE[3:], "--json")
     ran = machines.machine("b", lie=gone)(*words)
@@ -284,11 +284,10 @@ def test_deploy_run_dry_run_shows_the_queue(machines: Machines) -> None:
 def test_deploy_run_sends_nothing_where_the_store_goes_away_right_before_the_trigger(tmp_path: Path) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
 
-    def away(request: httpx.Request, answer: Any) -> httpx.Response:
+    def away(request: httpx.Request, answer: Answer) -> httpx.Response:
         if request.method == "POST" and "/memories/mem_" in request.url.path:
             raise httpx.ConnectError("refused", request=request)
-        response: httpx.Response = answer()
-        return response
+        return answer()
 
     ran = machines.machine("a", lie=away)(*ONE, "--json")
     assert (ran.code, machines.triggers) == (7, 0), ran.err
@@ -324,7 +323,7 @@ def test_deploy_run_frees_no_slot_by_what_is_not_the_apis_own(
     assert machines.machine("a")(*ONE).code == 0
     asked, lie = list[str](), refusing(machines, status, **answer)
 
-    def counted(request: httpx.Request, respond: Any) -> httpx.Response:
+    def counted(request: httpx.Request, respond: Answer) -> httpx.Response:
         asked.append(request.url.path)
         return lie(request, respond)
 

@@ -101,10 +101,6 @@ def test_deploy_run_of_several_has_an_item_each_in_the_order_of_input(town: Town
     assert posts(town).count("dep_demo") == 1
 
 
-WORST = {"demo slow": 0, "demo fail": 1, "long fail": 1, "demo long": 124, "nostart demo": 1}
-WORST |= {"nothere fail": 5, "paused nothere": 6, "locked paused": 4}
-
-
 def test_exit_codes_of_several_rank_by_gravity() -> None:
     gravest_first = [130, 143, 9, 70, 10, 4, 7, 6, 5, 1, 11, 124, 3, 8, 0]
     assert [code for code in RANKING if code not in (Exit.HUNG_UP, Exit.USAGE)] == gravest_first
