@@ -62,7 +62,7 @@ class BadFiles(UsageError):
 
 
 class Problems(list[Problem]):
-    """The problems in one file, gathered, so that all are told at once."""
+    """The problems in one file, collected so that one error lists them all."""
 
     def of(self, read: Callable[..., T | None], *about: Any) -> T | None:
         """Return what is read; keep what is wrong with it, and return None."""

@@ -99,7 +99,7 @@ class Tally:
             self.durations.append(milliseconds)
 
     def add_session(self, id: str, used: Decimal | None, *, of_run: bool, is_growing: bool = False) -> None:
-        """Count a session; None for one of which it is not known what it used."""
+        """Count a session; None for one whose usage is unknown."""
         self.sessions += 1
         self.growing += is_growing
         if used is None:

@@ -130,7 +130,7 @@ class _Meaning:
 
     @cached_property
     def _uses(self) -> list[tuple[Command, Use]]:
-        """What each command does; nothing where that is not known."""
+        """What each command does; empty if unknown."""
         uses = []
         for command in self._subject.commands:
             try:

@@ -387,7 +387,7 @@ def test_auth_switch_says_which_variables_are_stronger(qoder: Qoder, config: Pat
     over = "warning: set, and stronger than the profile: "
     assert ran.err.splitlines()[-1] == over + "QODER_PROFILE, QODER_PAT, QODER_REGION"
     assert qoder("auth", "switch", "default").err.splitlines()[-1] == over + "QODER_PAT, QODER_REGION"
-    qoder.env["QODER_WORKSPACE_ID"] = "default"  # which is no profile
+    qoder.env["QODER_WORKSPACE_ID"] = "default"  # not the name of a profile
     assert qoder("auth", "switch", "default").err.endswith("QODER_REGION, QODER_WORKSPACE_ID\n")
 
 
