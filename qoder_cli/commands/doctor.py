@@ -77,7 +77,7 @@ def doctor(
     Examples:
       qoder doctor
       qoder doctor --json | jq -r '.[] | select(.status != "ok") | .fix'"""
-    checks = _Checks(app)
+    checks = _Doctor(app)
     checks.make(offline=offline, probe=probe)
     _show(app, checks.findings)
     errors = checks.errors
@@ -100,7 +100,7 @@ def _show(app: App, findings: list[CheckData]) -> None:
     app.output.record(sheet)
 
 
-class _Checks:
+class _Doctor:
     """The checks, with what they found, and an error for each that failed."""
 
     def __init__(self, app: App) -> None:

@@ -306,7 +306,7 @@ def _rows(decided: Iterable[tuple[str, Subject | None, Verdict]]) -> list[TallyD
     rows: dict[Any, TallyData] = {}
     runs = defaultdict[Any, set[str]](set)
     for run_id, subject, verdict in decided:
-        group, example = (None, None) if subject is None else _told(subject)
+        group, example = (None, None) if subject is None else _group_and_line(subject)
         key = (verdict.answer, verdict.rules, None if verdict.rules else group)
         data = verdict.data
         row = rows.setdefault(
@@ -328,7 +328,7 @@ def _rows(decided: Iterable[tuple[str, Subject | None, Verdict]]) -> list[TallyD
     return sorted(rows.values(), key=lambda row: (row["line"] or math.inf, -row["calls"]))
 
 
-def _told(subject: Subject) -> tuple[str, str]:
+def _group_and_line(subject: Subject) -> tuple[str, str]:
     """Return what a call is counted by if it is left for a person, its program or tool; and the call in a line."""
     group = name = f"{subject.server}/{subject.name}" if subject.server else subject.name
     if subject.command is not None:
@@ -504,7 +504,7 @@ def _log_data(decision: "PolicyDecision") -> DecisionData:
 
 def _logged(decision: "PolicyDecision") -> Fields:
     data = _log_data(decision)
-    fields: Fields = {name: data[name] for name in _OF_LOG}  # type: ignore[literal-required]
+    fields: Fields = {name: data[name] for name in _OF_LOG}  # type: ignore[literal-required]  # names from its columns
     fields |= {name: fields[name] and Id(fields[name]) for name in ("run", "session", "call")}
     fields |= {name: Words(fields[name], least=12) for name in ("name", "input", "rule", "file")}
     return {**fields, "at": Moment(data["at"])}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Interrupted, NotYet, Signalled, WaitTimeout
-from qoder_cli.fleet.starting import Plan
+from qoder_cli.fleet.starting import StartOptions
 from qoder_cli.nouns.views import waiting_status
 from qoder_cli.output.cells import WAITS, Fields, Id, Milliseconds, Name, Status
 from qoder_cli.output.data import WIDE_SHOWS_ALL, Rows
@@ -38,13 +38,13 @@ class Conductor:
     """
 
     def __init__(
-        self, app: App, typed: Sequence[str], plan: Plan | None = None, *, restart: Restart | None = None
+        self, app: App, typed: Sequence[str], plan: StartOptions | None = None, *, restart: Restart | None = None
     ) -> None:
         self._app = app
         self._typed = typed
         self.printed = printed(app, len(typed))
         self._places: dict[PolledRun, list[int]] = {}  # input places of runs waited for
-        self.plan = plan or Plan()  # by default none is started
+        self.plan = plan or StartOptions()  # by default none is started
         self.restart = restart
         self._warnings = Warnings(app)
         self._failed = False
@@ -166,7 +166,7 @@ def printed(app: App, count: int) -> Printed[Ended]:
 
 
 def _place(item: Ended) -> int:
-    """Return where an item stands among several: what failed or asks is 0, what goes on 1, and what went well 2."""
+    """Return the place of an item among several: 0 if it failed or asks, 1 if it still runs, 2 if it succeeded."""
     if item.error is None:
         return 2
     goes_on = isinstance(item.error, WaitTimeout | Interrupted | NotYet) and item.stands != WAITS

@@ -9,7 +9,7 @@ from qoder_cli.base.errors import ApiError, InternalError, QoderError
 from qoder_cli.base.model import Run
 from qoder_cli.base.pool import Pool
 from qoder_cli.fleet.conductor import Conductor, not_started
-from qoder_cli.fleet.starting import Plan, trigger_for
+from qoder_cli.fleet.starting import StartOptions, trigger_for
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.nouns.lookup import explain_refusal
 from qoder_cli.runs.ending import Ended, accepted_error
@@ -28,7 +28,7 @@ class Launches(Starts):
     A run that is not to be waited for is read again if the response said too little.
     """
 
-    def __init__(self, app: App, orders: Orders, plan: Plan, conductor: Conductor) -> None:
+    def __init__(self, app: App, orders: Orders, plan: StartOptions, conductor: Conductor) -> None:
         super().__init__()
         self._app = app
         self.orders = {number: order for number, order in enumerate(orders) if isinstance(order, Order)}

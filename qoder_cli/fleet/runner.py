@@ -12,7 +12,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped, Signalled
 from qoder_cli.base.model import Run
 from qoder_cli.base.outcome import is_going
-from qoder_cli.fleet.starting import Plan, trigger_for
+from qoder_cli.fleet.starting import StartOptions, trigger_for
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.nouns.lookup import explain_refusal, several_deployment_ids
 from qoder_cli.runs.ending import Ended, Wanted, accepted_error
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LISTED = 5  # names that the first line has
 
 
-def start_one(app: App, order: Order, plan: Plan, wanted: Wanted | None) -> Ended:
+def start_one(app: App, order: Order, plan: StartOptions, wanted: Wanted | None) -> Ended:
     """Start a run and return what it came to: its outcome if it is `wanted`, else how it stands.
 
     Raises QoderError, Signalled.
@@ -127,7 +127,7 @@ def run_many(
     app: App,
     typed: Sequence[str],
     orders: "Orders",
-    plan: Plan,
+    plan: StartOptions,
     wanted: Wanted | None,
     *,
     again: Sequence[str] | None = None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qoder_cli.fleet.queue import Queue
 
 
-class Plan(NamedTuple):
+class StartOptions(NamedTuple):
     """How to start runs; the fields are options of `deploy run`."""
 
     wait: bool = True

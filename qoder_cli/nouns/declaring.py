@@ -137,8 +137,8 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
         if not any(problem.path == named_by for problem in problems[before:]):
             problems.append(Problem(f"{named_by} is required, or the id of one that is there", line=node.line))
         return
-    held_at = (field_of_held(noun),)
-    held = own.pop(held_at[0], None)
+    parts_field = field_of_held(noun)
+    parts = own.pop(parts_field, None)
     declaration = Declaration(
         noun,
         Place(file, node.line),
@@ -147,11 +147,13 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
         own | ({"id": id} if id else {}),
         refs,
         secrets=frozenset(_secret_places(noun, fields, read)),
-        unset=tuple(name for at, child in places_in(node) if at[:1] != held_at for name in unset_in(child.content)),
+        unset=tuple(
+            name for at, child in places_in(node) if at[:1] != (parts_field,) for name in unset_in(child.content)
+        ),
     )
     yield declaration
-    if isinstance(held, list):
-        yield from _held(declaration, held, node)
+    if isinstance(parts, list):
+        yield from _held(declaration, parts, node)
 
 
 def field_of_held(noun: Noun) -> str:

@@ -15,7 +15,6 @@ from qoder_cli.nouns.schema import (
     UNSET,
     ByType,
     Fields,
-    Mark,
     Option,
     Range,
     Reader,
@@ -23,6 +22,7 @@ from qoder_cli.nouns.schema import (
     ServerWords,
     Shown,
     Size,
+    ValueReader,
     id_of,
     like,
     must,
@@ -68,7 +68,7 @@ Url = Annotated[str, like(r"https?://[^\s/?#]\S*", "must be a URL, such as https
 # Metadata.
 
 
-class _Json(Mark):
+class _Json(ValueReader):
     """What a form has as JSON in a text."""
 
     def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
@@ -77,7 +77,7 @@ class _Json(Mark):
         return read_on(value)
 
 
-class _Deletes(Mark):
+class _Deletes(ValueReader):
     """Null, which in an update deletes a key."""
 
     def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
@@ -107,7 +107,7 @@ Metadata = Annotated[
 
 
 @dataclass(frozen=True)
-class _Variables(Mark):
+class _Variables(ValueReader):
     """Environment variables: a mapping, or a text of NAME=VALUE pairs, which is all that some servers take."""
 
     of_server: tuple[type, ...]

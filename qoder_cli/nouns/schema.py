@@ -10,6 +10,7 @@ generated bodies are made from it. pydantic reads it, and is imported only when 
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -285,7 +286,7 @@ class Range(Size):
     limits = ("ge", "le")
 
 
-class Mark:
+class ValueReader(ABC):
     """What reads a value of a field: it may refuse it, and change it before or after all else reads it."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
@@ -296,13 +297,13 @@ class Mark:
 
         return core_schema.with_info_wrap_validator_function(read, handler(source))
 
+    @abstractmethod
     def read(self, value: Any, read_on: Callable[[Any], Any], reader: Reader) -> Any:
         """Return a value as it is kept; `read_on` is all else. Raises ValueError with what is wrong."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Rule(Mark):
+class Rule(ValueReader):
     """What a value must pass: a function that raises ValueError with what is wrong.
 
     A second argument of the error shows the value: it is for a value that did not come from a variable.
@@ -377,7 +378,7 @@ def id_or_name(prefix: str, kind: str) -> Rule:
 
 
 @dataclass(frozen=True)
-class ServerWords(Mark):
+class ServerWords(ValueReader):
     """Words that the server knows; a file may have newer ones, but none that looks like a slip."""
 
     words: tuple[str, ...]
@@ -407,7 +408,7 @@ def _one_of(words: tuple[str, ...], near: str | None, *, name: str = "") -> Exce
 
 
 @dataclass(frozen=True)
-class Short(Mark):
+class Short(ValueReader):
     """A mapping that may be written as the text of one of its fields."""
 
     field: str

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.policy import shell
-from qoder_cli.policy.programs import Command
+from qoder_cli.policy.programs import ShellCommand
 from qoder_cli.policy.shell import Chain, Unreadable
 
 LONGEST = 100_000  # characters of one text in an input that is allowed
@@ -103,9 +103,9 @@ class Subject:
             return error
 
     @cached_property
-    def commands(self) -> list[Command]:
+    def commands(self) -> list[ShellCommand]:
         """The commands of its command, if that can be read."""
-        return [*map(Command.of, self.chain.commands)] if isinstance(self.chain, Chain) else []
+        return [*map(ShellCommand.of, self.chain.commands)] if isinstance(self.chain, Chain) else []
 
     @property
     def unread(self) -> list[str]:

@@ -12,7 +12,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.policy import shell
 from qoder_cli.policy.calls import BASH, LONGEST, TOOLS, Subject, Tool, is_of_kind
 from qoder_cli.policy.denying import denied, names_tool
-from qoder_cli.policy.programs import Command, NotCovered, ProgramRow
+from qoder_cli.policy.programs import NotCovered, ProgramRow, ShellCommand
 from qoder_cli.policy.rules import Policy, PolicyRule
 from qoder_cli.policy.shell import Chain, Unreadable
 from qoder_cli.policy.spelling import Place, beginning, folded, folded_place, is_inside, is_plain, place, spelled
@@ -218,7 +218,7 @@ class _Covering:
         for command in self._subject.commands:
             yield from self._command(command)
 
-    def _command(self, command: Command) -> Iterator[PolicyRule]:
+    def _command(self, command: ShellCommand) -> Iterator[PolicyRule]:
         row = command.row
         runs = sorted(self._policy.allowing("run"), key=lambda rule: rule.more)
         rule = next((rule for rule in runs if rule.is_command(command)), None)
@@ -234,7 +234,7 @@ class _Covering:
             raise NotCovered(f"{row.name} may be another program behind {command.words[0]}")
         yield from self._use(command, row, is_named=rule is not None)
 
-    def _use(self, command: Command, row: ProgramRow, *, is_named: bool) -> Iterator[PolicyRule]:
+    def _use(self, command: ShellCommand, row: ProgramRow, *, is_named: bool) -> Iterator[PolicyRule]:
         """Yield the rules that cover what a command does, which a `run` may have named."""
         use = command.use
         reads = [self._place(path) for path in (*use.reads, *["."] * use.is_in_work)]

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from qoder_cli.policy.calls import LONGEST, Subject, called
-from qoder_cli.policy.programs import Command, NotCovered, Use
+from qoder_cli.policy.programs import NotCovered, ShellCommand, Use
 from qoder_cli.policy.rules import Policy, PolicyRule
 from qoder_cli.policy.shell import Chain, may_hold, pieces
 from qoder_cli.policy.spelling import (
@@ -129,7 +129,7 @@ class _Meaning:
         return chain is None
 
     @cached_property
-    def _uses(self) -> list[tuple[Command, Use]]:
+    def _uses(self) -> list[tuple[ShellCommand, Use]]:
         """What each command does; empty if unknown."""
         uses = []
         for command in self._subject.commands:

@@ -173,7 +173,7 @@ class Use:
         return self.reads + self.writes + self.moves
 
 
-class Command(NamedTuple):
+class ShellCommand(NamedTuple):
     """The words of a command, as they are and without what only starts them: `timeout 60`, `uv run`, `python -m`.
 
     `row` is that of the program, and `is_itself` whether it is certainly that, and none of its name in work.
@@ -186,7 +186,7 @@ class Command(NamedTuple):
     is_itself: bool
 
     @classmethod
-    def of(cls, words: Words) -> "Command":
+    def of(cls, words: Words) -> "ShellCommand":
         untimed = words
         if words[0] == "timeout" and len(words) > 2 and _NUMBER.fullmatch(words[1]):
             untimed = words[2:]

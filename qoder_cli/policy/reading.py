@@ -13,7 +13,7 @@ from qoder_cli.files.yamlread import refuse_unclear
 from qoder_cli.output.visible import hides
 from qoder_cli.policy import shell
 from qoder_cli.policy.calls import TOOLS, called
-from qoder_cli.policy.programs import Command, nearest_rows
+from qoder_cli.policy.programs import ShellCommand, nearest_rows
 from qoder_cli.policy.rules import MCP, Policy, PolicyRule
 from qoder_cli.policy.shell import Unreadable
 from qoder_cli.policy.spelling import Place, Site, folded_forms, is_plain, place
@@ -221,7 +221,7 @@ def _command(value: str, *, allows: bool) -> dict[str, Any]:
     if more and not allows:
         raise ValueError(f"leave out the *: `run: {words}` denies every command that begins so")
     try:
-        command = Command.of(shell.words_of(words))
+        command = ShellCommand.of(shell.words_of(words))
     except Unreadable as error:
         only = "; * stands only at the end, behind a blank" if "*" in words else ""
         raise ValueError(f"cannot be read as one command of plain or quoted words: {error}{only}") from None

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qoder_cli.policy.programs import Command
+from qoder_cli.policy.programs import ShellCommand
 from qoder_cli.policy.spelling import Place, Site
 
 MCP = "mcp__"
-NO_COMMAND = Command((), (), (), None, is_itself=False)
+NO_COMMAND = ShellCommand((), (), (), None, is_itself=False)
 NO_SITE = Site("")
 
 
@@ -26,7 +26,7 @@ class PolicyRule:
     because: str | None = None
     fields: frozenset[str] | None = None
     place: Place = ()
-    command: Command = NO_COMMAND
+    command: ShellCommand = NO_COMMAND
     more: bool = False
     site: Site = NO_SITE
 
@@ -34,7 +34,7 @@ class PolicyRule:
     def text(self) -> str:
         return f"{'allow' if self.allows else 'deny'} {self.verb}: {self.value}"
 
-    def is_command(self, command: Command) -> bool:
+    def is_command(self, command: ShellCommand) -> bool:
         """Return whether an allow is for a command."""
         if not self.more:
             return self.command.words in (command.words, command.untimed)

@@ -11,6 +11,7 @@ import math
 import re
 import shlex
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -76,7 +77,7 @@ def repeating(app: App, orders: Sequence[Order]) -> list[str]:
     return app.command("deploy", "run", *ids, *words)
 
 
-class Hold:
+class Hold(ABC):
     """What a trigger holds while it starts a run: a slot of a queue, or other keys."""
 
     @property
@@ -84,12 +85,13 @@ class Hold:
         """What is said of it where nobody knows whether a run was started."""
         return ""
 
+    @abstractmethod
     def during(self, trigger: "RunTrigger") -> AbstractContextManager[None]:
-        """Take it, and at the end write down what came of the trigger. Raises QoderError, Closed, Signalled."""
-        raise NotImplementedError
+        """Take it, and at the end write down how the trigger ended. Raises QoderError, Closed, Signalled."""
 
     def before_sending(self) -> None:
-        """Do what is to be done right before each attempt. Raises QoderError where it must not be sent."""
+        """Act right before each attempt; by default not at all. Raises QoderError where it must not be sent."""
+        return
 
 
 class RunTrigger:

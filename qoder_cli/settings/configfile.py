@@ -105,15 +105,15 @@ def load(path: Path) -> ConfigFile:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise _unusable(path, f"is not TOML: {error}") from None
-    profiles, strangers = _profiles(path, document)
+    profiles, unknown_keys = _profiles(path, document)
     warnings = []
     if sys.platform != "win32" and mode & ANYONE_ELSE and any("token" in values for values in profiles.values()):
         import shlex
 
         fix = f"chmod 600 {shlex.quote(str(path))}"
         warnings.append(f"{path} contains a token and is readable by others; run: {fix}")
-    if strangers:
-        warnings.append(f"{path} has unknown keys, which are ignored: {', '.join(strangers)}")
+    if unknown_keys:
+        warnings.append(f"{path} has unknown keys, which are ignored: {', '.join(unknown_keys)}")
     chosen = document.get(CHOICE) or None
     if not isinstance(chosen, str | None):
         raise _unusable(path, f"has a {CHOICE} that is not a string", hint="put the value in quotes")
@@ -164,7 +164,7 @@ def _profiles(path: Path, document: Mapping[str, Any]) -> tuple[dict[str, dict[s
     if not isinstance(sections, dict):
         raise _unusable(path, "has 'profiles' as a value", hint="write sections: [profiles.default]")
     profiles: dict[str, dict[str, str]] = {}
-    strangers = [key for key in document if key not in ("profiles", CHOICE)]
+    unknown_keys = [key for key in document if key not in ("profiles", CHOICE)]
     for name, section in sections.items():
         if not isinstance(section, dict):
             raise _unusable(path, f"has 'profiles.{name}' as a value", hint="write a section: [profiles.default]")
@@ -173,8 +173,8 @@ def _profiles(path: Path, document: Mapping[str, Any]) -> tuple[dict[str, dict[s
                 what = f"has a profiles.{name}.{key} that is not a string"
                 raise _unusable(path, what, hint="put the value in quotes")
         profiles[name] = {key: section[key] for key in KEYS if section.get(key)}
-        strangers += [f"profiles.{name}.{key}" for key in section if key not in KEYS]
-    return profiles, strangers
+        unknown_keys += [f"profiles.{name}.{key}" for key in section if key not in KEYS]
+    return profiles, unknown_keys
 
 
 def _changed(text: str, profile: str | None, values: Mapping[str, str | None]) -> str | None:

@@ -110,7 +110,7 @@ def test_pages_tell_what_an_uninstall_leaves(tmp_path: Path) -> None:
 
 # What people are shown, kept as text, for a reviewer to read and to see what a change does to it.
 
-POSIX = pytest.mark.skipif(os.name != "posix", reason="only there can a process choose its time zone")
+POSIX = pytest.mark.skipif(os.name != "posix", reason="needs time.tzset, which Windows lacks")
 # What tells the right value in the error itself, and has no hint.
 NO_HINT = ("--schedule", "nightly.yaml")
 

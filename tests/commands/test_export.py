@@ -280,8 +280,8 @@ def test_export_writes_no_secret_and_names_the_variables_that_apply_needs(
     qoder: Qoder, service: Things, home: Path
 ) -> None:
     auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "networking": {"type": "unrestricted"}}
-    bearer = {"type": "static_bearer", "mcp_server_url": "https://mcp.example.com/mcp"}
-    vault(service, vcred_1={"auth": auth}, vcred_2={"auth": bearer, "display_name": "docs"})
+    static = {"type": "static_bearer", "mcp_server_url": "https://mcp.example.com/mcp"}
+    vault(service, vcred_1={"auth": auth}, vcred_2={"auth": static, "display_name": "docs"})
     deployment(service, agent=WRITER, environment_variables="API_KEY=hunter2\nA=1")
     ran = qoder("export", "other", "team-secrets", "weekly")
     wanted = ["GITHUB_TOKEN", "DOCS_TOKEN", "TEAM_SECRETS_GITHUB_TOKEN", "API_KEY", "A"]
@@ -307,8 +307,8 @@ def test_export_puts_a_variable_where_apply_takes_no_token(qoder: Qoder, service
     token, url = "ghp_Abcdefghij0123456789", "https://me:hunter2hunter2@mcp.example.com/mcp"
     deployment(service, agent=WRITER, metadata={"team": token, "plain": "x"}, description=f"see {token}")
     service.thing("agent_writer")["mcp_servers"] = [{"type": "url", "name": "docs", "url": url}]
-    bearer = {"type": "static_bearer", "mcp_server_url": url}
-    vault(service, vcred_2={"auth": bearer, "display_name": "docs"})
+    static = {"type": "static_bearer", "mcp_server_url": url}
+    vault(service, vcred_2={"auth": static, "display_name": "docs"})
     ran = qoder("export", "weekly", "writer", "other")
     assert ran.code == 0, ran.err
     names = ["DOCS_TOKEN", "OTHER_MCP_SERVER_URL", "WRITER_URL", "WEEKLY_DESCRIPTION", "WEEKLY_TEAM"]

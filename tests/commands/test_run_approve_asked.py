@@ -329,7 +329,7 @@ def test_question_allows_no_equal_call_that_no_longer_waits_as_shown(
     other = {"input": {"command": "rm -rf /"}}
 
     class Typed(Typing):
-        def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+        def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # as StringIO in typeshed does
             if what == "changes":
                 server.tells(lambda events: [each | other if each["id"] == "evt_2" else each for each in events])
             else:

@@ -353,7 +353,7 @@ def test_file_errors_hint_at_nothing_of_a_variable(text: str, secret: str, probl
         ("environment: a\nenvironment_id: env_1", "environment: stands for environment_id, too; keep one of the two"),
         ("vaults: [a, dep_1]", "vaults[1]: must be an id (vault_…) or a name: 'dep_1' is a deployment, not a vault"),
         ("zzz: 1", "zzz: unknown field"),
-        ("create_at: 1", "create_at: unknown field"),  # a server's field is no advice
+        ("create_at: 1", "create_at: unknown field"),  # `created_at` is read-only: never suggested
         ("timezone: UTC", "timezone: unknown field; did you mean schedule.timezone?"),
         ("agent:\n  id: agent_1\n  verison: 2", "4: agent.verison: unknown field; did you mean version?"),
         ("agent: 5", "agent: must be an agent's id or name, or a mapping of id and version"),

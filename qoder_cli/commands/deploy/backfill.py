@@ -94,9 +94,9 @@ def backfill(
         if to_start and not yes and not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
         from qoder_cli.fleet.runner import run_many
-        from qoder_cli.fleet.starting import Plan
+        from qoder_cli.fleet.starting import StartOptions
 
-        plan = Plan(wait=False, parallel=STARTS, queue=queue)
+        plan = StartOptions(wait=False, parallel=STARTS, queue=queue)
         again = app.command("deploy", "backfill", *asked, *options_typed(ctx, without=("dry_run",)))
         return run_many(app, words, [order for _, order in orders], plan, None, again=again)
 

@@ -141,9 +141,9 @@ def run(
 
         return show_requests(app, typed, orders, as_list=as_list, queue=queue)
     from qoder_cli.fleet.runner import run_many, start_one
-    from qoder_cli.fleet.starting import Plan
+    from qoder_cli.fleet.starting import StartOptions
 
-    plan = Plan(wanted is not None, parallel, if_idle, on_skip, fail_fast, queue)
+    plan = StartOptions(wanted is not None, parallel, if_idle, on_skip, fail_fast, queue)
     if as_list:
         return run_many(app, typed, orders, plan, wanted)
     return start_one(app, order, plan, wanted)

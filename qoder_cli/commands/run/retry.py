@@ -127,9 +127,9 @@ def retry(
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
     from qoder_cli.fleet.runner import run_many, start_one
-    from qoder_cli.fleet.starting import Plan
+    from qoder_cli.fleet.starting import StartOptions
 
-    plan = Plan(wanted is not None, parallel, fail_fast=fail_fast)
+    plan = StartOptions(wanted is not None, parallel, fail_fast=fail_fast)
     if as_list:
         return run_many(app, words, orders, plan, wanted)
     return start_one(app, to_start[0], plan, wanted)
