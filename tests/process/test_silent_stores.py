@@ -55,12 +55,15 @@ NIGHT = ("deploy", "run", "dep_slow", "--idempotency-key", "night-1", "--json")
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     if (missing := lacks_postgres()) is not None:
         pytest.skip(f"{missing} is not installed")
     pytest.importorskip("psycopg")
-    with closing(PostgresServer()) as server:
-        yield server
+    with closing(PostgresServer()) as database:
+        with sandbox("current") as server:
+            shell = Shell(tmp_path_factory.mktemp("init"), server)
+            assert shell.qoder("key", "init", "--store", database.url()).code == 0
+        yield database
 
 
 class Night:
@@ -72,9 +75,7 @@ class Night:
         self.shell = Shell(folder, server)
         self.silence = folder / "silence"  # there once the store is silent
         self.hasty = HASTY.format(file=str(self.silence))
-        assert self.shell.qoder("key", "init", "--store", postgres.url()).code == 0
-        for key in self.shell.qoder("key", "list", "-q", env={"QODER_KEYS": postgres.url()}).out.split():
-            assert self.with_store("key", "free", key, "--yes").end().code == 0
+        postgres.execute("DELETE FROM qoder_keys")
 
     def with_store(self, *words: str, port: int | None = None, prologue: str = "") -> Going:
         return self.shell.begin(*words, env={"QODER_KEYS": self.postgres.url(port)}, prologue=prologue)
@@ -169,6 +170,7 @@ UNKNOWN_TO_OTHERS = ("the run is lost",)
 @pytest.mark.parametrize(
     ("moment", "is_another", "generation"), checkerboard({**MOMENTS, **AFTER_THE_START}, (False, True), GENERATIONS)
 )
+@pytest.mark.few(12)
 def test_deploy_run_leaves_a_silent_store_and_starts_no_second_run_once_it_answers_again(
     night: Night, moment: str, is_another: bool
 ) -> None:

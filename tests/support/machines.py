@@ -58,6 +58,12 @@ class PostgresServer:
         """Return the URL of its database, there or behind another port."""
         return f"postgresql://qoder@127.0.0.1:{port or self.port}/postgres"
 
+    def execute(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
     def restart(self, how: str) -> None:
         """Stop it, `fast` or `immediate` as a crash, and start it again."""
         self._control("restart", "-w", "-m", how, "-l", str(self._folder / "log"))

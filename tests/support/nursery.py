@@ -59,11 +59,12 @@ FIRST = "NURSERY_FIRST"  # variable with some Python that is run before any proc
 PATIENCE = 60.0  # seconds until something is held to hang
 # Imported by commands as they go on.
 _NEEDED = (
-    "certifi cronsim csv encodings.idna encodings.utf_8_sig filelock html httpcore platformdirs.unix prompt_toolkit"
-    " prompt_toolkit.input.vt100 prompt_toolkit.key_binding.bindings.search prompt_toolkit.patch_stdout"
-    " pydantic.type_adapter rich._emoji_codes rich.live rich.spinner rich.table sqlite3 tomlkit tomllib"
+    "certifi cronsim csv encodings.idna encodings.utf_8_sig filelock html httpcore importlib.metadata platformdirs.unix"
+    " prompt_toolkit prompt_toolkit.input.vt100 prompt_toolkit.key_binding.bindings.search prompt_toolkit.patch_stdout"
+    " pydantic.fields pydantic.type_adapter rich._emoji_codes rich.live rich.spinner rich.table sqlite3 tomlkit tomllib"
     " uvicorn.lifespan.on uvicorn.protocols.http.auto yaml"
 )
+_OPTIONAL = "psycopg"  # imported where it is installed
 _LARGEST = 1 << 17  # bytes of a request
 
 
@@ -254,6 +255,8 @@ def _import_all() -> None:
             import_module(found.name)
     for module in _NEEDED.split():
         import_module(module)
+    with suppress(ImportError):
+        import_module(_OPTIONAL)
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
