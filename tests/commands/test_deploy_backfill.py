@@ -76,7 +76,7 @@ def drawn(seed: int, folder: Path) -> Backfilled:
 
 
 @pytest.mark.parametrize("seed", range(NIGHTS))
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 def test_deploy_backfill_on_three_machines_at_once_makes_up_each_missed_fire_once(seed: int, tmp_path: Path) -> None:
     service = drawn(seed, tmp_path)
     deployments = [one.id for one in service.account.deployments if one.created + 60 < service.now]

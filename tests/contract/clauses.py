@@ -112,16 +112,16 @@ class Clauses:
     def cases(self) -> list[Any]:
         """Return each clause with each command that it holds for: `deploy run · lost answer · current`.
 
-        Marked `more` is what a short suite does without: in it every clause meets each noun, and every command each
-        eighth clause, so that its neighbours in the table meet the others.
+        Marked `more` is what a short suite does without: in it one of two neighbouring clauses meets each noun, and
+        every command each twelfth clause, so that its neighbours in the table meet the others.
         """
         cells, clauses = list(self._cells()), list(self.table)
         commands = list(dict.fromkeys(command for command, _ in cells))
 
         def turn(cell: tuple[str, str]) -> bool:
-            return (commands.index(cell[0]) + clauses.index(cell[1])) % 8 > 0
+            return (commands.index(cell[0]) + clauses.index(cell[1])) % 12 > 0
 
-        by_noun = cover(sorted(cells, key=turn), lambda cell: [(cell[1], PLAYED[cell[0]].noun)])
+        by_noun = cover(sorted(cells, key=turn), lambda cell: [(clauses.index(cell[1]) // 2, PLAYED[cell[0]].noun)])
         played = by_noun | {cell for cell in cells if not turn(cell)}
         return [
             pytest.param(*cell, generation, id=" · ".join((*cell, generation)), marks=() if cell in played else MORE)

@@ -145,7 +145,7 @@ def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(
     assert (code, f"{hosts} hosts" in told) == (0, True), told
 
 
-IN_A_CHUNK = 125 if ALL_CELLS else 10  # nights
+IN_A_CHUNK = 125 if ALL_CELLS else 5  # nights
 
 
 @pytest.mark.parametrize("chunk", range(8))
