@@ -26,10 +26,8 @@ from tests.support.nursery import ENVIRONMENT, nursery
 from tests.tools import keys, mutations, nights, stack
 from tests.tools.playing import alone, wrong
 
-# Command, tool, whether its later cells, every how manieth of them here and in `.ci/run`, and what may stay open: two
-# blurs cannot be seen through, a list that is never readable, and a server that never tells its time.
+# Command, tool, whether its later cells, every how manieth of them here and in `.ci/run`, and what may stay open.
 PARTS = (
-    ("deploy run", "matrix", False, 307, 5, r"list:503-bare\*inf|any:no-date"),
     ("deploy run", "servers", False, 6007, 97, ""),
     ("deploy run", "servers", True, 8009, 131, ""),
     ("session approve, deny, answer, send", "answers", False, 3767, 31, ""),
