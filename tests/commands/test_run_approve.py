@@ -71,7 +71,6 @@ class Case(NamedTuple):
 
 
 def denied(server: Asking) -> None:
-    """Let somebody else have denied a call."""
     server.colleague("evt_1", "deny")
 
 

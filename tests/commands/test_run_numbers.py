@@ -14,7 +14,6 @@ BY_NUMBER = "to decide on one by its number: "
 
 @pytest.fixture(autouse=True)
 def terminal(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sit at the terminal."""
     qoder.terminal = True
     monkeypatch.setattr(App, "may_ask", property(lambda app: "CI" not in app.env))
 

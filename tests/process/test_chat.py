@@ -250,7 +250,6 @@ class Stutter(Faults):
         self.awaited = threading.Event()
 
     def answer(self, world: World, request: Request) -> WireResponse:
-        """Return the answer."""
         answer = super().answer(world, request)
         if not request.path.endswith("/stream") or answer.stream is None:
             return answer

@@ -36,7 +36,6 @@ AGENTS = ("--base-url", "https://agents.invalid")
 
 
 def answer(body: bytes, *headers: bytes) -> bytes:
-    """Return a whole HTTP answer with a JSON body."""
     lines = (b"content-type: application/json", b"connection: close", b"content-length: %d" % len(body), *headers)
     return b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(lines) + b"\r\n\r\n" + body
 
