@@ -1,4 +1,4 @@
-"""`qoder` as it is installed: its names, several at once, odd homes and locales, and its imports."""
+"""`qoder` as it is installed: its names, several at once, odd homes and locales, a broken network, and its imports."""
 
 import signal
 import sys
@@ -62,6 +62,33 @@ def test_deploy_run_that_is_killed_at_any_step_starts_none_twice(
         ended = shell.qoder(*KEYED, prologue=HASTY_LOOKS)
         assert (ended.code, [ended.json["id"]]) == (0, [run.id for run in server.world.started()])
         assert shell.qoder("run", "get", "last", "-q").out.split() == [ended.json["id"]]
+
+
+# The network.
+
+
+def test_deploy_run_and_get_exit_7_where_the_network_does_not_answer(alone: Shell) -> None:
+    with sandbox("current", "any:html*inf") as gateway, sandbox("legacy", "any:hang-before*inf") as silent:
+        places = {
+            "refused": "http://127.0.0.1:1",
+            "unknown host": "https://nowhere.invalid",
+            "not TLS": f"https://127.0.0.1:{gateway.port}",
+            "a page": gateway.base_url,
+        }
+        alone.hurry().env["QODER_PAT"] = "pt-0123456789abcdef"
+        tries = {
+            (name, verb): alone.begin("deploy", verb, "dep_demo", "--json", "--base-url", url)
+            for (name, url), verb in checkerboard(places.items(), ("get", "run"))
+            if (name, verb) != ("a page", "run")  # that is exit 9
+        }
+        hanging = alone.begin("run", "wait", "drun_x", "--timeout", "1", "--json", "--base-url", silent.base_url)
+        ended = {name: going.end() for name, going in tries.items()}
+        told = {name: (one.code, one.error["type"], one.error["run_state"], one.out) for name, one in ended.items()}
+        assert told == dict.fromkeys(tries, (7, "unavailable", "none", ""))
+        assert all(one.error["hint"] for one in ended.values())
+        waited = hanging.end()
+        assert (waited.code, waited.error["run_state"]) == (124, "unknown")
+        assert len(silent.world.requests) == 1  # the look that was under way may end; another one is too late
 
 
 # Odd environments.
