@@ -26,7 +26,6 @@ class Waited(NamedTuple):
 
 
 def wait_for(deployment: str, generation: Generation, *faults: str) -> Waited:
-    """Trigger and await one run, and measure."""
     world = World(generation=generation)
     with serve(world, faults=Faults(*faults)) as server:
         environment = {**os.environ, "QODER_BASE_URL": server.base_url, "QODER_SANDBOX": "", "QODER_PAT": world.token}

@@ -31,7 +31,6 @@ def test_run_result_names_files_as_every_system_takes_and_people_see(name: str) 
 
 
 def fetch(qoder: Qoder, folder: Path, *names: str, content: bytes = b"new") -> Ran:
-    """Fetch files of these names into the folder."""
     delivered = [delivers(name, number) for number, name in enumerate(names, 1)]
     qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, *reversed(delivered)))
     qoder.wire.on(*EVENTS, page(*WORK, END), page())

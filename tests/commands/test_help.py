@@ -17,8 +17,6 @@ from tests.conftest import Qoder
 from tests.support.one_run import DONE
 from tests.support.wire import page
 
-EXAMPLES = Path(__file__).parents[1] / "support" / "examples.jsonl"
-
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
@@ -208,14 +206,10 @@ READ = re.compile(
 )
 
 
-def variables() -> set[str]:
-    """Return the name of every variable that the code reads."""
-    return {one or other for path in CODE for one, other in READ.findall(path.read_text("utf-8"))}
-
-
 def test_help_tells_every_variable_that_is_read_and_no_other(document: dict[str, Any]) -> None:
     shown = names(document["environment"])
-    assert shown == (variables() | READ_ELSEWHERE) - NO_VARIABLES
+    read = {one or other for path in CODE for one, other in READ.findall(path.read_text("utf-8"))}
+    assert shown == (read | READ_ELSEWHERE) - NO_VARIABLES
     assert all(re.fullmatch("[A-Z]+(_[A-Z]+)*", name) for name in shown)
 
 

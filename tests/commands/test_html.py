@@ -47,7 +47,6 @@ def rows(page: Element) -> dict[str, tuple[Counter[str], str]]:
 
 
 def cells(table: Element) -> list[list[str]]:
-    """Return the texts of the rows of a table."""
     rows = table.all("tbody")[0].all("tr")
     return [[cell.text.strip() for cell in (*row.all("th"), *row.all("td"))] for row in rows]
 

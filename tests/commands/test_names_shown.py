@@ -17,7 +17,6 @@ OF_1 = ("GET", "/deployments/dep_1")
 
 
 def see(qoder: Qoder, *found: dict[str, Any]) -> None:
-    """Let this machine see deployments."""
     qoder.wire.on(*DEPLOYMENTS, page(*found))
     assert qoder("deploy", "list").code == 0
 

@@ -641,13 +641,6 @@ def test_run_approve_refuses_what_the_policy_of_the_profile_denies(
         assert qoder("run", "deny", "drun_1", asked["id"], "--yes").code == 0
 
 
-def test_run_approve_allows_what_the_policy_of_the_profile_does_not_deny(
-    qoder: Qoder, server: Asking, guard: Path
-) -> None:
-    server.asks("sess_1", call(1))
-    assert (qoder("run", "approve", "drun_1", "--all", "--yes").code, len(server.sent)) == (0, 1)
-
-
 def test_a_policy_of_a_profile_is_for_the_deployments_that_it_names(qoder: Qoder, server: Asking, guard: Path) -> None:
     server.asks("sess_1", call(2))
     text = guard.read_text()

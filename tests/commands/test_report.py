@@ -23,7 +23,6 @@ from tests.support.one_night import HOUR, OLD, after_a_night, ago, fire, hourly,
 from tests.support.wire import api_error
 
 pytestmark = pytest.mark.usefixtures("utc")
-HEX = "019ec55694c07f2a9b402ffb4448ec"
 DEPLOYMENTS, RUNS, SESSIONS = (f"{BASE_PATH}/{name}" for name in ("deployments", "deployment_runs", "sessions"))
 SECTIONS = ("needs_you", "did_not_happen", "failed", "did_nothing", "cannot_tell")
 

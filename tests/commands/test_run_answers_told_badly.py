@@ -136,16 +136,15 @@ def twice(events: Events, *, last: bool, **changes: Any) -> Events:
     return told
 
 
-def is_other(event: Event) -> bool:
-    return bool(event.get("input") == {"command": "rm -rf /"})
-
-
 MCP = {"type": "agent.mcp_tool_use", "mcp_server_name": "x", "input": {"command": "echo 1"}}
 TWICE: dict[str, Callable[[Events], Events]] = {
     "the other first": lambda events: twice(events, last=False),
     "the other last": lambda events: twice(events, last=True),
     "the other much earlier": lambda events: twice(events, last=False, processed_at="2020-01-01T00:00:00Z"),
-    "the other at the end": lambda events: [*events, *(each for each in twice(events, last=True) if is_other(each))],
+    "the other at the end": lambda events: [
+        *events,
+        *(one for one in twice(events, last=True) if one not in events),
+    ],
     "of another kind": lambda events: twice(events, last=True, **MCP),
 }
 

@@ -21,7 +21,6 @@ from tests.support.inprocess import WorldTransport
 from tests.support.lies import Lies
 from tests.support.logs import lines_of, says
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, WORK, idle
-from tests.support.processes import Shell, sandbox
 from tests.support.wire import GONE, api_error, page
 
 FOLLOW = ("run", "logs", "drun_1", "--follow", "-o", "jsonl")
@@ -401,19 +400,6 @@ def test_run_logs_follow_loses_sight_in_trouble_that_lasts(qoder: Qoder, name: s
     else:
         assert "was deleted, along" in ran.error["message"]
     assert slept[0] <= sum(qoder.clock.slept) < slept[1]
-
-
-# Real processes.
-
-
-def test_run_logs_follow_shows_the_same_over_real_sockets(tmp_path: Path) -> None:
-    with sandbox("current", "stream:cut=0.4") as server:
-        shell = Shell(tmp_path, server).quick().hurry()
-        line = 'qoder run logs "$(qoder deploy run dep_minute -q)" --follow -o jsonl'
-        followed = shell.run("sh", "-c", line).out.splitlines()
-        listed = shell.qoder("run", "logs", "last", "-o", "jsonl").out.splitlines()
-    assert followed == listed
-    assert len(listed) > 20
 
 
 # What comes right before the end is shown, too.

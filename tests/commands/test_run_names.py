@@ -138,7 +138,6 @@ def test_run_get_of_a_deployment_at_last_is_the_newest_of_anybody(qoder: Qoder, 
     assert [seen.query for seen in world.requests if seen.path.endswith("/runs")] == ["limit=20"]
 
 
-WHEN = ("2026-06-12T10:00:00Z", "2026-06-13T10:00:00Z", "2026-06-14T10:00:00Z")
 LATER = {**CURRENT, "id": "drun_7", "created_at": "2026-06-14T09:54:06Z"}
 ANSWERS: dict[str, tuple[Any, int, str]] = {
     "no runs": (page(), 5, "dep_1 has no runs yet"),

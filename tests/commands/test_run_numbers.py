@@ -14,7 +14,6 @@ BY_NUMBER = "to decide on one by its number: "
 
 @pytest.fixture(autouse=True)
 def terminal(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sit at the terminal."""
     qoder.terminal = True
     monkeypatch.setattr(App, "may_ask", property(lambda app: "CI" not in app.env))
 
@@ -67,7 +66,7 @@ def test_run_pending_numbers_the_calls_that_can_be_read(qoder: Qoder, server: As
 
 def test_run_pending_shows_no_numbers_that_it_does_not_keep(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1))
-    unwritable(qoder, server)
+    qoder.env["QODER_STATE_DIR"] = "/dev/null/state"
     warned = qoder("run", "pending", "drun_1").err
     assert ("the numbers of calls cannot be kept" in warned, BY_NUMBER in warned) == (True, False)
 
@@ -110,7 +109,7 @@ def test_run_approve_takes_a_number_only_where_it_asks(
     server.asks("sess_1", call(1))
     qoder("run", "pending", "drun_1")
     if not may_ask:
-        unattended(qoder, server)
+        qoder.env["CI"] = "true"
     ran = qoder("run", "approve", "drun_1", *words)
     assert (ran.code, server.writes, "1 is the number of a call" in ran.err) == (2, [], is_number_refused)
 
@@ -148,16 +147,8 @@ def test_run_answer_asks_before_it_gives_a_result_to_a_number(
     assert (ran.code, len(server.sent), shown in ran.err) == (code, 1 - code // 2, True), ran.err
 
 
-def unwritable(qoder: Qoder, server: Asking) -> None:
-    qoder.env["QODER_STATE_DIR"] = "/dev/null/state"
-
-
 def unreadable(qoder: Qoder, server: Asking) -> None:
     server.tells(lambda events: [event for event in events if event["id"] != "evt_1"])
-
-
-def unattended(qoder: Qoder, server: Asking) -> None:
-    qoder.env["CI"] = "true"
 
 
 REFUSED: dict[str, tuple[Callable[[Qoder, Asking], object], str, int, str]] = {

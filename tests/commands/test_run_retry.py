@@ -33,7 +33,6 @@ class Place:
         self.use()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
         self.clock.skip(seconds)
 
     def use(self, *faults: str) -> None:

@@ -16,7 +16,6 @@ from qoder_cli.base.times import next_of
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
-from qoder_cli.sessions import stream
 from tests.conftest import TOKEN, Qoder
 from tests.support.cells import checkerboard
 from tests.support.inprocess import WorldTransport
@@ -592,9 +591,3 @@ def test_run_wait_is_hurried_or_held_up_by_no_stream_that_repeats_an_end(qoder: 
     assert qoder("deploy", "run", "dep_1", "--wait").code == 0
     assert len(place.world.requests) < 40
     assert qoder.clock.time - place.ends < 30
-
-
-def test_run_wait_of_many_opens_a_few_streams(qoder: Qoder) -> None:
-    place = Streamed(qoder, "current", 30)
-    assert qoder("deploy", "run", *["dep_1"] * (stream.MOST_FEEDS + 2), "--allow-duplicates", "--follow").code == 0
-    assert 1 <= len(place.streams) <= stream.MOST_FEEDS

@@ -164,14 +164,6 @@ def test_run_wait_last_of_several_waits_for_those_that_were_started_last_here(qo
 # What the lists hide.
 
 
-def oldest_first(path: str, rows: Rows) -> Rows:
-    return rows[::-1]
-
-
-def shuffled(path: str, rows: Rows) -> Rows:
-    return random.Random(len(rows)).sample(rows, len(rows))
-
-
 def with_strange_times(path: str, rows: Rows) -> Rows:
     strange = ["", "yesterday", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", None, "5"]
     return [{**row, "created_at": strange[n % len(strange)], "triggered_at": None} for n, row in enumerate(rows)]
@@ -184,8 +176,11 @@ def responding(body: Any) -> Refusal:
 GARBAGE: list[Any] = [None, [], "drun_", {"id": {}}, {"id": [], "status": []}, {"id": 7}, {}]
 BENT: dict[str, dict[str, Any]] = {
     "ignores times and states": {"deaf_to": ("created_at", "statuses")},
-    "ignores everything, oldest first": {"deaf_to": ("created_at", "statuses"), "arrange": oldest_first},
-    "in no order": {"arrange": shuffled},
+    "ignores everything, oldest first": {
+        "deaf_to": ("created_at", "statuses"),
+        "arrange": lambda path, rows: rows[::-1],
+    },
+    "in no order": {"arrange": lambda path, rows: random.Random(len(rows)).sample(rows, len(rows))},
     "times that cannot be": {"arrange": with_strange_times},
     "runs are missing": {"arrange": lambda path, rows: [row for row in rows if int(row["id"][-4:], 36) % 3]},
     "always empty": {"arrange": lambda path, rows: []},

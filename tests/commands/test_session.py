@@ -219,11 +219,8 @@ def test_session_new_sends_everything_that_can_be_said(qoder: Qoder, service: Th
     }
 
 
-NO_FIRST_MESSAGES = {"type": "invalid_request_error", "message": "unknown field initial_events"}
-
-
 def knows_no_first_messages(service: Things) -> None:
-    service.instead["POST /sessions"] = [httpx.Response(400, json={"type": "error", "error": NO_FIRST_MESSAGES})]
+    service.instead["POST /sessions"] = [refusal(400, "invalid_request_error", "unknown field initial_events")]
 
 
 def test_session_new_sends_the_message_afterwards_to_a_server_that_knows_no_first_messages(

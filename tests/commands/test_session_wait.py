@@ -368,13 +368,6 @@ def test_session_get_says_what_its_whole_story_says(qoder: Qoder, kinds: list[Ev
 # An error names the session as one, and never as a run.
 
 
-@pytest.fixture
-def asking(qoder: Qoder) -> Asking:
-    made = Asking(qoder)
-    made.asks("sess_1", call(1), run=False)
-    return made
-
-
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -390,7 +383,8 @@ def asking(qoder: Qoder) -> Asking:
         (("session", "send", "sess_1", "-m", "x"), 6),
     ],
 )
-def test_session_wait_names_an_errors_session(qoder: Qoder, asking: Asking, words: tuple[str, ...], code: int) -> None:
+def test_session_wait_names_an_errors_session(qoder: Qoder, words: tuple[str, ...], code: int) -> None:
+    Asking(qoder).asks("sess_1", call(1), run=False)
     ran = qoder(*words, "--json")
     assert ran.code == code, ran.err
     assert (ran.error["run_id"], ran.error["session_id"]) == (None, words[2])

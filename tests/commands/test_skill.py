@@ -38,7 +38,6 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def named(folder: Path, name: str) -> Path:
-    """Give the skill in a folder another name."""
     (folder / "SKILL.md").write_bytes(MAIN.replace(b"release-notes", name.encode()))
     return folder
 

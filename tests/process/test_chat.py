@@ -250,7 +250,6 @@ class Stutter(Faults):
         self.awaited = threading.Event()
 
     def answer(self, world: World, request: Request) -> WireResponse:
-        """Return the answer."""
         answer = super().answer(world, request)
         if not request.path.endswith("/stream") or answer.stream is None:
             return answer
@@ -289,28 +288,22 @@ def printed_modes(terminal: Chat) -> list[str]:
     return re.findall(r"[0-9a-f]+(?::[0-9a-f]+){10,}", terminal.raw)
 
 
-@pytest.mark.parametrize(("is_working", "key"), checkerboard([False, True], ["\x03", "\x04", "\x1c"]))
-@pytest.mark.few(1)  # others end with the other keys
-def test_session_chat_leaves_the_terminal_as_it_was(shell: Shell, slow: Server, is_working: bool, key: str) -> None:
+END = {"\x03": 0, "\x04": 0, "\x1c": 0, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGINT: 0, signal.SIGQUIT: 0}
+
+
+@pytest.mark.parametrize(("is_working", "how"), checkerboard([False, True], END))
+@pytest.mark.few(2)  # others end with the other keys
+def test_session_chat_leaves_the_terminal_as_it_was(
+    shell: Shell, slow: Server, is_working: bool, how: str | signal.Signals
+) -> None:
     message, shown = (("-m", "x"), (WORKS, ">")) if is_working else ((), (">",))
     with Chat(shell.enter(slow), *new("agent_minute", *message)) as terminal:
-        terminal.ends_in(*shown).type(key)
-        assert terminal.end() == 0
-    before, after = terminal.modes
-    assert before == after
-
-
-@pytest.mark.parametrize(
-    ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0), (signal.SIGQUIT, 0)]
-)
-@pytest.mark.few(1)
-def test_session_chat_leaves_the_terminal_as_it_was_after_a_signal(
-    shell: Shell, slow: Server, signum: int, code: int
-) -> None:
-    with Chat(shell.enter(slow), *new("agent_minute", "-m", "Report.")) as terminal:
-        terminal.shows(WORKS)
-        os.kill(terminal.process.pid, signum)
-        assert terminal.end() == code
+        terminal.ends_in(*shown)
+        if isinstance(how, str):
+            terminal.type(how)
+        else:
+            os.kill(terminal.process.pid, how)
+        assert terminal.end() == END[how]
     before, after = terminal.modes
     assert before == after
 

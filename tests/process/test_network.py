@@ -36,7 +36,6 @@ AGENTS = ("--base-url", "https://agents.invalid")
 
 
 def answer(body: bytes, *headers: bytes) -> bytes:
-    """Return a whole HTTP answer with a JSON body."""
     lines = (b"content-type: application/json", b"connection: close", b"content-length: %d" % len(body), *headers)
     return b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(lines) + b"\r\n\r\n" + body
 
@@ -119,18 +118,13 @@ def test_deploy_get_goes_around_the_proxy_where_no_proxy_says_so(online: Callabl
     assert (ran.code, heard) == (7, [])
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.mark.parametrize(
     ("words", "variable"),
     [("deploy run dep_1", "HTTPS_PROXY"), ("run wait drun_1", "https_proxy"), ("doctor", "ALL_PROXY")],
 )
 def test_commands_name_the_variable_of_a_silent_proxy(online: Callable[..., Ran], words: str, variable: str) -> None:
-    address = f"http://me:hunter2@127.0.0.1:{closed_port()}"
+    with socket.create_server(("127.0.0.1", 0)) as closed_afterwards:
+        address = f"http://me:hunter2@127.0.0.1:{closed_afterwards.getsockname()[1]}"
     ran = online(words, *AGENTS, **{variable: address})
     named = f"the proxy {address.replace('me:hunter2', '****')} (from {variable}): "
     assert (ran.code, named in ran.errors[0]) == (7, True), ran.err

@@ -9,7 +9,7 @@ from typing import Any
 from tests.tools.playing import play_tool
 
 TOOLS = (
-    *("matrix", "servers", "answers", "objects", "stack", "keys", "nights"),
+    *("servers", "answers", "objects", "stack", "keys", "nights"),
     *("compare", "mutations", "generate", "pages", "pictures"),
 )
 

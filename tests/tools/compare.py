@@ -3,10 +3,10 @@
     python -m tests.tools compare OLD NEW [--sample 3000] [--expect FILE] [WORD…]
 
 OLD and NEW are each a folder with the package, or a git revision of this repository. The lines are made from OLD's
-own help: its examples in every format, on both generations of server, with faults, with every option, with bad input;
-and some as real processes. Compared are the requests with their times, standard output and error, the exit code and
-the files written. What changes in the same way counts as one kind of difference. `--expect` names a file with a
-pattern a line: a kind that one of them matches is wanted. The exit code is 1 if any other is found.
+own help: its examples in every format, on both generations of server, with faults, with every option, with bad input.
+Compared are the requests with their times, standard output and error, the exit code and the files written. What
+changes in the same way counts as one kind of difference. `--expect` names a file with a pattern a line: a kind that
+one of them matches is wanted. The exit code is 1 if any other is found.
 """
 
 import argparse
@@ -19,7 +19,6 @@ import re
 import select
 import shlex
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -35,7 +34,6 @@ from zipfile import ZipFile
 
 import httpx
 
-from qoder_cli.sandbox.server import serve
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WithoutStreams
@@ -71,13 +69,6 @@ ENVIRONMENTS: tuple[dict[str, str], ...] = (
     {"QODER_ACCESS_TOKEN": "x"}, {"QODER_STATE_DIR": "/proc/nowhere"}, {"QODER_NO_PROGRESS": "1", "CI": "1"},
 )  # fmt: skip
 VALUES = {"D": "10m", "N": "3", "SECONDS": "60", "URL": "https://example.com/", "FILE": "task.md", "TIME": "2h"}
-REAL = (  # as processes, over real sockets
-    *("--version", "help exit-codes", "nonsense", "run list --all --json", "deploy list -q", "deploy get dep_demo"),
-    *("deploy run dep_demo --wait --json --no-progress", "deploy run dep_fail --wait --no-progress", "auth status"),
-    *("deploy run dep_demo --follow --no-progress", "deploy run - --wait -q --no-progress", "run wait last --json"),
-    *("deploy run dep_slow --wait --json --no-progress ^C", "run logs drun_nope", "deploy run dep_nope --debug"),
-    *("sandbox -- true", "sandbox --fault nonsense", "doctor --json", "completion bash"),
-)
 
 
 class Cell(NamedTuple):
@@ -91,12 +82,11 @@ class Cell(NamedTuple):
     fault: str = ""
     env: tuple[tuple[str, str], ...] = ()
     replaced: tuple[int, str] | None = None  # the place of a word, and what stands there instead
-    is_real: bool = False
 
     def __str__(self) -> str:
         env = [f"{name}={value}" for name, value in self.env]
         instead = [f"word {self.replaced[0]} is {self.replaced[1]!r}"] if self.replaced else []
-        told = [self.line, self.form, *env, *instead, self.fault, self.generation, "a process" * self.is_real]
+        told = [self.line, self.form, *env, *instead, self.fault, self.generation]
         return " · ".join(filter(None, told))
 
 
@@ -126,7 +116,6 @@ def cells(options: Namespace) -> Iterator[Cell]:
     make = partial(Cell, both, tuple(filter(None, expected)))
     with tempfile.TemporaryDirectory() as folder:
         told = Side(both[0], Path(folder), "current").run("help", "--json")
-    yield from (make(line, is_real=True) for line in REAL)
     for number, command in enumerate(json.loads(told.out)["commands"]):
         path = " ".join(("qoder", *command["path"]))
         yield from (make(f"{path} {rest}") for rest in ("--help", "--nonsense", "--json --region nowhere"))
@@ -309,36 +298,6 @@ def files(home: Path) -> Iterator[str]:
         yield from (f"{name}: {line}" for line in data.decode("latin-1").split("\n"))
 
 
-_VARIES = ((r"\d{4}-\d\d-\d\d[T ][\d:.]+\d", "TIME"), (r"127\.0\.0\.1:\d+", "HOST"), (r"\b\d+(\.\d+)?m?s\b", "SPAN"),
-           (r'"(duration_ms|total_credits)": *[\d.]+', r'"\1": N'), (r"\b\d+\.\d+\b", "N"))  # fmt: skip
-
-
-def observed_really(cell: Cell, program: Path, home: Path) -> Said:
-    """Return what becomes of a line as a process, whose times are never the same twice."""
-    side = Side(program, home, cell.generation)
-    world = World(generation=cell.generation, token=TOKEN, seed=5, speed=20)
-    line, _, is_stopped = cell.line.partition(" ^C")
-    stdin = "dep_demo\ndep_demo2\n" if " - " in line else ""
-    with serve(world) as server:
-        env = side.env | {"QODER_BASE_URL": server.base_url, "PATH": os.defpath, "TZ": "UTC"}
-        env["PYTHONPATH"] = str(program)
-        going = subprocess.Popen(
-            [sys.executable, "-m", "qoder_cli", *shlex.split(line)], env=env, cwd=home, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        if is_stopped:
-            while not world.started():
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    going.wait(0.05)
-            going.send_signal(signal.SIGINT)
-        out, err = going.communicate(stdin, timeout=LONGEST)
-    writes = [f"{one.method} {one.path}" for one in world.requests if one.method != "GET"]  # reads depend on time
-    said = Said(going.returncode, out, err, writes)
-    for pattern, instead in _VARIES:
-        said.out, said.err = re.sub(pattern, instead, said.out), re.sub(pattern, instead, said.err)
-    return said
-
-
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{32}\b|\b(?P<kind>[a-z]{2,9})_[0-9a-z]{20}\b")
 
 
@@ -401,7 +360,7 @@ def play(cell: Cell, folder: Path) -> Played:
     for each in cell.programs:
         shutil.rmtree(home.parent, ignore_errors=True)
         try:
-            said = (observed_really if cell.is_real else observed)(cell, each, home)
+            said = observed(cell, each, home)
         except Exception as failure:
             said = Said(-2, "", f"it could not be staged: {type(failure).__name__}: {failure}")
         told.append(aspects(said, {str(home): "~", **_worker(each, os.getpid()).places}))

@@ -100,7 +100,6 @@ def cells(options: Namespace) -> Iterator[Any]:
 
 
 def play(cell: Any, folder: Path) -> Played:
-    """Play one history, or all of them."""
     if isinstance(cell, hosts.Crowd):
         return hosts.play(cell, folder)
     if isinstance(cell, Explored):

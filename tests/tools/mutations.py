@@ -1,24 +1,23 @@
 """Changes the program, and tells which changes no test notices.
 
-The changes of `mutations.txt` were thought of by somebody; with --random N, so many are made by the syntax tree in
-`runs`, `http`, `sessions`, `base` and `nouns`: conditions negated, comparisons swapped, statements left out, numbers
-and truths changed. Each meets the tests that call what was changed, the most special first, until one fails. Which
-tests call what is charted once (minutes) and kept in `.mutations/`, by what a test file says. With --seconds 3 a draw
-tells sooner where tests are thin: some of what survives then is noticed by a later test.
+So many as --random says (100) are made by the syntax tree in `runs`, `http`, `sessions`, `base` and `nouns`: conditions
+negated, comparisons swapped, statements left out, numbers and truths changed. Each meets the tests that call what was
+changed, the most special first, until one fails. Which tests call what is charted once (minutes) and kept in
+`.mutations/`, by what a test file says. With --seconds 3 a draw tells sooner where tests are thin: some of what
+survives then is noticed by a later test.
 """
 
 import ast
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
@@ -29,10 +28,9 @@ from tests.tools import compare_worker as pipe
 from tests.tools.playing import Played
 
 ROOMS = ("base", "http", "nouns", "runs", "sessions")
-PROMISES = ("survived", "gone")  # `gone` applies no longer
+PROMISES = ("survived",)
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "qoder_cli"
-TABLE = Path(__file__).with_suffix(".txt")
 CHARTS = ROOT / ".mutations"
 MOST = 60.0  # seconds of the processor that the tests of one mutant may take, but for those that start processes
 MOST_STARTED = 40.0  # seconds that the tests of one mutant may take that start processes
@@ -49,7 +47,7 @@ class Mutation(NamedTuple):
     file: str
     name: str
     change: str
-    source: str = ""
+    source: str
     seconds: float | None = None  # None for as long as it may take, with tests that start processes
 
     def __str__(self) -> str:
@@ -156,54 +154,6 @@ def by_chance(count: int, seed: int, words: Iterable[str] = ()) -> list[Mutation
     return made
 
 
-# Those that somebody thought of: NAME: PATTERN => REPLACEMENT, NAME: drop PATTERN, NAME: text OLD => NEW, NAME: = VALUE
-
-
-def of_table() -> Iterator[Mutation]:
-    """Yield the changes of the table; one that applies no longer has no source."""
-    files = [str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py")) if "sandbox" not in path.parts]
-    places = {
-        f".{file[:-3].replace('/', '.')}.{name}": (file, name, one) for file in files for name, one in named(file)
-    }
-    for line in TABLE.read_text("utf-8").splitlines():
-        address, _, how = line.partition(": ")
-        found = [place for dotted, place in places.items() if dotted.endswith(f".{address}")]
-        if len(found) != 1:
-            yield Mutation("?", address, how)
-            continue
-        [(file, name, one)] = found
-        yield Mutation(file, name, how, applied(file, one, how))
-
-
-def applied(file: str, one: ast.stmt, how: str) -> str:
-    """Return what a file says after a change of the table; empty where that applies no longer."""
-    word, _, rest = how.partition(" ")
-    pattern, _, instead = (rest if word in ("drop", "text") else how).partition(" => ")
-    any_in_capitals = re.compile(re.sub(r"\b[A-Z]\b", r"(?P<\g<0>>.+)", re.escape(pattern)), re.DOTALL)
-    for node in within(one):
-        if word == "=":
-            return changed(file, node, ast.parse(rest, mode="eval").body)
-        if word == "text":
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and pattern in node.value:
-                return changed(file, node, ast.Constant(node.value.replace(pattern, instead)))
-        elif isinstance(node, ast.expr | ast.stmt | ast.keyword) and not is_target(node):
-            if not (match := any_in_capitals.fullmatch(ast.unparse(node))):
-                continue
-            if word == "drop":
-                return changed(file, node, ast.Pass() if isinstance(node, ast.stmt) else None)
-            [new] = ast.parse(re.sub(r"\b[A-Z]\b", partial(_letter, match), instead)).body
-            return changed(file, node, new.value if isinstance(new, ast.Expr) else new)
-    return ""
-
-
-def is_target(node: ast.AST) -> bool:
-    return isinstance(getattr(node, "ctx", None), ast.Store)
-
-
-def _letter(match: re.Match[str], letter: re.Match[str]) -> str:
-    return match[letter[0]]
-
-
 # Playing them
 
 
@@ -243,9 +193,9 @@ def arguments(parser: ArgumentParser) -> None:
 
 def cells(options: Namespace) -> list[Mutation]:
     """Return the changes; the tests are charted where that was not done."""
-    wanted = by_chance(options.random, options.seed, options.words) if options.random else [*of_table()]
     chart(options.workers)
-    return [each._replace(seconds=options.seconds) for each in wanted]
+    drawn = by_chance(options.random or 100, options.seed, options.words)
+    return [each._replace(seconds=options.seconds) for each in drawn]
 
 
 class Chart(NamedTuple):
@@ -332,8 +282,6 @@ def _within(seconds: float, names: list[str]) -> list[str]:
 
 
 def play(mutation: Mutation, folder: Path) -> Played:
-    if not mutation.source:
-        return Played(["gone"]).breaks(gone=True)
     base = ast.unparse(tree(mutation.file))
     tests = tests_of(mutation)
     mutant = (mutation.file, mutation.name, mutation.source, base)

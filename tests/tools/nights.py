@@ -150,7 +150,6 @@ class Event(NamedTuple):
 
 
 def events_of(account: Account) -> list[Event]:
-    """Return all that happened."""
     found = [event for one in account.deployments for event in _fires_of(account, one)]
     found += counts_of(account)
     for run in account.runs:
@@ -222,7 +221,6 @@ class Reader:
 
 
 def play(cell: Cell, folder: Path) -> Played:
-    """Play the nights of a cell."""
     account, played = Account(cell.seed, deployments=cell.deployments), Played()
     nights = _Nights(cell, account, folder, played)
     nights.read_news()

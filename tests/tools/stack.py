@@ -79,7 +79,6 @@ def cells(options: Namespace) -> Iterator[Cell]:
 
 
 def play(cell: Cell, folder: Path) -> Played:
-    """Play one cell."""
     stacks.write(folder / "files", stacks.sized(SCALE))
     service, numbers = Service(cell), count()
     words = ("apply", str(folder / "files"), "--yes", "--json")

@@ -1,4 +1,4 @@
-"""A machine that mixes up the faults of the matrix. `tests.tools.matrix` plays each."""
+"""A machine that mixes up faults at the trigger and while waiting."""
 
 import json
 import tempfile
