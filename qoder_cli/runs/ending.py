@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from qoder_cli.policy.rules import Policy
     from qoder_cli.runs.observe import Observer
 
-CANCEL_WITHIN = 2.0  # seconds
+CANCEL_WITHIN = 1.0  # seconds for reading a run that is left, and again for cancelling it
 _TO_ANSWER = "to see what it waits for, before you approve, deny or answer it"
 
 
@@ -402,14 +402,14 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
 
     path = f"/deployment_runs/{segment(run.id)}"
     try:
-        now = Run.read(app.client.get(path, within=CANCEL_WITHIN / 2, retry=False))  # it may name another session
+        now = Run.read(app.client.get(path, within=CANCEL_WITHIN, retry=False))  # it may name another session
         if now is None or now.id != run.id or now.session_id is None:
             raise NoResponse(f"the response is not run {run.id}, or names no session")
         session_id = now.session_id
         if standing(now) is Standing.ENDED:  # what works in its session by now is somebody else's
             app.progress.warn(f"run {run.id} was not cancelled: it has ended")
             return error
-        cancelling(app.client, lambda: session_id, timeout=CANCEL_WITHIN / 2, retries=False).send()
+        cancelling(app.client, lambda: session_id, timeout=CANCEL_WITHIN, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")
         return error

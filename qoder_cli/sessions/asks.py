@@ -151,9 +151,10 @@ class Asked:
     @property
     def open(self) -> Asks | None:
         """What it still waits for, named or not; None if for nothing."""
-        if self.key is not None and self.waiting:
-            since = next((event_at(event) for event in self.events if event_key(event) == self.key), None)
-            return Asks(self.key, self.waiting, since)
+        if self.waiting:
+            key = self.asked_by[self.waiting[0]]
+            since = next((event_at(event) for event in self.events if event_key(event) == key), None)
+            return Asks(key, self.waiting, since)
         return _open_ask(self.newest, self.since(event_key(self.newest)))
 
     def refuse_unclear(self, progress: "Progress") -> None:

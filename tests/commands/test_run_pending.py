@@ -259,10 +259,11 @@ def test_session_pending_shows_what_it_cannot_read_of_a_sub_agent(qoder: Qoder, 
 
 
 def test_session_pending_finds_a_call_far_back_where_the_server_names_none(qoder: Qoder, server: Asking) -> None:
-    session = server.asks("sess_1", call(1))
+    session = server.asks("sess_1", call(1), call(2))
     server.stops({"type": "requires_action"})
     allowed = [{**call(1), "id": f"evt_m{number}", "evaluated_permission": "allow"} for number in range(150)]
     server.tell(session, qoder.clock.time - 51, *allowed, apart=0.01)
+    server.tell(session, qoder.clock.time - 1, {"type": "user.tool_confirmation", "tool_use_id": "evt_2"})  # answered
     assert [shown["call"] for shown in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1"]
 
 

@@ -25,6 +25,7 @@ UNPAID: Event = {
 }
 REPLY: Event = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow"}
 SEND = ("session", "send", "sess_1", "-m", "hello")
+LONG_AGO = "2026-06-14T08:54:06Z"
 
 
 def idle(reason: str | None = "end_turn", **more: Any) -> Event:
@@ -137,12 +138,12 @@ def test_session_send_exits_10_after_a_minute_without_work(qoder: Qoder, server:
     assert qoder("session", "get", "sess_1", "--json").json["turn"]["error"]["type"] == "no_work_seen"
 
 
-@pytest.mark.parametrize("is_readable", [True, False])
+@pytest.mark.parametrize(("at", "is_readable"), [(None, True), (None, False), (LONG_AGO, False)])
 def test_session_send_exits_10_after_a_minute_without_work_however_it_is_told(
-    qoder: Qoder, server: Asking, is_readable: bool
+    qoder: Qoder, server: Asking, at: str | None, is_readable: bool
 ) -> None:
     plays(server, MESSAGE)
-    server.tells(lambda events: [{**event, "processed_at": None, "created_at": None} for event in events])
+    server.tells(lambda events: [{**event, "processed_at": at, "created_at": at} for event in events])
     if not is_readable:
         server.late.append(lambda: server.faults.add("session:503*inf"))
     for words in [(*SEND, "--wait"), ("session", "wait", "sess_1")][: 1 + is_readable]:

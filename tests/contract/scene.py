@@ -17,6 +17,7 @@ import httpx
 
 from qoder_cli.base import pool
 from qoder_cli.base.errors import Exit
+from qoder_cli.nouns.table import find
 from qoder_cli.sandbox.wire import BASE_PATH, Generation
 from qoder_cli.sandbox.world import World
 from tests.contract.lines import BEFORE, PLAYED, Command
@@ -152,6 +153,9 @@ class Scene:
         ran = Played(ran.code, ran.out, ran.err)
         ran.words = line
         self.played.append(ran)
+        for one in self.sent:
+            if (operation := find(one.method, one.path)) is not None and line[0] != "api":
+                assert {*one.request.url.params} <= {*operation.query, "after_id"}, f"{one}: it has no such parameter"
         assert TOKEN not in ran.out
         assert TOKEN not in ran.err
         assert "Traceback" not in ran.err
