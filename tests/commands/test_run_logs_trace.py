@@ -101,6 +101,7 @@ def test_run_logs_traces_turns_sub_agents_requests_and_calls_with_their_times(qo
     for span in spans_of(trace):
         about = attributes(span)
         names[span["spanId"]] = name = about.get("gen_ai.tool.call.id", span["name"])
+        assert ("gen_ai.tool.call.id" in about) == (span["name"] == "execute_tool Bash")
         times = [(int(span[f"{end}TimeUnixNano"]) - 1781427240123456789) / 10**9 for end in ("start", "end")]
         end = "unfinished" if about.get("qoder.unfinished") else about.get("error.type", "")
         shown.append((name, names[span.get("parentSpanId")], *times, end))

@@ -38,7 +38,7 @@ SECOND: dict[str, tuple[Any, int, str]] = {
 @pytest.mark.parametrize("words", [("deploy", "run", "dep_1", "--wait"), ("run", "wait", "drun_1")], ids=" ".join)
 @pytest.mark.parametrize("first", FIRST)
 @pytest.mark.parametrize("second", SECOND)
-@pytest.mark.few(6)
+@pytest.mark.few(9)  # each first session, with both commands
 def test_run_wait_reports_how_the_session_ended_that_the_run_names_last(
     qoder: Qoder, words: tuple[str, ...], first: str, second: str
 ) -> None:

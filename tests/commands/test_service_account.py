@@ -46,7 +46,7 @@ def test_service_account_key_goes_to_its_own_host_alone_and_the_token_to_the_api
     }
 
 
-@pytest.mark.parametrize(("ends", "good"), [(300, 240), ("300", 240), (None, 240), (-5, 240), (60, 30)])
+@pytest.mark.parametrize(("ends", "good"), [(300, 240), ("300", 240), (None, 240), (-5, 240), (0, 240), (60, 30)])
 def test_service_account_token_is_renewed_a_minute_before_it_ends_whatever_the_clock_says(
     qoder: Qoder, ends: Any, good: int
 ) -> None:
