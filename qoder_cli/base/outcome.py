@@ -165,6 +165,15 @@ def verdict(run: Run) -> Exit:
     return {"completed": Exit.OK, "skipped": Exit.RUN_SKIPPED}.get(str(run.status), Exit.RUN_FAILED)
 
 
+def why_not_failed(run: Run) -> str | None:
+    """Return why a run, its status filled in, need not have failed though it counts as failed; None if it did."""
+    if run.status not in FINAL:
+        return f"its status is {run.status!r}"
+    if run.error_type == UNREADABLE:
+        return "its session does not say why it stopped"
+    return None
+
+
 class Placed(NamedTuple):
     """An event in its place among others: key, kind, time in unix seconds or None, and the event itself."""
 

@@ -17,6 +17,7 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, OutcomeUnknown, QoderError, RunSkipped, Unavailable
+from qoder_cli.base.ids import segment
 from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Deadline, Limits, span
@@ -240,7 +241,8 @@ class Queue:
                 is_answered |= error is None or (isinstance(error, NotFound) and error.enveloped)
                 if error is not None:
                     troubles.append(error)
-                if polled.observer.ended or (polled.is_over and isinstance(error, NotFound) and error.enveloped):
+                is_missing = polled.is_over and isinstance(error, NotFound) and error.enveloped
+                if polled.observer.ended or (is_missing and self._is_deleted(polled)):
                     self.is_over(polled.observer.run_id)
                 elif polled.is_over:  # lost from sight: it may go on, and is read anew
                     del self._holders[polled.observer.run_id]
@@ -257,6 +259,21 @@ class Queue:
             self.say("holders", f"the runs that hold slots cannot be read: {troubles[0].message.rstrip('.')}")
         elif is_answered:
             self.say("holders", "")
+
+    def _is_deleted(self, polled: PolledRun) -> bool:
+        """Return whether a run that cannot be found is gone: of another account, its deployment is not shown either."""
+        run_id = polled.observer.run_id
+        record = next(stored.record for stored, _ in list(self._slots.values()) if stored.record.run == run_id)
+        try:
+            self.app.client.get(f"/deployments/{segment(record.deployment)}", retry=False, fresh=True)
+            return True
+        except NotFound:
+            words = f"run {run_id}, which holds the slot {record.key!r}, cannot be found, nor can {record.deployment}: "
+            words += f"it may be another account's; once it has ended: {self.to_free(record)}"
+            self.say(record.key, words, warns=True)
+        except ApiError as error:
+            self.say("holders", f"the runs that hold slots cannot be read: {error.message.rstrip('.')}")
+        return False
 
     def count_beside(self, deployment_id: str) -> None:
         """Say how many sessions of the group's deployments are at work that hold no slot: they are not prevented."""

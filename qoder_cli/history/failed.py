@@ -8,7 +8,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
 from qoder_cli.base.ids import RETRY
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import UNREADABLE
+from qoder_cli.base.outcome import why_not_failed
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
 from qoder_cli.history.listed import Resolver
@@ -78,9 +78,8 @@ class _FailedReader:
     def _judge(self, rows: Sequence[dict[str, Any]]) -> None:
         for run in self._resolver.runs(rows):
             match outcome_of(run):
-                case "failed" if run.error_type == UNREADABLE:
-                    why = f"run {run.id} may have failed: its session does not say why it stopped{_NOTHING}"
-                    self.unjudged[run.id] = Unavailable(why)
+                case "failed" if doubt := why_not_failed(run):
+                    self.unjudged[run.id] = Unavailable(f"run {run.id} need not have failed: {doubt}{_NOTHING}")
                 case "failed":
                     self._failed[run.id] = run
                 case "unknown":

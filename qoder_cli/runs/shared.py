@@ -20,7 +20,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import fill_status, verdict
+from qoder_cli.base.outcome import fill_status, verdict, why_not_failed
 from qoder_cli.base.times import span
 from qoder_cli.base.words import few
 from qoder_cli.http.answers import Answer
@@ -136,7 +136,8 @@ class SharedTrigger(RunTrigger):
             case protocol.LookForRun(stored):
                 return self._look(stored)
             case protocol.HasFailed(stored):
-                return verdict(fill_status(self._reread(self._entry_of(stored.record)))) is Exit.RUN_FAILED
+                run = fill_status(self._reread(self._entry_of(stored.record)))
+                return verdict(run) is Exit.RUN_FAILED and why_not_failed(run) is None
             case protocol.Put(None):
                 self._unused_claim = self._steps.do(step)
                 return self._unused_claim

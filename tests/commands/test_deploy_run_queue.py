@@ -312,6 +312,25 @@ def test_deploy_run_frees_the_slot_of_a_run_that_is_not_found_for_30_s_and_no_so
     assert 30 < machines.clock.time - began < 60
 
 
+def test_deploy_run_frees_no_slot_of_a_run_of_another_account(machines: Machines) -> None:
+    """Two accounts share a database, and neither sees the other's runs."""
+    holder = machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:], "--json").json["id"]
+    missing = {"type": "error", "error": {"type": "not_found_error", "message": "Not here."}}
+
+    def lie(request: httpx.Request, respond: Answer) -> httpx.Response:
+        if holder in request.url.path or "dep_ask" in request.url.path:
+            return httpx.Response(404, json=missing)
+        told = respond()
+        if holder not in told.read().decode() or "memor" in request.url.path:
+            return told
+        return httpx.Response(200, json={"data": [], "has_more": False})
+
+    ran = machines.machine("b", lie=lie)(*ONE, "--queue-timeout", "5m")
+    assert (ran.code, len(machines.runs)) == (3, 1), ran.err
+    assert ran.err.count(f"run {holder}, which holds the slot 'slot repo 1', cannot be found, nor can dep_ask") == 1
+    assert "key free 'slot repo 1'" in ran.err
+
+
 @pytest.mark.parametrize(
     ("status", "answer"),
     [(404, {"text": "<h1>Not here</h1>"}), (503, {"json": {"type": "error", "error": {"type": "api_error"}}})],

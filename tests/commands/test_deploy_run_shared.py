@@ -426,6 +426,30 @@ def test_deploy_run_starts_another_run_once_that_of_its_key_has_failed_if_asked_
     assert machines.triggers == 3
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"status": "succeeded", "completed_at": "2027-01-15T08:30:00Z"},
+        {"status": "failed", "error": {"type": "unreadable_stop_reason", "message": "It cannot be read."}},
+    ],
+    ids=["no known status", "no reason"],
+)
+def test_deploy_run_starts_no_other_run_where_that_of_its_key_need_not_have_failed(
+    tmp_path: Path, how: dict[str, Any]
+) -> None:
+    machines = Machines(tmp_path, MEMORY_STORE)
+    assert machines.machine("a")(*NIGHT).code == 0
+    machines.clock.time += 3600
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if "/deployment_runs/" not in request.url.path:
+            return truth()
+        return httpx.Response(200, json={**httpx.Response(200, content=truth().read()).json(), **how})
+
+    ran = machines.machine("b", lie=lie)(*NIGHT, "--key-until", "completed")
+    assert (ran.code, machines.triggers) == (1, 1), ran.err
+
+
 def test_deploy_run_forgets_no_run_of_a_key_that_another_machine_took_first(tmp_path: Path) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
     failing = ("deploy", "run", "dep_fail", *NIGHT[3:])

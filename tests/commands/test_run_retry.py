@@ -62,6 +62,7 @@ def current(qoder: Qoder) -> Place:
     return Place(qoder)
 
 
+UNREADABLE = {"type": "unreadable_stop_reason", "message": "It cannot be read."}
 # The deployment, whether --again is given, the exit code, and what the error says.
 MAY_BE = {
     "failed": ("dep_fail", False, 0, "starting dep_fail once more, for drun_"),
@@ -86,6 +87,18 @@ def test_run_retry_starts_only_what_is_over(place: Place, case: str) -> None:
         assert (ran.out, ran.error["run_state"]) == ("", "none")
     else:
         assert (ran.json["id"], ran.json["retry_of"]) == (place.started[0], old)
+
+
+# How a run ended, of which nobody knows what that means.
+ODD = {"status": "succeeded", "completed_at": "2027-01-15T07:30:00Z"}
+
+
+@pytest.mark.parametrize("how", [{"status": "failed", "error": UNREADABLE}, ODD], ids=["no reason", "no known status"])
+def test_run_retry_refuses_a_run_that_need_not_have_failed(qoder: Qoder, how: dict[str, Any]) -> None:
+    qoder.wire.on(*RUN, {**DONE, **how})
+    ran = qoder("run", "retry", "drun_1", "--json")
+    assert (ran.code, ran.out, ran.error["next"][2:5]) == (6, "", ["retry", "drun_1", "--again"])
+    assert "run drun_1 need not have failed: its s" in ran.error["message"]
 
 
 def test_run_retry_refuses_a_run_of_which_nobody_knows_how_it_ended(current: Place) -> None:
@@ -206,13 +219,13 @@ def failed(id: str, at: str | None = "2027-01-15T07:00:00Z", **more: Any) -> dic
     return {**DONE, "id": id, "status": "failed", "created_at": at, "triggered_at": at, **more}
 
 
-UNREADABLE = {"type": "unreadable_stop_reason", "message": "It cannot be read."}
 CUT = [page(failed("drun_5"), more=True), api_error(403, "permission_error", "No.")]
 # What is typed, the pages of the list, and the runs with their exit codes; None: nothing can be judged.
 LISTED: dict[str, tuple[str, list[Any], dict[str, int] | None]] = {
     "an older one": ("dep_1", [page(failed("drun_5"), failed("drun_2", "2027-01-12T07:00:00Z"))], {"drun_5": 0}),
     "one at no time": ("--all", [page(failed("drun_5"), failed("drun_6", None))], {"drun_5": 0, "drun_6": 7}),
     "one for an unreadable reason": ("--all", [page(failed("drun_5", error=UNREADABLE))], {"drun_5": 7}),
+    "one of an unknown status": ("--all", [page({**failed("drun_5"), **ODD})], {"drun_5": 7}),
     "cut": ("dep_1", CUT, {"drun_5": 0, "dep_1": 7}),
     "cut, of all": ("--all", CUT, {"drun_5": 0, "all deployments": 7}),
     "of another deployment": ("dep_1", [page(failed("drun_9", deployment_id="dep_2"))], None),

@@ -14,7 +14,7 @@ import pytest
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, Signalled
-from qoder_cli.base.outcome import ASKS_FOR
+from qoder_cli.base.outcome import ASKS_FOR, event_time
 from qoder_cli.input.editor import Leave
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
@@ -332,6 +332,34 @@ def test_session_new_like_another_begins_as_that_did(qoder: Qoder, service: Thin
     same["agent"] |= {"type": "agent_with_overrides", "model": "ultimate"}
     same["budget"]["max_credit_cost"] = "5.00"
     assert sent == {**same, "environment_id": ENVIRONMENT, "title": "again", "resources": [resource]}
+
+
+@pytest.mark.parametrize("told", ["idle at first", "newest first"])
+def test_session_new_like_another_finds_its_first_message_however_its_log_is_told(
+    qoder: Qoder, service: Things, told: str
+) -> None:
+    id = service.session(agent={"id": AGENT, "type": "agent", "version": 1}, initial_events=first_message("Report."))
+    qoder.clock.time += 10
+    qoder("session", "send", id, "-m", "No, stop.", "--wait")
+    idle = {"id": "evt_0", "type": "session.status_idle", "processed_at": "2026-01-01T00:00:00Z"}
+    tell: dict[str, Callable[[Any], Any]] = {
+        "idle at first": lambda page: {**page, "data": [idle, *page["data"]]},
+        "newest first": lambda page: {**page, "data": sorted(page["data"], key=event_time, reverse=True)},
+    }
+    service.lies[f"GET /sessions/{id}/events"] = tell[told]
+    ran = qoder("session", "new", "--like", id, "--wait")
+    assert (ran.code, body_of(service).get("initial_events")) == (0, first_message("Report.")), ran.err
+
+
+def test_session_new_waits_for_no_message_that_another_never_had(
+    qoder: Qoder, service: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    id = service.session(agent={"id": AGENT, "type": "agent", "version": 1})
+    Path("notes.txt").write_text("notes")
+    ran = qoder("session", "new", "--like", id, "--wait", "--file", "notes.txt")
+    assert (ran.code, ran.out, service.writes) == (2, "", []), ran.err
+    assert ran.errors[0] == "error: --wait, --follow and --result need a message"
 
 
 @pytest.mark.parametrize(("typed", "path"), [("C:/no/such", "C:/no/such"), ("CC:/no/such", "CC")])

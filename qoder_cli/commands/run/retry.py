@@ -12,7 +12,7 @@ from qoder_cli.base.cron import upcoming
 from qoder_cli.base.errors import QoderError, Rejected, UsageError, or_error
 from qoder_cli.base.ids import retry_key
 from qoder_cli.base.model import Deployment, Run, mapping, text
-from qoder_cli.base.outcome import is_going, waits_for_answer
+from qoder_cli.base.outcome import is_going, waits_for_answer, why_not_failed
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted
@@ -59,7 +59,7 @@ def retry(
     all_failed: bool = flag("--all-failed", _ALL_FAILED),
     all: bool = flag("--all", "With --all-failed: the runs of all deployments."),
     since: Text = option("--since", "WHEN", _SINCE),
-    again: bool = flag("--again", "Also retry runs that completed."),
+    again: bool = flag("--again", "Also retry runs that completed, or need not have failed."),
     on_leave: OnLeave = ON_LEAVE,
     parallel: int = PARALLEL,
     fail_fast: bool = FAIL_FAST,
@@ -76,10 +76,11 @@ def retry(
     changed since. For the setup of then: qoder session new --like RUN.
 
     Exit codes are those of `deploy run`. A run that is running, waits for an
-    answer, completed (without --again) or has an unknown outcome is refused
-    (exit 6). Asks about several; scripts need --yes. --all-failed skips runs
-    that were retried, failed retries, and runs that somebody cancelled: retry
-    those by their id. What could not be read is an item with exit code 7.
+    answer, completed or need not have failed (without --again), or has an
+    unknown outcome is refused (exit 6). Asks about several; scripts need
+    --yes. --all-failed skips runs that were retried, failed retries, and runs
+    that somebody cancelled: retry those by their id. What could not be read is
+    an item with exit code 7.
 
     Examples:
       qoder run retry drun_019ec55694c07f2a9b402ffb4448ec18 --dry-run
@@ -209,12 +210,15 @@ def _refusal_of(run: Run, app: App, *, again: bool) -> QoderError | None:
         return Rejected(
             f"run {run.id} is still {run.status}{_NOTHING}", hint="to wait for it", next=app.wait_again(run.id)
         )
-    if run.status == "completed" and not again:
-        hint, next = "to start it once more all the same", app.command("run", "retry", run.id, "--again")
-        return Rejected(f"run {run.id} completed{_NOTHING}", hint=hint, next=next)
     if run.status is None:
         hint, next = "check what it did before starting another", app.looking("run", "get", run.id)
         return Rejected(f"the outcome of run {run.id} is unknown{_NOTHING}", hint=hint, next=next)
+    so = "completed"
+    if doubt := why_not_failed(run):
+        so = f"need not have failed: {doubt}"
+    if not again and (doubt or run.status == "completed"):
+        hint, next = "to start it once more all the same", app.command("run", "retry", run.id, "--again")
+        return Rejected(f"run {run.id} {so}{_NOTHING}", hint=hint, next=next)
     return None
 
 

@@ -1,8 +1,9 @@
 """`qoder session new`: start a session."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import with_version
 from qoder_cli.base.model import Deployment, Raw, Run, filled, mapping
+from qoder_cli.base.outcome import AGENT_EVENTS, ENDS
 from qoder_cli.base.plainfile import text_of
 from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option, several, wanted_of
 from qoder_cli.commands.editing import BUDGET, TITLE, OutcomeOptions, budget_of, with_outcome
@@ -36,7 +38,7 @@ from qoder_cli.nouns.parts import VARIABLE, VARIABLES, assignments
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.views import session_fields
 from qoder_cli.sessions.answers import Delivery, message
-from qoder_cli.sessions.log import Events, Log
+from qoder_cli.sessions.log import Events, Log, in_order
 from qoder_cli.sessions.story import keys
 
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "Task for the agent; - reads stdin.")
@@ -104,8 +106,6 @@ def new(
     if agent is None and like is None:
         raise UsageError("missing option --agent", hint="name the agent, or a run to be --like")
     outcome = goal.event(app)
-    if message is None and like is None and wanted and not outcome:
-        raise UsageError("--wait, --follow and --result need a message", hint="add --message")
     if message == "-" and with_repo_token:
         raise UsageError("--message - and --with-repo-token both read standard input", hint="set QODER_REPO_TOKEN")
     text = None if message is None else text_of(message, stdin=app.stdin, option="--message")
@@ -113,7 +113,7 @@ def new(
         raise UsageError("the message is empty", hint="is a shell variable unset?")
     token = _token(app, with_repo_token)
     began = app.clock.monotonic()
-    body = _body(app, ctx.params, text, token)
+    body = _body(app, ctx.params, text, token, needs_message=wanted is not None and not outcome)
     if outcome:
         body["initial_events"] = with_outcome(body.get("initial_events", ()), outcome)
     app.progress.note(f"starting a session{app.client.settings.whereabouts}")
@@ -128,7 +128,7 @@ def new(
             raise
     if chat:
         return open_chat(app, session.id)
-    if wanted and body.get("initial_events"):
+    if wanted:
         from qoder_cli.fleet.wait import wait_for
         from qoder_cli.runs.observe import turn_observer
 
@@ -149,13 +149,17 @@ def _token(app: App, is_piped: bool) -> str | None:
     return repository_token(app, piped) or None
 
 
-def _body(app: App, options: Raw, text: str | None, token: str | None) -> Raw:
+def _body(app: App, options: Raw, text: str | None, token: str | None, *, needs_message: bool) -> Raw:
     """Return the body; read all files before any request. Raises QoderError."""
     read: list[FileTyped] = [read_file(file, "--file") for file in options["files"] or ()]
     pairs = _variables(options["variables"] or ())
     resources = [repository(typed, token) for typed in options["repositories"] or ()]
     budget = budget_of(options["budget"])
     body = _like(app, options["like"], token) if options["like"] is not None else {}
+    if text is not None:
+        body["initial_events"] = message(text)
+    if needs_message and not body.get("initial_events"):
+        raise UsageError("--wait, --follow and --result need a message", hint="add --message")
     if options["agent"] is not None:
         name, version = with_version(options["agent"])
         id = id_of(app, NOUNS["agent"], name)
@@ -173,8 +177,6 @@ def _body(app: App, options: Raw, text: str | None, token: str | None) -> Raw:
     resources += [resource_of(app, file_typed) for file_typed in read]
     body["resources"] = [*body.get("resources", ()), *resources]
     body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
-    if text is not None:
-        body["initial_events"] = message(text)
     return {name: value for name, value in {**body, **budget, "title": options["title"]}.items() if value}
 
 
@@ -186,7 +188,7 @@ def _like(app: App, word: str, token: str | None) -> Raw:
         deployment = find_deployment(app, deployment_id_of(word, app)).raw
         return _like_fields(deployment, deployment.get("initial_events"), token)
     session = session_of(app, target_of(word, app).session_id)
-    return _like_fields(session, list(_first_messages(app, str(session["id"]))), token)
+    return _like_fields(session, _first_messages(app, str(session["id"])), token)
 
 
 def _variables(words: Sequence[str]) -> dict[str, str]:
@@ -238,14 +240,16 @@ def _memory(app: App, word: str) -> Raw:
     return {"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access}
 
 
-def _first_messages(app: App, id: str) -> Iterator[Raw]:
-    """Yield what was sent to a session before its agent began. Raises ApiError."""
-    for event in next(Log(app.client, id).whole()):
+def _first_messages(app: App, id: str) -> Events:
+    """Return what was sent to a session before its agent began. Raises ApiError."""
+    messages: Events = []
+    for event in in_order(chain.from_iterable(Log(app.client, id).whole((*_FIRST, *AGENT_EVENTS, *ENDS)))):
         kind = str(event.get("type"))
         if kind in _FIRST:
-            yield event
-        elif kind.startswith("agent.") or kind in ("session.status_idle", "session.status_terminated"):
-            return
+            messages.append(event)
+        elif kind.startswith("agent.") or (messages and kind in ENDS):  # it may be idle before its first message
+            break
+    return messages
 
 
 def _like_fields(raw: Raw, events: Any, token: str | None) -> Raw:
