@@ -53,7 +53,7 @@ def _without_quoted(text: str) -> str:
         if at >= end:
             with suppress(ValueError, RecursionError):  # it is cut, or none
                 value, behind = _READER.raw_decode(text, at)
-                veiled = by_name(value)
+                veiled = by_name(value, in_texts=True)
                 shown += text[end:at] + (text[at:behind] if veiled == value else jsontext.dump(veiled))
                 end = behind
     return shown + text[end:]
@@ -73,24 +73,24 @@ def body(content: bytes, kind: str = "", secret: str | None = None) -> str:
     if "\0" in text or kind.startswith("multipart/"):
         return f"({len(content)} bytes of {kind or 'no stated type'})"
     with suppress(ValueError):
-        text = jsontext.dump(by_name(jsontext.parse(text)))
+        text = jsontext.dump(by_name(jsontext.parse(text), in_texts=True))
     shown = by_shape(text[:LONGEST_READ], secret)
     if len(shown) <= LONGEST_SHOWN and len(text) <= LONGEST_READ:
         return shown
     return f"{shown[:LONGEST_SHOWN]}… ({len(text)} characters)"
 
 
-def by_name(value: Any) -> Any:
-    """Return a JSON value without what goes by the name of a secret, also within texts that are JSON themselves."""
+def by_name(value: Any, *, in_texts: bool = False) -> Any:
+    """Return a JSON value without what goes by the name of a secret, also `in_texts` that are JSON."""
     if isinstance(value, dict):
         secret = [name for name, item in value.items() if item and _SECRET_NAME.search(name)]
-        shown = {name: by_name(item) for name, item in value.items()}
+        shown = {name: by_name(item, in_texts=in_texts) for name, item in value.items()}
         return shown | dict.fromkeys(secret, REDACTED)
     if isinstance(value, list):
-        return [by_name(item) for item in value]
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):  # as tools are called with
+        return [by_name(item, in_texts=in_texts) for item in value]
+    if in_texts and isinstance(value, str) and value.lstrip()[:1] in ("{", "["):  # as tools are called with
         with suppress(ValueError):
-            return jsontext.dump(by_name(jsontext.parse(value)))
+            return jsontext.dump(by_name(jsontext.parse(value), in_texts=True))
     return value
 
 

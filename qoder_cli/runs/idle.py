@@ -65,6 +65,7 @@ class _RunLists:
         """Return what is going, by the first page of the runs and what else is to be read. Raises ApiError."""
         if going := next((run for run in newest if standing(run) in (Standing.GOING, Standing.HALF_WRITTEN)), None):
             return fill_status(going)
+        newest = [*{run.id: run for run in newest}.values()]  # a list may repeat a run
         have_status = any(run.status is not None for run in newest)
         if have_status and not is_whole:
             for status in sorted(GOING):

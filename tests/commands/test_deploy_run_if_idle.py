@@ -121,6 +121,12 @@ def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder
     assert age == 4 or (ran.json["id"], *ran.json["requires_action"]) == (place.runs[-age].id, "event_ids")
 
 
+def test_deploy_run_if_idle_asks_three_runs_though_one_is_listed_twice(qoder: Qoder) -> None:
+    repeating = on("runs", lambda body: {**body, "data": [*body["data"][:1] * 3, *body["data"][1:]]})
+    place = Place(qoder, 5, asking=3, told=repeating)
+    assert (qoder(*IF_IDLE).code, place.started) == (3, 0)
+
+
 @pytest.mark.parametrize(("count", "code"), [(3, 0), (4, 7)])
 def test_deploy_run_if_idle_starts_nothing_where_it_cannot_know_the_newest_three(
     qoder: Qoder, count: int, code: int

@@ -50,6 +50,7 @@ def test_debug_hides_what_goes_by_the_name_of_a_secret(name: str) -> None:
         shown_body(json.dumps({"a": [{name: "hunter2"}]})),
         shown_body(json.dumps({"deep": {"deeper": [{name: {"user": "hunter2"}}, {name: ["hunter2"]}]}})),
         shown_body(json.dumps({"input": inner})),  # JSON within JSON
+        shown_body(json.dumps({"input": json.dumps({"inner": inner})})),
         shown_body(json.dumps({name: "hunter2"})[:-1]),  # which is cut, and so is no JSON
         shown_body(json.dumps({name: "hunter2"})[:-2]),
         redact.header(name, "hunter2"),

@@ -396,6 +396,12 @@ def test_session_new_is_refused_once_for_what_it_cannot_send_otherwise(
     assert (ran.code, service.writes) == (6, ["POST /sessions"]), ran.err
 
 
+def test_session_new_like_what_shows_no_agent_needs_one_for_a_model(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "name": "nightly"})
+    ran = qoder("session", "new", "--like", "dep_1", "--model", "auto", "--json")
+    assert (ran.code, ran.error["message"]) == (2, "--model needs to know the agent")
+
+
 @pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])
 @pytest.mark.few(3)
 def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service: Things, like: str) -> None:

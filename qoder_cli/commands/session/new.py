@@ -165,7 +165,11 @@ def _body(app: App, options: Raw, text: str | None, token: str | None, *, needs_
         id = id_of(app, NOUNS["agent"], name)
         body["agent"] = {"id": id, "type": "agent", "version": version} if version else id
     if options["model"] is not None:  # for this session alone
-        named = body["agent"] if isinstance(body["agent"], dict) else {"id": body["agent"]}
+        named = body.get("agent")
+        if named is None:
+            raise UsageError("--model needs to know the agent", hint="add --agent NAME")
+        if not isinstance(named, dict):
+            named = {"id": named}
         body["agent"] = {**named, "type": "agent_with_overrides", "model": options["model"]}
     if options["environment"] is not None:
         body["environment_id"] = id_of(app, NOUNS["env"], options["environment"])
