@@ -112,6 +112,7 @@ def test_body_of_an_update_clears_by_null() -> None:
     assert read(text, "update") == {"description": None, "metadata": {"team": None}, "tools": None}
     assert "name: must be text, not null" in told("name: null", "update")
     assert "version: must be" in told("version: null", "update")
+    assert "-:1: metadata: must be a mapping" in told("metadata: null", "update")
 
 
 @pytest.mark.parametrize(
