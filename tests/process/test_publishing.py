@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from qoder_cli.sandbox.wire import Generation
-from tests.support.processes import BIN, MORE_THAN_ONE_SIGNAL, DelayedAnswers, Going, Shell, sandbox, staged, until
+from tests.support.processes import MORE_THAN_ONE_SIGNAL, DelayedAnswers, Going, Shell, sandbox, staged, until
 from tests.support.shells import need
 
 GITHUB = Path(__file__).parents[2] / ".github"
@@ -85,10 +85,10 @@ def test_version_is_that_of_the_newest_release_whatever_else_is_tagged(tmp_path:
 
 
 def start_action(shell: Shell, folder: Path, **inputs: str) -> Going:
-    """Start the action's second step, as a runner does, with the program of this environment."""
+    """Start the action's second step, as a runner does, with the program that the shell finds."""
     place = folder / "qoder/bin"
     place.mkdir(parents=True)
-    (place / "qoder-cli").symlink_to(BIN / "qoder-cli")
+    (place / "qoder-cli").symlink_to(str(shutil.which("qoder-cli", path=shell.env["PATH"])))
     action = read(ACTION)
     given = {name: about.get("default", "") for name, about in action["inputs"].items()}
     given |= {name.replace("_", "-"): value for name, value in inputs.items()}
