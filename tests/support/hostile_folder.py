@@ -106,7 +106,7 @@ class HostileFolder:
         command = [*words] if shell is None else [shell, "-c", *words]
         trace = self.root / "trace"
         if STRACE:
-            command = [STRACE, "-f", "--seccomp-bpf", "-y", "-qq", "-s", "300", "-e", f"trace={_TRACED}", "-o", str(trace), *command]
+            command = [STRACE, "-fyqq", "--seccomp-bpf", "-s300", "-e", f"trace={_TRACED}", "-o", str(trace), *command]
         before = self.state()
         try:
             ended = subprocess.run(
