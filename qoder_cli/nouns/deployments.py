@@ -265,8 +265,14 @@ def plan(lists: Lists | None, declared: Declaration | None, step: Step) -> Step:
         hint = "remove them from the file; put secrets into a vault of it: qoder vault put"
         step = step.with_(error=Rejected(why, hint=hint))
     paused = declared.own.get("paused") if declared else None
-    is_paused = step.current is not None and Deployment(step.current).state == "paused"
-    if not isinstance(paused, bool) or paused == is_paused:
+    if not isinstance(paused, bool):
+        return step
+    state = _state_of(lists, step)
+    if state not in ("active", "paused"):
+        why = f"{step.label}: the server does not say whether it is paused; nothing was changed"
+        return step.with_(error=step.error or Rejected(why, hint="remove `paused` from the file, or try again later"))
+    is_paused = state == "paused"
+    if paused == is_paused:
         return step
     changes = [*step.changes, FieldChange("paused", is_paused, paused)]
     change = Send("pause" if paused else "unpause", {})
@@ -281,6 +287,22 @@ def plan(lists: Lists | None, declared: Declaration | None, step: Step) -> Step:
     return step.with_(changes=changes, sends=sends)
 
 
+def _state_of(lists: Lists | None, step: Step) -> str:
+    """Return whether a deployment is active or paused; a list may not show it. A new one is active."""
+    if step.current is None:
+        return "active"
+    state = Deployment(step.current).state
+    if state == "unknown" and lists is not None:
+        state = Deployment(_whole(lists, step, step.current)).state
+    return state
+
+
+def _whole(lists: Lists, step: Step, row: Raw) -> Raw:
+    """Return a deployment as it is shown singly, read once."""
+    whole: Raw = lists.once(("whole", row["id"]), lambda: lists.read(step.noun, str(row["id"])))
+    return whole
+
+
 def _drops_variables(lists: Lists, step: Step) -> bool:
     """Return whether the server is known to drop variables: it does not even show that there are none.
 
@@ -291,8 +313,7 @@ def _drops_variables(lists: Lists, step: Step) -> bool:
     silent = [row for row in rows if RESERVED in mapping(row.get("metadata"))] or had
     if not silent or any(VARIABLES in row for row in rows):
         return False
-    whole = lists.once(("whole", silent[0]["id"]), lambda: lists.read(step.noun, str(silent[0]["id"])))
-    return VARIABLES not in whole
+    return VARIABLES not in _whole(lists, step, silent[0])
 
 
 def _sendable_body(step: Step, body: Raw) -> Raw:

@@ -25,12 +25,11 @@ from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, has_id, in_folders, operation, words_of
 from qoder_cli.sessions.asks import look
-from qoder_cli.sessions.state import read_session
 from qoder_cli.stack.plan import Kept, Plan, Planned, Planner
 
 _RECENT = 24 * 3600.0  # seconds after which a session at rest counts as left
 _STATUSES = ("running", "rescheduling", "idle")  # of sessions that may use something
-_MOST_READ = 200  # sessions that are read singly, because the list does not show what they use
+_MOST_READ = 200  # things that are read singly, because a list does not show what they use
 
 
 def pruned(planner: Planner, plan: Plan) -> Plan:
@@ -105,7 +104,8 @@ def judged(
         if why := why_changed(planner.lists, planner.stack, step.noun, step.before):
             stays[id] = why
     idle: dict[str, list[str]] = {}  # the sessions, by what they use
-    users = [*_users(planner.lists, by_id, plan.items), *_sessions(planner.app, by_id, idle)]
+    whole = _WholeRows(planner.app)
+    users = [*_users(planner.lists, whole, by_id, plan.items), *_sessions(planner.app, whole, by_id, idle)]
     while more := {
         used: why for used, user, why in users if used not in stays and (user not in by_id or user in stays)
     }:
@@ -183,13 +183,39 @@ def _used_by(raw: Raw, ids: Mapping[str, Any]) -> set[str]:
     return ids.keys() & {*_texts_in({key: value for key, value in raw.items() if key != "id"})}
 
 
-def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned]) -> Iterator[User]:
+class _WholeRows:
+    """Reads singly the things of which a list does not show what they use, up to a limit."""
+
+    def __init__(self, app: App) -> None:
+        self._client, self._left = app.client, _MOST_READ
+
+    def whole(self, noun: Noun, row: Raw, fields: set[str]) -> Raw:
+        """Return a row with at least these fields, if the server shows them at all. Raises ApiError."""
+        if fields <= row.keys():
+            return row
+        self._left -= 1
+        if self._left < 0:
+            raise NoResponse(f"the list of {noun.plural} does not show what they use; nothing was pruned")
+        return {**row, **read(self._client, target_of(noun, str(row["id"])), fresh=True)}
+
+
+def _always_shown(noun: Noun) -> set[str]:
+    """Return the fields that a whole row of things that use others has: what refers to others and cannot be empty."""
+    created = operation(noun, "create")
+    required = {*created.required} if created else set[str]()
+    refers = {str(refers.at[0]) for refers in (noun.kind.refers if noun.kind else ())}
+    return refers & required or required
+
+
+def _users(lists: ServerLists, whole: _WholeRows, ids: Mapping[str, Any], items: Sequence[Planned]) -> Iterator[User]:
     """Yield what of some ids something else uses, now or as the plan wants it."""
     planned = {item.step.current["id"]: item.step for item in items if item.step.current is not None}
     for noun in in_folders().values():
         if noun.kind is None or not noun.kind.refers:
             continue
         for row in lists.rows(noun):
+            if ids:
+                row = whole.whole(noun, row, _always_shown(noun))
             step = planned.get(row["id"])
             after = row if step is None else {**row, **step.body}  # what a file does not name stays
             for id in _used_by(row, ids) & _used_by(after, ids):
@@ -203,7 +229,7 @@ def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned])
             )
 
 
-def _sessions(app: App, by_id: Mapping[str, Step], idle: dict[str, list[str]]) -> Iterator[User]:
+def _sessions(app: App, whole: _WholeRows, by_id: Mapping[str, Step], idle: dict[str, list[str]]) -> Iterator[User]:
     """Yield what of some things a session uses that may go on; others are put into `idle`.
 
     Raises ApiError for a list that is not whole.
@@ -211,17 +237,12 @@ def _sessions(app: App, by_id: Mapping[str, Step], idle: dict[str, list[str]]) -
     if not by_id:
         return
     fields = {field for step in by_id.values() for field in _fields_for(step.noun)}
-    left = _MOST_READ
     page: Raw = {}
     for page in app.client.pages("/sessions", {"limit": 100, "statuses[]": list(_STATUSES)}, fresh=True):
         for row in map(mapping, page["data"]):
             if not has_id(NOUNS["session"], row):
                 raise NoResponse("the list of sessions has something else in it; nothing was pruned")
-            if not fields <= row.keys():
-                left -= 1
-                if left < 0:
-                    raise NoResponse("the list of sessions does not show what they use; nothing was pruned")
-                row = {**row, **read_session(app.client, str(row["id"]), fresh=True)}
+            row = whole.whole(NOUNS["session"], row, fields)
             used = _used_by(row, by_id)
             if used and (why := _why_kept(app, row)):
                 yield from ((id, str(row["id"]), f"session {row['id']} {why}") for id in used)

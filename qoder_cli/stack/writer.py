@@ -26,6 +26,7 @@ from qoder_cli.stack.turns import StackTurn
 
 AT_A_TIME = 8  # things that are written
 _FINE = ("created", "changed", "unchanged")
+_UNLISTED = "the list does not show it any more"
 
 
 def shown(applied: Applied, remarks: Sequence[str] = ()) -> Applied:
@@ -174,7 +175,7 @@ class Writer:
             try:
                 if going is None:
                     going = self._judge(staying)
-                result = self._pruned_one(item.step, staying.get(id) if id not in going else None)
+                result = self._pruned_one(item.step, None if id in going else staying.get(id, _UNLISTED))
             except ApiError as error:
                 result = result_of(item.step, "failed", error=error)
             if result.error is not None:
@@ -202,7 +203,8 @@ class Writer:
             raise
         if now.get("archived_at"):
             return result_of(step, "archived", now)
-        why = why or why_changed(ServerLists(self.app), self.planner.stack, step.noun, now)
+        if why in (None, _UNLISTED):
+            why = why_changed(ServerLists(self.app), self.planner.stack, step.noun, now) or why
         if why:
             kept = Rejected(
                 f"{label} is kept: {why}",

@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -514,6 +514,54 @@ def test_apply_prunes_only_what_still_is_as_it_was_applied(team: Team, deed: str
     kept = {"": [], "agents": ["agents", "skills"]}.get(kind, [kind])  # what is kept keeps what it uses
     assert (ran.code, left) == (0, kept), ran.err
     assert f"is kept: {why}" in ran.err or not why
+
+
+THEIRS = {"name": "theirs", "agent": "agent_writer", "initial_events": [_event("Hi.")]}
+SHORT = ("id", "type", "name", "status", "metadata")
+
+
+def test_apply_prunes_nothing_of_which_a_short_list_does_not_show_that_it_is_used(team: Team) -> None:
+    undeclared(team)
+    one = team.there("environments")["one"]["id"]
+    team.service.change("/deployments", THEIRS | {"environment_id": one})
+    team.service.lies["GET /deployments"] = each_row(lambda row: {name: row[name] for name in SHORT})
+    ran = team.apply("--prune")
+    assert (ran.code, team.writes) == (0, []), ran.err
+    assert "environment one" in ran.err
+    assert "is kept: deployment theirs uses it" in ran.err
+
+
+def test_apply_prunes_nothing_that_the_list_right_before_does_not_show(team: Team) -> None:
+    undeclared(team)
+    one = team.there("environments")["one"]["id"]
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    team.service.meanwhile = [lambda: team.service.change("/deployments", THEIRS | {"environment_id": one})]
+    pages = count()
+    team.service.lies["GET /environments"] = lambda page: {
+        **page,
+        "data": [row for row in page["data"] if row["id"] != one or next(pages) == 0],
+    }
+    ran = team.apply("--prune")
+    assert (ran.code, f"POST /environments/{one}/archive" in team.writes) == (6, False), ran.err
+    assert "is kept: the list does not show it any more" in ran.err
+
+
+def test_apply_reads_a_deployment_of_which_the_list_does_not_show_whether_it_is_paused(team: Team) -> None:
+    team.write(THREE)
+    team.applied()
+    team.edit("deployments/nightly.md", "environment: build", "environment: build\npaused: false")
+    id = team.there("deployments")["nightly"]["id"]
+    team.service.change(f"/deployments/{id}/pause", {})
+    without_status = each_row(lambda row: {name: value for name, value in row.items() if name != "status"})
+    team.service.lies["GET /deployments"] = without_status
+    assert team("diff").code == 8
+    team.service.lies[f"GET /deployments/{id}"] = lambda row: {**row, "status": None}
+    ran = team.apply()
+    assert (ran.code, team.writes) == (6, []), ran.err
+    assert "the server does not say whether it is paused" in ran.err
+    del team.service.lies[f"GET /deployments/{id}"]
+    assert team.apply().code == 0
+    assert team.there("deployments")["nightly"]["status"] == "active"
 
 
 def test_apply_prunes_what_the_folder_has_just_ceased_to_use(team: Team) -> None:

@@ -344,7 +344,10 @@ def test_session_new_like_another_finds_its_first_message_however_its_log_is_tol
     idle = {"id": "evt_0", "type": "session.status_idle", "processed_at": "2026-01-01T00:00:00Z"}
     tell: dict[str, Callable[[Any], Any]] = {
         "idle at first": lambda page: {**page, "data": [idle, *page["data"]]},
-        "newest first": lambda page: {**page, "data": sorted(page["data"], key=event_time, reverse=True)},
+        "newest first": lambda page: {
+            **page,
+            "data": sorted(page["data"], key=lambda event: event_time(event) or "", reverse=True),
+        },
     }
     service.lies[f"GET /sessions/{id}/events"] = tell[told]
     ran = qoder("session", "new", "--like", id, "--wait")
