@@ -153,7 +153,7 @@ STACK = {"qoder.yaml": "stack: s"}
 
 
 @pytest.mark.parametrize("words", KINDS)
-@examples(Fraction(1, 5))
+@examples(Fraction(1, 7))
 @given(data=st.data())
 def test_apply_comes_to_rest_with_every_field(begun: Begun, words: str, data: st.DataObject) -> None:
     team, _ = begun(data, words, STACK if data.draw(st.booleans()) else {})
@@ -163,7 +163,7 @@ def test_apply_comes_to_rest_with_every_field(begun: Begun, words: str, data: st
 
 
 @pytest.mark.parametrize("words", KINDS)
-@examples(Fraction(1, 5))
+@examples(Fraction(1, 7))
 @given(data=st.data())
 def test_apply_comes_to_rest_where_fields_left_a_file(begun: Begun, words: str, data: st.DataObject) -> None:
     team, fields = begun(data, words, STACK)
@@ -176,7 +176,7 @@ def test_apply_comes_to_rest_where_fields_left_a_file(begun: Begun, words: str, 
 
 
 @pytest.mark.parametrize("words", KINDS)
-@examples(Fraction(1, 5))
+@examples(Fraction(1, 7))
 @given(data=st.data())
 def test_apply_prunes_what_it_made_whatever_a_server_adds(begun: Begun, words: str, data: st.DataObject) -> None:
     team, _ = begun(data, words, {**STACK, "environments/y.yaml": "name: y\n"})
@@ -187,7 +187,7 @@ def test_apply_prunes_what_it_made_whatever_a_server_adds(begun: Begun, words: s
 
 
 @pytest.mark.parametrize("words", KINDS)
-@examples(Fraction(1, 5))
+@examples(Fraction(1, 7))
 @given(data=st.data())
 def test_export_of_a_stack_comes_to_rest(
     begun: Begun, qoder: Qoder, tmp_path_factory: pytest.TempPathFactory, words: str, data: st.DataObject

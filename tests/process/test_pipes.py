@@ -50,7 +50,8 @@ def test_deploy_run_cancels_its_run_at_a_signal_when_the_disk_is_full(alone: She
         ended = going.end()
         assert (ended.code, ended.error["type"]) == (143, "terminated")
         assert [ended.error["run_id"]] == [run.id for run in server.world.started()]
-        assert [request.path for request in server.world.requests][-1].endswith("/cancel")
+        cancelled = [request for request in server.world.requests if request.path.endswith("/cancel")]
+        assert len(cancelled) == 1  # a look that was under way may come after it
 
 
 def test_deploy_run_gives_a_pipe_plain_lines_with_whole_ids(shell: Shell) -> None:
