@@ -179,6 +179,10 @@ Be brief.
     )
 
 
+def test_export_speaks_of_tokens_only_where_a_resource_takes_one() -> None:
+    assert "never returns tokens" not in said(of(resources=[{"type": "file", "file_id": "file_1"}]))
+
+
 def test_export_has_no_secrets_and_nothing_that_changes_by_itself() -> None:
     resource = {"type": "github_repository", "url": "x", "authorization_token": "ghp_hunter2", "password": "hunter2"}
     assert "hunter2" not in said(of(resources=[resource]))
