@@ -95,6 +95,11 @@ def test_run_get_says_how_a_run_stands(qoder: Qoder, fields: dict[str, Any], sta
     assert ("warning" in plain.err) == (status in ("odd", "paused?"))
 
 
+def test_run_get_calls_an_error_without_a_type_unknown(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, {**UNTOLD, "error": {"message": "No."}}, repeat=True)
+    assert qoder(*GET).error["api_type"] == "unknown_error"
+
+
 EXAMPLES = [
     each
     for line in (Path(__file__).parents[1] / "support" / "examples.jsonl").read_text().splitlines()
