@@ -354,9 +354,25 @@ class Deployment(Resource):
 
     @property
     def paused_because(self) -> str | None:
-        """Why it is paused: `manual`, or the type of the error that paused it."""
-        reason = mapping(self.raw.get("paused_reason"))
-        return text(mapping(reason.get("error")).get("type")) or text(reason.get("type"))
+        """Why it is paused: `manual`, or the type of the error that paused it; None if there is no reason."""
+        reason = self.raw.get("paused_reason")
+        if not reason:
+            return None
+        error_type = text(mapping(mapping(reason).get("error")).get("type"))
+        return error_type or text(mapping(reason).get("type")) or text(reason) or "unknown_error"
+
+    @property
+    def paused_by_error(self) -> str | None:
+        """The type of the error that paused it; None if it is not paused, or was by a person."""
+        if self.state != "paused" or self.paused_because == "manual":
+            return None
+        return self.paused_because
+
+    @property
+    def unreadable(self) -> list[str]:
+        """The fields that are of another type than the API's; elsewhere they count as empty."""
+        types = {"schedule": dict, "vault_ids": list, "resources": list}
+        return [name for name, type in types.items() if self.raw.get(name) and not isinstance(self.raw[name], type)]
 
     @property
     def schedule(self) -> dict[str, Any]:

@@ -123,6 +123,8 @@ class _Checks(NamedTuple):
 
     def all(self) -> Iterator[DeploymentFinding]:
         yield from self._paused()
+        for name in self.deployment.unreadable:
+            yield self._unread(f"its {name}", "it has another type than the API's")
         yield from self._environment()
         yield from self._agent()
         yield from self._vaults()
@@ -147,21 +149,17 @@ class _Checks(NamedTuple):
         if self.deployment.archived_at:
             says = f"archived at {self.deployment.archived_at}: it runs no more"
             yield self._found("archived", "problem", says, "deploy", "list")
-        reason = mapping(self.deployment.raw.get("paused_reason"))
         if self.deployment.state not in ("active", "archived", "paused"):
             yield self._unread("its status", f"{self.deployment.state!r} is an unknown word")
-        if self.deployment.state != "paused":
-            return
-        if reason.get("type") in (None, "manual"):
-            if self.deployment.schedule:
-                says = f"paused by hand since {self.deployment.raw.get('updated_at')}: its schedule does not fire"
-                yield self._found("paused", "warning", says, "deploy", "unpause", self.deployment.id)
-            return
-        kind = self.deployment.paused_because or "unknown_error"
-        says = f"paused by an error ({kind})"
-        if kind in PAUSED_BY:
-            says += f": {PAUSED_BY[kind]}"
-        yield self._found("paused_by_error", "problem", says, "deploy", "unpause", self.deployment.id)
+        unpause = ("deploy", "unpause", self.deployment.id)
+        if kind := self.deployment.paused_by_error:
+            says = f"paused by an error ({kind})"
+            if kind in PAUSED_BY:
+                says += f": {PAUSED_BY[kind]}"
+            yield self._found("paused_by_error", "problem", says, *unpause)
+        elif self.deployment.state == "paused" and self.deployment.schedule:
+            says = f"paused by hand since {self.deployment.raw.get('updated_at')}: its schedule does not fire"
+            yield self._found("paused", "warning", says, *unpause)
 
     def _state_of(self, used: Thing, kind: str, called: str, *fix: str) -> Iterator[DeploymentFinding]:
         """Say that a thing is archived or gone."""

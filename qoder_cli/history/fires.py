@@ -155,6 +155,8 @@ def _clear_part(
     changed = Unclear(min(updated or end, end), "changed", updated)
     if not is_changed:
         changed = Unclear(end, "changed")
+    if "schedule" in deployment.unreadable:
+        return end, end, [Unclear(end, "unreadable", detail="it has another type than the API's")]
     if not deployment.schedule:  # it may have had one
         return end, end, [changed._replace(why="unscheduled")] if is_changed or has_fired else []
     if deployment.archived_at:

@@ -355,9 +355,9 @@ def _place_of(resource: Mapping[str, Any]) -> str:
 
 
 def _remarks(lists: Lists, step: Step, declared: Declaration, others: Sequence[Declaration]) -> Iterator[str]:
-    paused, reason = declared.own.get("paused"), mapping(step.before.get("paused_reason"))
-    if paused is None and reason.get("type") == "error" and Deployment(step.before).state == "paused":
-        yield f"it was paused by an error ({mapping(reason.get('error')).get('type')}); paused: false unpauses it"
+    paused, kind = declared.own.get("paused"), Deployment(step.before).paused_by_error
+    if paused is None and kind is not None:
+        yield f"it was paused by an error ({kind}); paused: false unpauses it"
     if not step.is_open:
         return
     if schedule := mapping(step.body.get("schedule")):
@@ -400,10 +400,10 @@ def _export(export: Exporting, fields: Raw) -> Raw:
         if any(mapping(resource).get("type") == "file" for resource in resources):
             export.note("uploaded files cannot be read back; it keeps their ids")
             export.comments["resources"].append("Uploaded files cannot be read back: only this account has these ids.")
-    if deployment.state == "paused" and deployment.paused_because in (None, "manual"):
-        short["paused"] = True
+    if kind := deployment.paused_by_error:
+        export.note(f"was paused by an error ({kind}); its file does not say so")
     elif deployment.state == "paused":
-        export.note(f"was paused by an error ({deployment.paused_because}); its file does not say so")
+        short["paused"] = True
     order = ("name", "description", "agent", "environment", VARIABLES, "schedule", "paused", "initial_events")
     return {**{name: short[name] for name in order if name in short}, **short}
 

@@ -105,7 +105,7 @@ def vault_with(*credentials: Fields, archived_at: str | None = None, of_agent: b
     return {**vault, "/vaults/vault_1/credentials": page(*rows)} | (of(**SERVER) if of_agent else {})
 
 
-def paused(reason: Fields | None) -> Fields:
+def paused(reason: Any) -> Fields:
     return {"status": "paused", "paused_reason": reason, "updated_at": LONG_AGO}
 
 
@@ -143,6 +143,11 @@ PUT = f"vault put vault_1 docs --mcp {URL}"
 WRONG: dict[str, tuple[Fields, Fields]] = {
     "paused_by_error problem | (x) | deploy unpause dep_1": (paused({"type": "x"}), {}),
     "paused_by_error problem | its environment is archived | deploy unpause dep_1": (paused(GONE), {}),
+    "paused_by_error problem | (agent_archived_error): its agent | deploy unpause dep_1": (
+        paused("agent_archived_error"),
+        {},
+    ),
+    "paused_by_error problem | (unknown_error) | deploy unpause dep_1": (paused(["x"]), {}),
     "paused warning | paused by hand since 2026-01-01 | deploy unpause dep_1": (paused(None), {}),
     "environment_missing problem | env_1 does not exist | --env ENV": (OWN, {"/environments/env_1": None}),
     "agent_archived problem | agent_1 is archived | --agent AGENT": (USES, of(archived_at=LONG_AGO)),
@@ -321,6 +326,9 @@ OTHERS: dict[str, tuple[Fields, Fields]] = {
     "version 1 of agent agent_1": (AT_1, of(version=2)),  # whichever is asked for
     "when file file_1 expires": (FILE, expiring("soon")),
     "its status": ({"status": "dormant"}, {}),
+    "its schedule could not be read": ({"schedule": "0 3 * * *"}, {}),
+    "its vault_ids could not be read": ({"vault_ids": "vault_1"}, {}),
+    "its resources could not be read": ({"resources": FILE["resources"][0]}, {}),
     "cannot tell when it fires": ({"schedule": {**DAILY, "timezone": "Mars/Base"}}, {}),
 }
 

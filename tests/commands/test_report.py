@@ -223,6 +223,7 @@ HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_ru
 UNSEEN: dict[str, tuple[Any, Any, int]] = {  # the schedule, the runs listed, and the code of what was told
     "whether that is the whole list": (None, {"data": [], "has_more": "true"}, 7),
     "when its schedule fires": ({**HOURLY, "timezone": "Mars/Olympus"}, [], 7),
+    "a schedule that is a text": ("0 * * * *", [], 7),
     "an item that is not a run": (None, [{"id": 7}], 7),
     "a run that the deployment names": (HOURLY, [], 7),
     "when a run was": (HOURLY, [{"id": "drun_1", "deployment_id": "dep_1", "status": "running"}], 7),
@@ -478,6 +479,13 @@ def test_report_shows_a_schedule_that_was_paused_by_hand_and_calls_nothing_well(
     [line] = [line for line in ran.out.splitlines() if "by hand" in line]
     assert line == "  held  paused by hand since 01-13 06:00"
     assert "    qoder deploy unpause " in ran.out
+
+
+@pytest.mark.parametrize("reason", ["agent_archived_error", {"error": {"type": "agent_archived_error"}}])
+def test_report_takes_a_deployment_for_paused_by_an_error_however_its_reason_is_told(qoder: Qoder, reason: Any) -> None:
+    serve(qoder, [], schedule=None, status="paused", paused_reason=reason)
+    ran = qoder("report", "--exit-status")
+    assert (ran.code, "its agent is archived (agent_archived_error)" in ran.out) == (8, True)
 
 
 def test_report_new_tells_that_a_run_came_of_a_fire_that_it_had_called_missed(qoder: Qoder, quiet: World) -> None:

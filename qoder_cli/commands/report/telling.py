@@ -17,7 +17,7 @@ from qoder_cli.app import App
 from qoder_cli.base import cron
 from qoder_cli.base.credits import as_text, total
 from qoder_cli.base.errors import QoderError
-from qoder_cli.base.model import Deployment, array, mapping, text
+from qoder_cli.base.model import Deployment, array, text
 from qoder_cli.base.outcome import ASKS_FOR
 from qoder_cli.base.times import unix, utc_text
 from qoder_cli.base.words import counted, first_line, shortened
@@ -211,8 +211,7 @@ class Reporter:
     def _paused(self, deployment: Deployment) -> Iterator[ReportItem]:
         id, since = deployment.id, text(deployment.raw.get("updated_at"))
         resume = ("deploy", "unpause", id)
-        if mapping(deployment.raw.get("paused_reason")).get("type") not in (None, "manual"):
-            kind = deployment.paused_because or "unknown_error"
+        if kind := deployment.paused_by_error:
             about, message = self._about("paused", id, *mended_by(kind, id)), PAUSED_BY.get(kind, _NOT_STARTED)
             entry = entries.Paused(*about, since, kind, message, self._command(*resume))
             yield ReportItem("needs_you", f"paused {id} {kind}", entry, is_state=True)
