@@ -50,12 +50,11 @@ class Facts:
 
     def agent(self, deployment: Raw) -> Thing:
         """Return the version of an agent that a deployment pins."""
-        pinned = mapping(deployment.get("agent"))
-        id = text(pinned.get("id")) or text(deployment.get("agent"))
+        id = agent_id(deployment)
         if id is None:
             return None
         latest = self.thing("agents", id)
-        version = pinned.get("version")
+        version = mapping(deployment.get("agent")).get("version")
         if not isinstance(latest, dict) or version is None or latest.get("version") == version:
             return latest
         return self.thing("agents", id, f"?version={version}")
@@ -133,6 +132,12 @@ class Facts:
         if not is_it or params.get("version", version) != version:
             return NoResponse(f"the response to GET {path} is another thing")
         return answer
+
+
+def agent_id(deployment: Raw) -> str | None:
+    """Return the id of a deployment's agent, if it names one."""
+    agent = deployment.get("agent")
+    return text(mapping(agent).get("id")) or text(agent)
 
 
 def is_self_hosted(environment: Raw) -> bool:

@@ -19,7 +19,16 @@ from qoder_cli.base.errors import ApiError, Exit
 from qoder_cli.base.model import Deployment, Raw, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
-from qoder_cli.history.facts import RUNS_JUDGED, Facts, History, Thing, custom_skills, is_self_hosted, roster_of
+from qoder_cli.history.facts import (
+    RUNS_JUDGED,
+    Facts,
+    History,
+    Thing,
+    agent_id,
+    custom_skills,
+    is_self_hosted,
+    roster_of,
+)
 from qoder_cli.nouns.vault import why_invalid
 
 if TYPE_CHECKING:
@@ -175,6 +184,7 @@ class _Checks(NamedTuple):
     def _environment(self) -> Iterator[DeploymentFinding]:
         id = text(self.deployment.raw.get("environment_id"))
         if id is None:
+            yield self._unread("its environment", "the deployment does not name one")
             return
         environment = self.facts.environment(self.deployment.raw)
         yield from self._state_of(environment, "environment", f"environment {id}", "--env", "ENV")
@@ -197,9 +207,9 @@ class _Checks(NamedTuple):
             yield self._found("self_hosted_no_worker", weight, says, "env", "work", "list", id)
 
     def _agent(self) -> Iterator[DeploymentFinding]:
-        pinned = mapping(self.deployment.raw.get("agent"))
-        id = text(pinned.get("id")) or text(self.deployment.raw.get("agent"))
+        pinned, id = mapping(self.deployment.raw.get("agent")), agent_id(self.deployment.raw)
         if id is None:
+            yield self._unread("its agent", "the deployment does not name one")
             return
         latest, agent = self.facts.thing("agents", id), self.facts.agent(self.deployment.raw)
         yield from self._state_of(latest, "agent", f"agent {id}", "--agent", "AGENT")

@@ -199,8 +199,11 @@ WRONG: dict[str, tuple[Fields, Fields]] = {
 
 def serve(qoder: Qoder, fields: Fields, others: Fields) -> None:
     """Let there be one deployment, and what else it refers to."""
-    raw = {"id": "dep_1", "name": "it", "status": "active", "budget": {"type": "limit"}, "schedule": DAILY, **fields}
+    raw = {"id": "dep_1", "name": "it", "status": "active", "budget": {"type": "limit"}, "schedule": DAILY}
+    raw |= {"agent": {"id": "agent_0"}, "environment_id": "env_0", **fields}
     qoder.wire.on("GET", "/deployments", page(raw))
+    qoder.wire.may("GET", "/agents/agent_0", {**AGENT, "id": "agent_0"})
+    qoder.wire.may("GET", "/environments/env_0", {"id": "env_0", "config": {"networking": {"type": "unrestricted"}}})
     for path, answer in {"/deployments/dep_1/runs": page(), **others}.items():
         shown = api_error(404, "not_found_error", "No.") if answer is None else answer
         qoder.wire.on("GET", path, shown, repeat=True)
@@ -312,6 +315,7 @@ def test_deploy_check_probe_has_the_api_try_credentials(qoder: Qoder, code: int,
     assert (found["finding"], shlex.join(found["fix"])) == (finding, "qoder vault check vault_1 --workspace ws_1")
 
 
+NOT_FOUND = api_error(404, "not_found_error", "No.")
 DENIED = api_error(403, "permission_error", "No.")
 # What is said first: what a deployment has, and what is at other paths.
 OTHERS: dict[str, tuple[Fields, Fields]] = {
@@ -340,6 +344,33 @@ def test_deploy_check_takes_nothing_for_well_that_no_answer_says(qoder: Qoder, s
     assert ran.code == 7
     [told] = [each["says"] for each in ran.json if each["weight"] == "warning"]
     assert told.startswith(says)
+
+
+SHORT_ROW = {"id": "dep_1", "name": "it", "status": "active", "budget": {"type": "limit"}}
+UNNAMED = [
+    "its environment could not be read: the deployment does not name one",
+    "its agent could not be read: the deployment does not name one",
+]
+
+
+@pytest.mark.parametrize(
+    ("shown", "says", "code"),
+    [
+        ({**SHORT_ROW, "agent": "agent_1", "environment_id": "env_1"}, ["environment env_1 does not exist"], 8),
+        (SHORT_ROW, UNNAMED, 7),
+        (DENIED, UNNAMED, 7),
+    ],
+)
+def test_deploy_check_reads_a_deployment_by_itself_of_which_a_list_does_not_show_what_it_refers_to(
+    qoder: Qoder, shown: Any, says: list[str], code: int
+) -> None:
+    whole = {**SHORT_ROW, "id": "dep_2", "agent": "agent_1", "environment_id": "env_2"}
+    qoder.wire.on("GET", "/deployments", page(SHORT_ROW, whole)).on("GET", "/deployments/dep_1", shown)
+    qoder.wire.may("GET", "/agents/agent_1", AGENT).may("GET", "/environments/env_1", NOT_FOUND)
+    qoder.wire.on("GET", "/environments/env_2", {"id": "env_2", "config": {"type": "cloud"}})
+    qoder.wire.on("GET", "/deployments/*/runs", page(), repeat=True)
+    ran = qoder("deploy", "check", "--json", "--exit-status")
+    assert ([found["says"] for found in ran.json], ran.code) == (says, code)
 
 
 def test_deploy_check_is_never_0_over_items_of_a_list_that_are_no_deployments(qoder: Qoder) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import exclude
+from qoder_cli.base.errors import exclude, or_error
 from qoder_cli.base.jsontext import declared
 from qoder_cli.base.model import Deployment
 from qoder_cli.base.pool import in_order
@@ -16,9 +16,9 @@ from qoder_cli.cli.judging import conclude
 from qoder_cli.cli.options import Text, Texts, argument, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
-from qoder_cli.history.facts import Facts, histories_of
+from qoder_cli.history.facts import Facts, agent_id, histories_of
 from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, DeploymentFinding, find
-from qoder_cli.nouns.lookup import find_deployment, ids_of_all, read_pages
+from qoder_cli.nouns.lookup import find_deployment, ids_of_all, read_deployment, read_pages
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
 from qoder_cli.output.data import Rows
 from qoder_cli.output.layout import wrapped
@@ -99,6 +99,12 @@ def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list
     listed = [Deployment.read(row) for page in read_pages(app) for row in page["data"]]
     deployments = {one.id: one for one in listed if one is not None}
     alive = [deployment for deployment in deployments.values() if deployment.archived_at is None]
+    short = [one.id for one in alive if agent_id(one.raw) is None or not one.raw.get("environment_id")]
+    if len(short) > _PACED:
+        app.pace_reads()
+    read = in_order(or_error(lambda id: read_deployment(app, id)), short)
+    whole = {one.id: one for one in read if isinstance(one, Deployment)}
+    alive = [whole.get(one.id, one) for one in alive]
     unread = listed.count(None)
     return alive, [f"{counted(unread, 'item')} of the list of deployments"] if unread else []
 
