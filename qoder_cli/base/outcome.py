@@ -262,8 +262,14 @@ def is_asking(event: dict[str, Any]) -> bool:
 
 
 def stops_unreadably(event: dict[str, Any]) -> bool:
-    """Return whether an agent stopped here for a reason that cannot be read: it may be to wait for an answer."""
-    return event.get("type") in _IDLE and stop_reason(event) == UNREADABLE
+    """Return whether an agent stopped here for what cannot be read in full: it may wait for more than is known."""
+    if event.get("type") not in _IDLE:
+        return False
+    reason, named = stop_reason(event), array(mapping(event.get("stop_reason")).get("event_ids"))
+    if reason == "requires_action":
+        return len(waiting_calls(event)) < len(named)
+    is_known = reason in _TURN_DONE or reason in _EXPLANATIONS
+    return reason == UNREADABLE or (bool(named) and not is_known)
 
 
 def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | None:
