@@ -267,7 +267,7 @@ def test_session_pending_lists_what_a_sub_agent_asks_in_its_own_log_whatever_a_l
     qoder: Qoder, server: Asking, row: Event, shown: str
 ) -> None:
     session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=1)
-    events = [moment.beat.fields for moment in session.moments]
+    events = [{**moment.beat.fields} for moment in session.moments]
     own = [{**event, "session_thread_id": None} for event in events if event.get("session_thread_id")]
     others = [event for event in events if not event.get("session_thread_id")]
     start = next(event for event in events if event.get("session_thread_id"))
