@@ -292,7 +292,7 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
         (judgement.call, confirmation(judgement.call, judgement.verdict.answer, judgement.verdict.because))
         for judgement in to_send
     ]
-    write = Answers(app, asked, answers)
+    write = Answers(app, asked, answers, depend=True)
     try:
         for note in notes:
             if note.call in mine:

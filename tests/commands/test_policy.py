@@ -371,6 +371,16 @@ def test_run_wait_by_a_policy_sends_the_rest_where_a_colleague_was_faster_with_o
     assert states == {"evt_1": "gone", "evt_2": "sent"}
 
 
+def test_run_wait_by_a_policy_approves_nothing_beside_a_cd_that_a_colleague_allowed_meanwhile(
+    qoder: Qoder, server: Asking, policy: Path
+) -> None:
+    policy.write_text(f"{RULES}  - run: echo 9\n")
+    server.asks("sess_1", *BESIDE_A_CD)
+    server.faults.add("send:400")
+    server.meanwhile.append(lambda: server.colleague("evt_4", "allow"))
+    assert (qoder(*by(policy)).code, server.ours) == (11, {})
+
+
 # Whose call it is, and what it hides.
 
 
