@@ -174,6 +174,11 @@ def why_not_failed(run: Run) -> str | None:
     return None
 
 
+def may_wait(run: Run) -> bool:
+    """Return whether a run that counts as failed may wait for an answer: why its session stopped cannot be read."""
+    return mapping(run.derived.get("error")).get("type") == UNREADABLE
+
+
 class Placed(NamedTuple):
     """An event in its place among others: key, kind, time in unix seconds or None, and the event itself."""
 
