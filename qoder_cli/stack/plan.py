@@ -155,8 +155,14 @@ class Planner:
     def item(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Planned]) -> Planned:
         """Return the part of a plan for one thing, of which this is there; what is wrong is gathered.
 
-        What it needs is `known`: as it is, and whether it is still to be written.
+        What it needs is `known`: as it is, and whether it is still to be written. A list may show less than counts.
         """
+        item = self._item(declared, current, known)
+        if current is None or not _shows_too_little(item, current):
+            return item
+        return self._item(declared, self.lists.whole(declared.noun, current), known)
+
+    def _item(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Planned]) -> Planned:
         noun, remarks, details = declared.noun, list[str](), list[str]()
         holder = known[declared.parent].step.current if declared.parent else None
         parents = (str(holder["id"]),) if holder else ()
@@ -494,6 +500,18 @@ def key_of(declared: Declaration) -> str:
     if declared.content and declared.noun.kind and not declared.noun.kind.is_declared:
         return f"{content_digest(declared.content)} {declared.name}"
     return declared.name
+
+
+def _shows_too_little(item: Planned, row: Raw) -> bool:
+    """Return whether a listed object may be otherwise than its row, which has less, where that counts for its plan."""
+    noun, declared = item.step.noun, item.declared
+    if declared is None or declared.parent is not None or declared.content:
+        return False
+    updated = operation(noun, "update")
+    names = {*declared.fields, *(["version"] if updated and "version" in updated.body else [])}
+    if item.step.is_open:
+        names |= {"metadata", *recorded(row)}
+    return any(row.get(name) in (None, {}) for name in names)
 
 
 def version_of(raw: Raw) -> Any:
