@@ -330,7 +330,8 @@ class Planner:
                 if isinstance(id, str) and version is None:
                     there = _pinned_there(current, Reference(at, noun, key=refers.key), id, fields)
                     if self.options.repin and pin["type"] == refers.pins:
-                        newest = version_of(self.lists.of_id(NOUNS[refers.noun], id) or {})
+                        row = self.lists.of_id(NOUNS[refers.noun], id)
+                        newest = row and self._newest(NOUNS[refers.noun], row)
                         there = newest if newest is None or refers.key == "id" else str(newest)
                     holder[key] = {**pin, **({} if there is None else {"version": there})}
 
@@ -344,8 +345,9 @@ class Planner:
             if raw is None:
                 name = ref.target.name if ref.target else ref.name
                 return ToCome(f"{name} (new)"), ref.version or (ToCome("new") if ref.pins else None)
-            version = ToCome("new") if needed.step.is_open else version_of(raw)
-            return str(raw["id"]), ref.version or version
+            if not ref.pins or ref.version:
+                return str(raw["id"]), ref.version
+            return str(raw["id"]), ToCome("new") if needed.step.is_open else self._newest(needed.step.noun, raw)
         if ref.path and ref.target is None:
             return ToCome(ref.path), None  # a problem that was gathered
         name = ref.target.name if ref.target else ref.name
@@ -358,8 +360,12 @@ class Planner:
             return ToCome(name), None
         version = None
         if self.options.repin and ref.pins:
-            version = version_of(rows[0])
+            version = self._newest(ref.noun, rows[0])
         return str(rows[0]["id"]), ref.version or version
+
+    def _newest(self, noun: Noun, row: Raw) -> Any:
+        """Return the newest version of what is listed, which a list may not show. Raises ApiError."""
+        return version_of(row) or version_of(self.lists.whole(noun, row))
 
     def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw]) -> str:
         """Return why a name means no thing, or several, with what may be meant."""

@@ -271,3 +271,12 @@ def test_apply_without_a_stack_changes_nothing_of_one_whose_mark_a_list_hides(te
     team.service.lies["GET /agents"] = shown
     for ran in (team("diff"), team.apply()):
         assert (ran.code, team.writes, "belongs to the stack s" in ran.err) == (6, [], True)
+
+
+def test_diff_repins_where_a_list_shows_no_version(team: Team) -> None:
+    lead = {"multiagent": {"type": "coordinator", "agents": ["writer"]}, "skills": ["release-notes"]}
+    team.write({"agents/lead.yaml": {"name": "lead", "model": "auto", **lead}})
+    team.applied()
+    team.service.change("/agents/agent_writer", {"description": "Newer"})
+    team.service.lies |= {"GET /agents": without("version"), "GET /skills": without("latest_version")}
+    assert team("diff", "--repin").code == 8
