@@ -8,7 +8,7 @@ import pytest
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.nouns.table import NOUNS, operation
-from tests.support.stacks import NINE, TOOLSET
+from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, URL, Team
 from tests.support.things import Lie, Raw, each_row, without
 
@@ -280,3 +280,11 @@ def test_diff_repins_where_a_list_shows_no_version(team: Team) -> None:
     team.service.change("/agents/agent_writer", {"description": "Newer"})
     team.service.lies |= {"GET /agents": without("version"), "GET /skills": without("latest_version")}
     assert team("diff", "--repin").code == 8
+
+
+def test_diff_finds_a_newer_version_of_a_skill_that_a_list_does_not_show(team: Team) -> None:
+    team.write({"qoder.yaml": {"stack": "s"}, "skills/mine/SKILL.md": skill("mine")})
+    team.applied()
+    team.upload("mine", "Theirs.")
+    team.service.lies["GET /skills"] = without("latest_version")
+    assert team("diff").code == 8
