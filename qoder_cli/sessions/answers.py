@@ -224,7 +224,7 @@ class Answers:
     """Answers to waiting calls, in one request. Before each attempt they must still wait.
 
     Where somebody was faster with some, the rest is sent: `answered_before` has those that were left out, each with
-    whether it was answered alike. If they `depend` on what is denied with them, and that may be allowed, nothing is sent.
+    whether it was answered alike. If they `depend` on each other, none is where one to be denied may be allowed.
     """
 
     def __init__(

@@ -173,7 +173,6 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
         ({"created_at": None}, True),
         ({"created_at": "2027-01-15T07:00:00Z"}, True),  # an hour ago
         ({"created_at": "2027-01-15T06:59:59Z"}, False),
-        ({"id": None}, False),
         ({"id": "sess_2"}, False),  # it is in the list twice
     ],
     ids=str,
@@ -188,7 +187,6 @@ def test_session_pending_looks_at_what_may_wait_since_then(
     server.ignores = ("statuses[]", "created_at[gte]")
     ran = qoder("session", "pending", "--since", "1h", "--json")
     assert sorted(one["call"] for one in ran.json) == (["evt_1"] if is_looked_at else []) + ["evt_2"]
-    assert "GET /sessions/None/events" not in server.asked
 
 
 def test_session_pending_believes_only_a_list_of_sessions_that_is_new_and_whole(qoder: Qoder, server: Asking) -> None:
@@ -196,6 +194,27 @@ def test_session_pending_believes_only_a_list_of_sessions_that_is_new_and_whole(
     for listed in (kept, httpx.Response(200, json={"data": []})):
         server.instead["GET /sessions"] = [listed] * 5
         assert qoder("session", "pending").code == 7
+
+
+def test_session_pending_is_not_sure_that_nothing_waits_in_a_session_without_an_id(
+    qoder: Qoder, server: Asking
+) -> None:
+    server.asks("sess_1", call(1))
+    server.lies["GET /sessions"] = lambda listed: listed | {"data": [row | {"id": None} for row in listed["data"]]}
+    ran = qoder("session", "pending")
+    assert (ran.code, "nothing waits" in ran.err) == (7, False)
+    assert "GET /sessions/None/events" not in server.asked
+
+
+@pytest.mark.parametrize("agent", [None, {"id": "agent_1", "type": "agent", "version": 1}])
+def test_session_pending_lists_the_threads_where_a_list_does_not_show_whether_there_are_any(
+    qoder: Qoder, server: Asking, agent: Any
+) -> None:
+    server.asks("sess_1")
+    server.tell(server.sessions["sess_1"], server.world.now() - 20, RUNNING)
+    server.lies["GET /sessions"] = each_row(lambda row: row | {"agent": agent})
+    server.instead["GET /sessions/sess_1/threads"] = [refusal(403, "permission_error", "No.")]
+    assert qoder("session", "pending").code == 4
 
 
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Asking) -> None:

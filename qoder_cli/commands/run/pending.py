@@ -191,7 +191,8 @@ def _everywhere(app: App, since: str) -> Iterator[_Waiting]:
     def read(session: Raw) -> _Waiting | ApiError:
         id = str(session["id"])
         try:
-            asked = look(app.client, id, threads=names_agents(session))
+            shows_agents = "multiagent" in mapping(session.get("agent"))  # else it may have others
+            asked = look(app.client, id, threads=names_agents(session) or not shows_agents)
             asked.refuse_unclear(app.progress)
         except ApiError as error:
             return error
@@ -228,12 +229,16 @@ def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[Raw]]:
 def _open_sessions(pages: Iterator[Raw], start: datetime) -> Iterator[Raw]:
     seen: set[str] = set()
     page: Raw = {}
+    is_whole = True
     for page in pages:
         for session in map(mapping, page["data"]):
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
             is_meant = session.get("status") not in _OVER and not session.get("archived_at")
+            is_whole = is_whole and id is not None
             if id and id not in seen and is_meant and (created is None or created >= start):
                 seen.add(id)
                 yield session
+    if not is_whole:
+        raise NoResponse("the list of sessions has one without an id, so more calls may wait")
     if not says_whether_more(page):
         raise NoResponse("the list of sessions does not say whether it is complete, so more calls may wait")
