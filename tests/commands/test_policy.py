@@ -432,6 +432,23 @@ def test_run_wait_by_a_policy_allows_only_what_is_certainly_the_main_agents(
     assert qoder(*by(policy)).code == code
 
 
+@pytest.mark.parametrize("is_behind", [True, False])
+@pytest.mark.parametrize(("thread", "answer"), [("sthr_1", "allow"), ("sthr_2", "ask")])
+def test_run_pending_by_a_policy_finds_the_thread_of_a_call_that_names_none(
+    qoder: Qoder, server: Asking, policy: Path, thread: str, answer: str, is_behind: bool
+) -> None:
+    session = server.asks("sess_1", call(1))
+    stop = {"stop_reason": {"type": "requires_action", "event_ids": ["evt_1"]}, "session_thread_id": thread}
+    server.tell(session, server.world.now() - 52, {"type": "session.thread_status_idle", **stop})
+    if is_behind:
+        server.tell(session, server.world.now() - 20, {"type": "session.status_running"})
+    main = {"id": "sthr_1", "status": "running", "parent_thread_id": None}
+    sub = {"id": "sthr_2", "status": "running", "parent_thread_id": "sthr_1"}
+    server.instead["GET /sessions/sess_1/threads"] = [ok(page(main, sub))] * 2
+    [row] = qoder("session", "pending", "sess_1", "--policy", str(policy), "--json").json
+    assert row["policy"]["answer"] == answer
+
+
 # Beforehand, and afterwards.
 
 
