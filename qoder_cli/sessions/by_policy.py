@@ -191,7 +191,7 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
     """
     with app.progress.aside():
         try:
-            asked = look(app.client, session_id)
+            asked = look(app.client, session_id, may_lack_threads=True)
         except ApiError as error:
             app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
             return False

@@ -449,6 +449,21 @@ def test_run_pending_by_a_policy_finds_the_thread_of_a_call_that_names_none(
     assert row["policy"]["answer"] == answer
 
 
+@pytest.mark.parametrize("how", ["policy", "prompt"])
+def test_run_wait_exits_11_for_a_sub_agent_though_threads_may_not_be_listed(
+    qoder: Qoder, server: Asking, policy: Path, types: Callable[[str], None], how: str
+) -> None:
+    types("y")
+    session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=0)
+    ended = next(moment for moment in session.moments if moment.beat.fields.get("stop_reason") == {"type": "end_turn"})
+    session.moments.remove(ended)
+    server.lie = lambda asked, answer: (
+        refusal(403, "permission_error", "No.") if asked.url.path.endswith("/threads") else answer()
+    )
+    ran = qoder(*(by(policy) if how == "policy" else (*WAIT, "--on-ask", "prompt")), "--timeout", "10m")
+    assert (ran.code, server.sent) == (11, []), ran.err
+
+
 # Beforehand, and afterwards.
 
 
