@@ -269,6 +269,17 @@ def test_session_pending_reads_back_to_the_start_of_a_sub_agent_that_asks(
     assert len(server.requests) < 8
 
 
+def test_session_pending_takes_no_session_for_deleted_where_only_a_thread_is_not_found(
+    qoder: Qoder, server: Asking
+) -> None:
+    server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=1)
+    server.lies["GET /sessions"] = each_row(lambda row: row | {"agent": {"multiagent": {"agents": [1]}}})
+    sub = {"id": "sthr_3", "status": "idle", "parent_thread_id": "sthr_1"}
+    server.instead["GET /sessions/sess_1/threads"] = [ok(page(sub, {"id": "sthr_1"}))]
+    ran = qoder("session", "pending")
+    assert (ran.code, "nothing waits" in ran.err) == (5, False)
+
+
 ROWS: list[Event] = [  # of a thread that asks, as a list may show it
     {"status": "idle", "parent_thread_id": "sthr_1"},
     {"status": None, "parent_thread_id": "sthr_1"},
@@ -353,6 +364,7 @@ def test_session_pending_leaves_out_what_a_sub_agent_asks_no_longer(
 NOT_READ: dict[str, tuple[httpx.Response, int]] = {
     "forbidden": (refusal(403, "permission_error", "No."), 4),
     "not found, says a proxy": (httpx.Response(404, html="<h1>Not found</h1>"), 5),
+    "not there, says a replica": (refusal(404, "not_found_error", "Session not found."), 5),
     "deleted meanwhile": (refusal(404, "not_found_error", "Session not found."), 0),
 }
 
@@ -363,6 +375,8 @@ def test_session_pending_does_not_ignore_sessions_that_cannot_be_read(qoder: Qod
     server.asks("sess_1", call(1))
     server.asks("sess_2", call(2))
     server.instead[EVENTS] = [response] * 9
+    if code == 0:
+        server.instead["GET /sessions/sess_1"] = [response]
     ran = qoder("session", "pending", "--json")
     assert (ran.code, "1 session could not be read" in ran.err) == (code, code != 0)
     rows = json.loads(ran.out + "]" * (code != 0))  # cut short, so that jq fails too
