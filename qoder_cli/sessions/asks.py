@@ -170,6 +170,12 @@ class Asked:
     def call(self, id: str) -> Call | None:
         return next((Call.of(self.session_id, event) for event in self.events if _is_call(event, id)), None)
 
+    def thread_of(self, call: Call) -> str | None:
+        """Return the thread of a call, which need not name it: then that which stopped to wait for it, if one did."""
+        stops = (event for event in self.events if event.get("type") in THREAD_STATUSES)
+        threads = (text(stop.get("session_thread_id")) for stop in stops if call.id in waiting_calls(stop))
+        return call.thread or next(filter(None, threads), None)
+
     def since(self, key: str) -> Events:
         """Return the events after the one with this key; none if it is not there."""
         place = next((n for n, event in enumerate(self.events) if event_key(event) == key), 0)

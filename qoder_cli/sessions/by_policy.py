@@ -123,14 +123,18 @@ def judged(
     """
     is_for_it = not policy.deployments or text(session.get("deployment_id")) in policy.deployments
     main: str | None = None
-    if any(call.thread for call in asked.calls):
+    threads = [asked.thread_of(call) for call in asked.calls]
+    if any(threads):
         with suppress(ApiError):  # then none is
             main = main_thread(app.client, asked.session_id)
 
     def decided_on(subject: Subject) -> Verdict:
         return decide(policy, subject) if is_for_it else _FOR_OTHERS
 
-    subjects = [subject_of(call, session, is_main=call.thread in (None, main)) for call in asked.calls]
+    subjects = [
+        subject_of(call, session, is_main=thread in (None, main))
+        for call, thread in zip(asked.calls, threads, strict=True)
+    ]
     here = list(map(decided_on, subjects))
     elsewhere = [decided_on(replace(subject, in_work=False)) for subject in subjects]
     depends = any(one.answer == "allow" != other.answer for one, other in zip(here, elsewhere, strict=True))
@@ -187,7 +191,7 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
     """
     with app.progress.aside():
         try:
-            asked = look(app.client, session_id)
+            asked = look(app.client, session_id, may_lack_threads=True)
         except ApiError as error:
             app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
             return False

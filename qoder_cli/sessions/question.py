@@ -289,7 +289,7 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
         if left is not None and left() <= 0:
             raise Late
         try:
-            asked = look(app.client, session_id)
+            asked = look(app.client, session_id, may_lack_threads=True)
         except ApiError as error:
             app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
             return True

@@ -432,6 +432,38 @@ def test_run_wait_by_a_policy_allows_only_what_is_certainly_the_main_agents(
     assert qoder(*by(policy)).code == code
 
 
+@pytest.mark.parametrize("is_behind", [True, False])
+@pytest.mark.parametrize(("thread", "answer"), [("sthr_1", "allow"), ("sthr_2", "ask")])
+def test_run_pending_by_a_policy_finds_the_thread_of_a_call_that_names_none(
+    qoder: Qoder, server: Asking, policy: Path, thread: str, answer: str, is_behind: bool
+) -> None:
+    session = server.asks("sess_1", call(1))
+    stop = {"stop_reason": {"type": "requires_action", "event_ids": ["evt_1"]}, "session_thread_id": thread}
+    server.tell(session, server.world.now() - 52, {"type": "session.thread_status_idle", **stop})
+    if is_behind:
+        server.tell(session, server.world.now() - 20, {"type": "session.status_running"})
+    main = {"id": "sthr_1", "status": "running", "parent_thread_id": None}
+    sub = {"id": "sthr_2", "status": "running", "parent_thread_id": "sthr_1"}
+    server.instead["GET /sessions/sess_1/threads"] = [ok(page(main, sub))] * 2
+    [row] = qoder("session", "pending", "sess_1", "--policy", str(policy), "--json").json
+    assert row["policy"]["answer"] == answer
+
+
+@pytest.mark.parametrize("how", ["policy", "prompt"])
+def test_run_wait_exits_11_for_a_sub_agent_though_threads_may_not_be_listed(
+    qoder: Qoder, server: Asking, policy: Path, types: Callable[[str], None], how: str
+) -> None:
+    types("y")
+    session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=0)
+    ended = next(moment for moment in session.moments if moment.beat.fields.get("stop_reason") == {"type": "end_turn"})
+    session.moments.remove(ended)
+    server.lie = lambda asked, answer: (
+        refusal(403, "permission_error", "No.") if asked.url.path.endswith("/threads") else answer()
+    )
+    ran = qoder(*(by(policy) if how == "policy" else (*WAIT, "--on-ask", "prompt")), "--timeout", "10m")
+    assert (ran.code, server.sent) == (11, []), ran.err
+
+
 # Beforehand, and afterwards.
 
 

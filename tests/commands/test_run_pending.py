@@ -173,7 +173,6 @@ def test_session_pending_without_a_session_looks_at_each_once(qoder: Qoder, serv
         ({"created_at": None}, True),
         ({"created_at": "2027-01-15T07:00:00Z"}, True),  # an hour ago
         ({"created_at": "2027-01-15T06:59:59Z"}, False),
-        ({"id": None}, False),
         ({"id": "sess_2"}, False),  # it is in the list twice
     ],
     ids=str,
@@ -188,7 +187,6 @@ def test_session_pending_looks_at_what_may_wait_since_then(
     server.ignores = ("statuses[]", "created_at[gte]")
     ran = qoder("session", "pending", "--since", "1h", "--json")
     assert sorted(one["call"] for one in ran.json) == (["evt_1"] if is_looked_at else []) + ["evt_2"]
-    assert "GET /sessions/None/events" not in server.asked
 
 
 def test_session_pending_believes_only_a_list_of_sessions_that_is_new_and_whole(qoder: Qoder, server: Asking) -> None:
@@ -196,6 +194,27 @@ def test_session_pending_believes_only_a_list_of_sessions_that_is_new_and_whole(
     for listed in (kept, httpx.Response(200, json={"data": []})):
         server.instead["GET /sessions"] = [listed] * 5
         assert qoder("session", "pending").code == 7
+
+
+def test_session_pending_is_not_sure_that_nothing_waits_in_a_session_without_an_id(
+    qoder: Qoder, server: Asking
+) -> None:
+    server.asks("sess_1", call(1))
+    server.lies["GET /sessions"] = lambda listed: listed | {"data": [row | {"id": None} for row in listed["data"]]}
+    ran = qoder("session", "pending")
+    assert (ran.code, "nothing waits" in ran.err) == (7, False)
+    assert "GET /sessions/None/events" not in server.asked
+
+
+@pytest.mark.parametrize("agent", [None, {"id": "agent_1", "type": "agent", "version": 1}])
+def test_session_pending_lists_the_threads_where_a_list_does_not_show_whether_there_are_any(
+    qoder: Qoder, server: Asking, agent: Any
+) -> None:
+    server.asks("sess_1")
+    server.tell(server.sessions["sess_1"], server.world.now() - 20, RUNNING)
+    server.lies["GET /sessions"] = each_row(lambda row: row | {"agent": agent})
+    server.instead["GET /sessions/sess_1/threads"] = [refusal(403, "permission_error", "No.")]
+    assert qoder("session", "pending").code == 4
 
 
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Asking) -> None:
@@ -248,6 +267,17 @@ def test_session_pending_reads_back_to_the_start_of_a_sub_agent_that_asks(
     server.tell(session, qoder.clock.time - 1, {"type": "session.thread_status_running"}, RUNNING)
     assert [shown["call"] for shown in qoder("session", "pending", "sess_1", "--json").json] == ["evt_1"]
     assert len(server.requests) < 8
+
+
+def test_session_pending_takes_no_session_for_deleted_where_only_a_thread_is_not_found(
+    qoder: Qoder, server: Asking
+) -> None:
+    server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=1)
+    server.lies["GET /sessions"] = each_row(lambda row: row | {"agent": {"multiagent": {"agents": [1]}}})
+    sub = {"id": "sthr_3", "status": "idle", "parent_thread_id": "sthr_1"}
+    server.instead["GET /sessions/sess_1/threads"] = [ok(page(sub, {"id": "sthr_1"}))]
+    ran = qoder("session", "pending")
+    assert (ran.code, "nothing waits" in ran.err) == (5, False)
 
 
 ROWS: list[Event] = [  # of a thread that asks, as a list may show it
@@ -334,6 +364,7 @@ def test_session_pending_leaves_out_what_a_sub_agent_asks_no_longer(
 NOT_READ: dict[str, tuple[httpx.Response, int]] = {
     "forbidden": (refusal(403, "permission_error", "No."), 4),
     "not found, says a proxy": (httpx.Response(404, html="<h1>Not found</h1>"), 5),
+    "not there, says a replica": (refusal(404, "not_found_error", "Session not found."), 5),
     "deleted meanwhile": (refusal(404, "not_found_error", "Session not found."), 0),
 }
 
@@ -344,6 +375,8 @@ def test_session_pending_does_not_ignore_sessions_that_cannot_be_read(qoder: Qod
     server.asks("sess_1", call(1))
     server.asks("sess_2", call(2))
     server.instead[EVENTS] = [response] * 9
+    if code == 0:
+        server.instead["GET /sessions/sess_1"] = [response]
     ran = qoder("session", "pending", "--json")
     assert (ran.code, "1 session could not be read" in ran.err) == (code, code != 0)
     rows = json.loads(ran.out + "]" * (code != 0))  # cut short, so that jq fails too

@@ -22,7 +22,7 @@ from qoder_cli.sessions.asks import COLUMNS, FIRST, MOST_DRAWN, Asked, Call, Pen
 from qoder_cli.sessions.numbering import how_to_decide, numbers_of, shows_numbers
 from qoder_cli.sessions.question import HIDDEN, hides_secret
 from qoder_cli.sessions.question import named as named_call
-from qoder_cli.sessions.state import names_agents, session_of
+from qoder_cli.sessions.state import names_agents, read_session, session_of
 
 if TYPE_CHECKING:
     from qoder_cli.commands.target import TypedSession
@@ -188,20 +188,21 @@ def _everywhere(app: App, since: str) -> Iterator[_Waiting]:
     start, pages = app.by_server_clock(lambda: _pages_of_open(app, since))
     looked, failures = 0, list[ApiError]()
 
-    def read(session: Raw) -> _Waiting | ApiError:
+    def read(session: Raw) -> _Waiting | ApiError | None:
         id = str(session["id"])
         try:
-            asked = look(app.client, id, threads=names_agents(session))
+            shows_agents = "multiagent" in mapping(session.get("agent"))  # else it may have others
+            asked = look(app.client, id, threads=names_agents(session) or not shows_agents)
             asked.refuse_unclear(app.progress)
         except ApiError as error:
-            return error
+            return None if isinstance(error, NotFound) and _is_deleted(app, id) else error
         return _Waiting(TypedSession(id), asked, session)
 
     with app.progress.waiting(lambda: f"looked at {counted(looked, 'session')}", leaving="nothing is changed"):
         for waiting in in_order(read, _open_sessions(pages, start)):
             looked += 1
             app.progress.beat()
-            if isinstance(waiting, NotFound) and waiting.enveloped:
+            if waiting is None:
                 continue  # deleted meanwhile
             if isinstance(waiting, ApiError):
                 failures.append(waiting)
@@ -216,6 +217,15 @@ def _everywhere(app: App, since: str) -> Iterator[_Waiting]:
         raise failures[0]
 
 
+def _is_deleted(app: App, id: str) -> bool:
+    """Return whether a session is not found, and not just a part of it."""
+    try:
+        read_session(app.client, id, retry=False)
+    except ApiError as error:
+        return isinstance(error, NotFound) and error.enveloped
+    return False
+
+
 def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[Raw]]:
     """Return since when, and the pages of the list, of which the first has been read. Raises ApiError."""
     start = app.when(since, option="--since")
@@ -228,12 +238,16 @@ def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[Raw]]:
 def _open_sessions(pages: Iterator[Raw], start: datetime) -> Iterator[Raw]:
     seen: set[str] = set()
     page: Raw = {}
+    is_whole = True
     for page in pages:
         for session in map(mapping, page["data"]):
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
             is_meant = session.get("status") not in _OVER and not session.get("archived_at")
+            is_whole = is_whole and id is not None
             if id and id not in seen and is_meant and (created is None or created >= start):
                 seen.add(id)
                 yield session
+    if not is_whole:
+        raise NoResponse("the list of sessions has one without an id, so more calls may wait")
     if not says_whether_more(page):
         raise NoResponse("the list of sessions does not say whether it is complete, so more calls may wait")
