@@ -151,8 +151,8 @@ def _look(
         return fields
 
     first = (by, "credits", "", *_FIRST[1:]) if by == "day" else (by, *_FIRST)
-    if unclear := used.lost_sessions + (0 if has_runs else used.of_no_deployment):
-        unseen.append(f"{counted(unclear, 'session')} may count, too")
+    if used.unclear:
+        unseen.append(f"{counted(used.unclear, 'session')} may count, too")
     about = _last_line(every, window)
     if app.output.is_html:
         app.output.screen.write(_page(by, sums, most, [about.removeprefix("note: "), *unseen]))
@@ -179,6 +179,7 @@ def _add_runs(
             rows = [row for row in page["data"] if isinstance(row, dict)]
             used.add_runs(resolver.runs(rows))
     except ApiError as error:
+        used.lacks_runs = True
         if isinstance(error, NotFound) and only is not None:
             raise explain_missing(error, only, app) from None
         may_go_on = isinstance(error, NotFound) or error.http_status == 403 or may_lack
