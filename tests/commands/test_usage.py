@@ -195,6 +195,19 @@ OVER: dict[str, tuple[list[str], Any, tuple[str, ...], int]] = {
 }
 
 
+@pytest.mark.parametrize(("over", "code"), [("5", 7), ("0.5", 8)])
+def test_usage_is_never_fine_where_the_list_does_not_say_whether_it_is_complete(
+    qoder: Qoder, over: str, code: int
+) -> None:
+    unnamed(qoder).wire.on(*RUNS, EMPTY).on(*SESSIONS, f'{{"data": [{session("1", "1")}]}}')
+    ran = qoder("usage", "--over", over)
+    assert (ran.code, "the list of sessions does not say whether it is complete" in ran.err) == (code, True)
+
+
+def test_usage_doubts_a_session_where_the_list_of_runs_may_lack_its_run(qoder: Qoder) -> None:
+    assert serve(qoder, UNNAMED, runs={"data": []})("usage", "--over", "5", *ONE).code == 7
+
+
 @pytest.mark.parametrize("case", OVER)
 def test_usage_exits_8_when_more_was_used_and_7_where_that_is_unknown(qoder: Qoder, case: str) -> None:
     sessions, runs, words, code = OVER[case]
