@@ -183,7 +183,8 @@ def _add_runs(
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
             rows = [row for row in page["data"] if isinstance(row, dict)]
             used.add_runs(resolver.runs(rows))
-        used.lacks_runs = not says_whether_more(page)
+            used.lacks_runs |= len(rows) < len(page["data"])
+        used.lacks_runs |= not says_whether_more(page)
     except ApiError as error:
         used.lacks_runs = True
         if isinstance(error, NotFound) and only is not None:

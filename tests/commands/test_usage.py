@@ -204,8 +204,9 @@ def test_usage_is_never_fine_where_the_list_does_not_say_whether_it_is_complete(
     assert (ran.code, "the list of sessions does not say whether it is complete" in ran.err) == (code, True)
 
 
-def test_usage_doubts_a_session_where_the_list_of_runs_may_lack_its_run(qoder: Qoder) -> None:
-    assert serve(qoder, UNNAMED, runs={"data": []})("usage", "--over", "5", *ONE).code == 7
+@pytest.mark.parametrize("runs", [{"data": []}, {"data": [7], "has_more": False}])
+def test_usage_doubts_a_session_where_the_list_of_runs_may_lack_its_run(qoder: Qoder, runs: Any) -> None:
+    assert serve(qoder, UNNAMED, runs=runs)("usage", "--over", "5", *ONE).code == 7
 
 
 @pytest.mark.parametrize("case", OVER)
