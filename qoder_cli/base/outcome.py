@@ -174,6 +174,11 @@ def why_not_failed(run: Run) -> str | None:
     return None
 
 
+def may_wait(run: Run) -> bool:
+    """Return whether a run that counts as failed may wait for an answer: why its session stopped cannot be read."""
+    return mapping(run.derived.get("error")).get("type") == UNREADABLE
+
+
 class Placed(NamedTuple):
     """An event in its place among others: key, kind, time in unix seconds or None, and the event itself."""
 
@@ -262,8 +267,14 @@ def is_asking(event: dict[str, Any]) -> bool:
 
 
 def stops_unreadably(event: dict[str, Any]) -> bool:
-    """Return whether an agent stopped here for a reason that cannot be read: it may be to wait for an answer."""
-    return event.get("type") in _IDLE and stop_reason(event) == UNREADABLE
+    """Return whether an agent stopped here for what cannot be read in full: it may wait for more than is known."""
+    if event.get("type") not in _IDLE:
+        return False
+    reason = stop_reason(event)
+    if reason == "requires_action":
+        return len(waiting_calls(event)) < len(_named(event))
+    is_known = reason in _TURN_DONE or reason in _EXPLANATIONS
+    return reason == UNREADABLE or (bool(_named(event)) and not is_known)
 
 
 def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | None:
@@ -272,7 +283,8 @@ def open_ask(event: dict[str, Any], answered: Collection[str | None]) -> Asks | 
         return None
     named = waiting_calls(event)
     left = [id for id in named if id not in answered]
-    if left or not (named or answered):  # one that names none waits until anything is answered
+    is_unread = len(named) < len(_named(event))  # then nothing shows that all is answered
+    if left or is_unread or not (named or answered):  # one that names none waits until anything is answered
         return Asks(event_key(event), left, event_at(event))
     return None
 
@@ -317,7 +329,11 @@ def event_at(event: Mapping[str, Any]) -> float | None:
 
 def waiting_calls(event: dict[str, Any]) -> list[str]:
     """Return the ids of the calls that wait for an answer (api.md#stop-reasons)."""
-    return list(filter(text, array(mapping(event.get("stop_reason")).get("event_ids"))))
+    return list(filter(text, _named(event)))
+
+
+def _named(event: dict[str, Any]) -> list[Any]:
+    return array(mapping(event.get("stop_reason")).get("event_ids"))
 
 
 def evaluations(session: dict[str, Any]) -> list[dict[str, Any]]:

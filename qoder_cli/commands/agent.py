@@ -103,7 +103,9 @@ def update(
         )
     if "model" in body and mapping(current.get("model")).get("id") == body["model"]:
         del body["model"]  # its effort and the like stay
-    wanted = body | _arrays(app, ctx.params, {**current, **body})
+    arrays = _arrays(app, ctx.params, {**current, **body})
+    editing.refuse_unseen(current, arrays.keys() - body.keys())
+    wanted = body | arrays
     changed = editing.update(ctx, _AGENT, current, wanted, dry_run=dry_run)
     if changed.get("version") != current.get("version"):
         _note_pins(app, changed)

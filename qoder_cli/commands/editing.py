@@ -1,6 +1,6 @@
 """Create or change a thing by file and options; show, send and confirm it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -211,6 +211,13 @@ def read_current(app: App, noun: Noun, word: str, *parents: str, has_change: boo
     if creation and (error := archived(target, current)):
         raise error.with_(hint=f"create another: {' '.join(app.command(*creation.command))}")
     return current
+
+
+def refuse_unseen(current: Raw, names: Iterable[str]) -> None:
+    """Raise NoResponse for a field that is replaced whole, but by what was added to what is not shown."""
+    if unseen := sorted(set(names) - current.keys()):
+        what = f"the response does not show the {unseen[0]} of {current['id']}, which is replaced whole"
+        raise NoResponse(f"{what}; nothing was sent", hint="try again, or write all of it into a file: -f FILE")
 
 
 def note_changes(app: App, step: Step) -> None:

@@ -78,4 +78,4 @@ def export(
             hint="compare them, then pass --force to replace them, or export into another folder with -O",
         )
     if exporter.broken:
-        raise Rejected(f"{len(exporter.broken)} skills could not be exported", hint="see the warnings above")
+        raise Rejected(f"{counted(len(exporter.broken), 'thing')} could not be exported", hint="see the warnings above")

@@ -76,7 +76,7 @@ def download(
     folder = prepare_folder(output_dir)
     raw = read_one(app, _SKILL, skill)
     id = str(raw["id"])
-    number = version or skills.number_of(skills.newest(raw))
+    number = version or skills.number_of(skills.newest_of(app, raw))
     if not number:
         raise NotFound(f"{id} has no version", next=app.looking("skill", "versions", id))
     numbered = read_one(app, _SKILL, id, version=number)

@@ -58,8 +58,8 @@ class Conductor:
 
     def report(self, polled: PolledRun, item: Ended) -> None:
         """Take the result of a run that is waited for."""
-        if self.plan.queue and polled.observer.ended:
-            self.plan.queue.is_over(polled.observer.run_id)
+        if self.plan.queue:
+            self.plan.queue.note_run(polled.observer.run)
         for number in self._places[polled]:
             self.put(number, item)
 

@@ -18,7 +18,8 @@ from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, OutcomeUnknown, QoderError, RunSkipped, Unavailable
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.outcome import is_going, may_wait
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Deadline, Limits, span
 from qoder_cli.base.words import counted
@@ -103,6 +104,7 @@ class Queue:
     _read_at: float = field(default=-inf, init=False)  # when they were read; later where the server asked for a pause
     _pause: float = field(default=READ_EVERY, init=False)  # until they are read again
     _over: set[str] = field(default_factory=set, init=False)  # runs that are over for certain
+    _unclear: set[str] = field(default_factory=set, init=False)  # runs that rest, but may wait for an answer
     _has_news: bool = field(default=False, init=False)  # a run is over, since the slots were looked at
     _said: dict[str, str] = field(default_factory=dict, init=False)  # what was said last, by what it is about
 
@@ -207,8 +209,10 @@ class Queue:
 
     def _name_doubts(self) -> None:
         """Name the slots of which nobody knows whether a run was started. Raises Unavailable if nothing else can go."""
-        in_doubt = [slot for slot in self._seen() if slot.stored.record.state == "sending"]
-        if self.group is None and len(in_doubt) >= self.most:
+        slots = self._seen()
+        unclear = [slot.stored.record for slot in slots if slot.stored.record.run in self._unclear]
+        in_doubt = [slot for slot in slots if slot.stored.record.state == "sending"]
+        if self.group is None and len(in_doubt) + len(unclear) >= self.most:
             why = "no run can be told to have ended, so that nothing more is started"
             raise Unavailable(why, hint="check the unconfirmed runs, then start the rest")
         for record in (slot.stored.record for slot in in_doubt if slot.is_abandoned and self.group is not None):
@@ -216,18 +220,23 @@ class Queue:
             words += f"at {record.at}, and was not heard of; look for it: "
             words += shlex.join(self.app.command("run", "list", record.deployment))
             self.say(record.key, f"{words}; if there is none: {self.to_free(record)}", warns=True)
+        for record in unclear if self.group is not None else ():
+            words = f"run {record.run}, which holds the slot {record.key!r}, stopped for a reason that cannot be read: "
+            words += f"it may wait for an answer; once it has ended: {self.to_free(record)}"
+            self.say(record.key, words, warns=True)
 
     # The runs that hold them.
 
-    def is_over(self, run_id: str) -> None:
-        """Take note that a run has ended, or is deleted, for certain."""
-        self._over.add(run_id)
-        self._has_news = True
+    def note_run(self, run: Run | None) -> None:
+        """Take note of a run that has ended, if it has. One that may wait for an answer keeps its slot."""
+        if run is not None and not is_going(run):
+            (self._unclear if may_wait(run) else self._over).add(run.id)
+            self._has_news = True
 
     def _read_holders(self) -> None:
         """Read the runs that hold slots, once a second. Only an ending, or the API's own 404 for 30 s, is proof."""
         clock, troubles, is_answered = self.app.clock, list[ApiError](), False
-        ids = {stored.record.run for stored, _ in list(self._slots.values())} - self._over
+        ids = {stored.record.run for stored, _ in list(self._slots.values())} - self._over - self._unclear
         for id in filter(None, ids - self._holders.keys()):
             self._holders[id] = PolledRun(Observer(self.app.client, id, is_fresh=lambda _: True))
             self._holders[id].begin(clock.monotonic())
@@ -242,8 +251,12 @@ class Queue:
                 if error is not None:
                     troubles.append(error)
                 is_missing = polled.is_over and isinstance(error, NotFound) and error.enveloped
-                if polled.observer.ended or (is_missing and self._is_deleted(polled)):
-                    self.is_over(polled.observer.run_id)
+                self.note_run(polled.observer.run)
+                if polled.observer.ended:
+                    continue
+                if is_missing and self._is_deleted(polled):
+                    self._over.add(polled.observer.run_id)
+                    self._has_news = True
                 elif polled.is_over:  # lost from sight: it may go on, and is read anew
                     del self._holders[polled.observer.run_id]
         except Late:
@@ -280,7 +293,7 @@ class Queue:
         self._read_holders()
         started = [slot.stored.record for slot in self._seen() if slot.stored.record.state == "started"]
         ours = {polled.session_id for polled in list(self._holders.values())}
-        if any(record.run not in {*self._holders, *self._over} for record in started) or None in ours:
+        if any(record.run not in {*self._holders, *self._over, *self._unclear} for record in started) or None in ours:
             return  # which sessions are ours is not known yet
         deployments = {deployment_id, *(record.deployment for record in started)}
         query = {"statuses[]": MOVING, "limit": 100}

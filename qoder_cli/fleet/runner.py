@@ -11,7 +11,6 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, Exit, QoderError, RunSkipped, Signalled
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import is_going
 from qoder_cli.fleet.starting import StartOptions, trigger_for
 from qoder_cli.local.remembered import remember_runs
 from qoder_cli.nouns.lookup import explain_refusal, several_deployment_ids
@@ -41,8 +40,8 @@ def start_one(app: App, order: Order, plan: StartOptions, wanted: Wanted | None)
                 ended = Ended(order.typed, going, already_going(going, app))
         if ended is None:
             ended = _started(app, order, wanted, plan.queue)
-        if plan.queue and ended.found is not None and not is_going(ended.found):
-            plan.queue.is_over(ended.found.id)
+        if plan.queue:
+            plan.queue.note_run(ended.found)
     except RunSkipped as skipped:
         ended = Ended(order.typed, None, skipped)
     finally:

@@ -293,14 +293,8 @@ def _state_of(lists: Lists | None, step: Step) -> str:
         return "active"
     state = Deployment(step.current).state
     if state == "unknown" and lists is not None:
-        state = Deployment(_whole(lists, step, step.current)).state
+        state = Deployment(lists.whole(step.noun, step.current)).state
     return state
-
-
-def _whole(lists: Lists, step: Step, row: Raw) -> Raw:
-    """Return a deployment as it is shown singly, read once."""
-    whole: Raw = lists.once(("whole", row["id"]), lambda: lists.read(step.noun, str(row["id"])))
-    return whole
 
 
 def _drops_variables(lists: Lists, step: Step) -> bool:
@@ -313,7 +307,7 @@ def _drops_variables(lists: Lists, step: Step) -> bool:
     silent = [row for row in rows if RESERVED in mapping(row.get("metadata"))] or had
     if not silent or any(VARIABLES in row for row in rows):
         return False
-    return VARIABLES not in _whole(lists, step, silent[0])
+    return VARIABLES not in lists.whole(step.noun, silent[0])
 
 
 def _sendable_body(step: Step, body: Raw) -> Raw:

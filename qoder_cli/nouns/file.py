@@ -217,8 +217,10 @@ def _read(path: str) -> Content:
 def _find(lists: Lists, declared: Declaration, parents: Sequence[str]) -> list[Raw]:
     """Return the files with this content and name that are there for an hour at least."""
     wanted, until = content_digest(declared.content), lists.app.clock.now() + _LASTS
-    rows = [row for row in lists.rows(declared.noun) if mapping(row.get("metadata")).get(CONTENT) == wanted]
-    return [row for row in rows if name_of(row) == declared.name and (unix(row.get("expires_at")) or until + 1) > until]
+    rows = [row for row in lists.rows(declared.noun) if name_of(row) == declared.name]
+    rows = [lists.whole(declared.noun, row) if row.get("metadata") is None else row for row in rows]
+    rows = [row for row in rows if mapping(row.get("metadata")).get(CONTENT) == wanted]
+    return [row for row in rows if (unix(row.get("expires_at")) or until + 1) > until]
 
 
 def _plan(lists: Lists, declared: Declaration, step: Step) -> Step:

@@ -122,6 +122,11 @@ class ServerLists:
         rows_by_name = self.holders(noun, *names)
         return {name: rows for name, rows in zip(names, rows_by_name, strict=True) if rows}
 
+    def whole(self, noun: Noun, row: Raw) -> Raw:
+        """Return what is listed as it is shown singly, read once: a list may show less. Raises ApiError."""
+        whole: Raw = self.once(("whole", row["id"]), lambda: self.read(noun, str(row["id"])))
+        return whole
+
     def read(self, noun: Noun, id: str) -> Raw:
         """Return a thing by its id, as it is now. Raises ApiError, with where it was looked for."""
         try:

@@ -232,13 +232,22 @@ def is_ours(raw: Raw) -> bool:
 
 
 def newest(raw: Raw) -> str | None:
-    """Return a skill's newest version, as it is in paths, or None."""
+    """Return the newest version that a skill shows, as it is in paths, or None."""
     return str(raw.get("latest_version") or "") or None
+
+
+def newest_of(app: App, skill: Raw) -> str | None:
+    """Return a skill's newest version; where it shows none, that of its versions. Raises ApiError."""
+    if (shown := newest(skill)) is not None:
+        return shown
+    pages = app.client.pages(f"{path_of(_SKILL, str(skill['id']))}/versions", {"limit": 100}, fresh=True)
+    numbers = [number_of(mapping(row).get("version")) for page in pages for row in page["data"]]
+    return str(max(numbers, default=0) or "") or None
 
 
 def name_of(app: App, skill: Raw) -> str | None:
     """Return the name of a skill's newest version; without one, its title. Raises ApiError."""
-    version = newest(skill)
+    version = newest_of(app, skill)
     if version is None:
         return text(skill.get("display_title"))
     numbered = mapping(app.client.get(f"{path_of(_SKILL, str(skill['id']))}/versions/{segment(version)}", fresh=True))
@@ -262,7 +271,7 @@ def files_of(app: App, id: str, version: str, *, retry: bool = True) -> Files:
 
 def is_same(app: App, skill: Raw, files: Files) -> bool:
     """Return whether its newest version has these files, as far as it can be compared."""
-    if (version := newest(skill)) is None:
+    if (version := newest_of(app, skill)) is None:
         return False
     try:
         return files_of(app, str(skill["id"]), version) == files
@@ -291,7 +300,7 @@ def _new_version(app: App, skill: Raw, parts: Sequence[Part], *, files: Files) -
 
     It comes to what the skill shows of it.
     """
-    id, before = str(skill["id"]), number_of(newest(skill))
+    id, before = str(skill["id"]), number_of(newest_of(app, skill))
     path = f"{path_of(_SKILL, id)}/versions"
 
     def is_ours(number: str) -> bool:
@@ -373,7 +382,7 @@ def _plan(lists: Lists, declared: Declaration, step: Step) -> Step:
     files, current = declared.content, step.current
     if current is not None:
         noted = mapping(current.get("metadata")).get(CONTENT)
-        if noted and newest(current) in ("1", None):
+        if noted and newest_of(lists.app, current) in ("1", None):
             is_as_wanted = noted == content_digest(files)
         else:
             is_as_wanted = is_same(lists.app, current, files)
@@ -401,7 +410,7 @@ def _differs(lists: Lists, raw: Raw) -> str:
 
 def _export(export: Exporting, fields: Raw) -> Raw:
     """Write the files of a skill; no document says what it is."""
-    version = newest(export.raw)
+    version = newest_of(export.lists.app, export.raw)
     if version is None:
         raise Unexportable("has no version")
     try:

@@ -302,8 +302,8 @@ def unanswered(
     return None
 
 
-def _left_by_policy(observer: "Observer", run: Run, policy: "Policy", app: App) -> list[str]:
-    """Let a policy answer what a run asks. Return the calls that are left for a person. Raises QoderError."""
+def _left_by_policy(observer: "Observer", run: Run, policy: "Policy", app: App) -> bool:
+    """Let a policy answer what a run asks. Return whether something is left for a person. Raises QoderError."""
     from qoder_cli.sessions.by_policy import answer_by
 
     left = answer_by(app, policy, run.session_id or "", run_id="" if run.is_session else run.id)

@@ -13,7 +13,7 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, RunSkipped, Unavailable
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import GOING, Run, mapping, text
-from qoder_cli.base.outcome import ENDING_EVENTS, Standing, apply_asks, fill_status, standing
+from qoder_cli.base.outcome import ENDING_EVENTS, Standing, apply_asks, apply_ending, fill_status, may_wait, standing
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.runs.ending import going_on
 from qoder_cli.sessions.log import Log, is_last
@@ -146,6 +146,8 @@ class _RunLists:
             is_gone = error.enveloped and age > GONE_AFTER  # and what is gone does not work
             return None if is_gone else fill_status(run)
         if story.ending is not None:
+            if may_wait(apply_ending(run, story.ending)):
+                self.give_up(f"why {run.called} stopped cannot be read, so it may wait for an answer")
             return None
         if story.asks:
             return apply_asks(run, story.asks)

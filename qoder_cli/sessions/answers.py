@@ -224,15 +224,19 @@ class Answers:
     """Answers to waiting calls, in one request. Before each attempt they must still wait.
 
     Where somebody was faster with some, the rest is sent: `answered_before` has those that were left out, each with
-    whether it was answered alike.
+    whether it was answered alike. If they `depend` on what is denied with them, and that may be allowed, nothing is
+    sent.
     """
 
-    def __init__(self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]]) -> None:
+    def __init__(
+        self, app: App, asked: Asked, answers: Sequence[tuple[Call, dict[str, Any]]], *, depend: bool = False
+    ) -> None:
         app.settings.allowed.check("answer", "answering a call")
         self.asked = asked
         self.answers = answers
         self.answered_before: dict[str, bool] = {}
         self._app = app
+        self._depend = depend
         self._to_send = answers
         self._asked_by = dict(asked.asked_by)  # the event that asked, by call, as of sending
         self._begin()
@@ -293,10 +297,13 @@ class Answers:
             left = [(call, event) for call, event in self._to_send if call.id not in gone]
             if not gone or not left or any(self._why_not(call) for call, _ in left):
                 return False
-        for call, event in self._to_send:
-            if call.id in gone:
-                self.answered_before[call.id] = _agrees(gone[call.id], event)
-                self._app.progress.warn(f"{self._why_not(call)}; sending the rest")
+        others = [(call, event) for call, event in self._to_send if call.id in gone]
+        alike = {call.id: _results(gone[call.id]) == _results(event) for call, event in others}
+        if self._depend and any(is_denial(event) and not alike[call.id] for call, event in others):
+            return False
+        self.answered_before |= alike
+        for call, _ in others:
+            self._app.progress.warn(f"{self._why_not(call)}; sending the rest")
         self._to_send = left
         self._begin()
         return True

@@ -6,7 +6,7 @@ id nobody could type.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 READ_WITHIN = 10.0  # seconds for one reading back
 _NO_THREADS = (404, 405, 501)  # how a server without threads answers
+_NOT_ASKING = ("running", "rescheduling", "terminated")  # statuses of threads; in any other one may wait
 
 CALL_KINDS = {"agent.tool_use": "tool", "agent.mcp_tool_use": "mcp", "agent.custom_tool_use": "custom"}
 STATUSES = (RUNNING, *ENDS)
@@ -122,7 +123,7 @@ class Asked:
     """What a session waits for; `events` are those read, newest first.
 
     `key` is that of the event at which it stopped to wait, None if it did not; `asked_by` has it for each call that
-    waits. `is_unclear` says that it, or a sub-agent, stopped for a reason that cannot be read.
+    waits. `is_unclear` says that it, or a sub-agent, stopped for what cannot be read in full.
     """
 
     session_id: str
@@ -161,7 +162,7 @@ class Asked:
         """Raise NoResponse if nothing is known to wait, but something may; warn if more may wait than is known."""
         if not self.is_unclear:
             return
-        why = f"session {self.session_id} stopped for a reason that cannot be read"
+        why = f"why session {self.session_id} stopped cannot be read in full"
         if not self.waiting:
             raise NoResponse(f"{why}, so whether it waits for an answer is unknown", session_id=self.session_id)
         progress.warn(f"{why}, so whether more calls wait is unknown")
@@ -227,8 +228,10 @@ def look(
         of_threads = log.back(THREAD_STATUSES, within=within, retry=retry)
         read = set(map(event_key, events))
         events = _with_threads(events, chain.from_iterable(of_threads))
-        known = {text(stop.get("session_thread_id")) for stop, _ in _newest_of_threads(events)}
-        if threads or len(known) > 1:
+        stops = [stop for stop, _ in _newest_of_threads(events)]
+        # One at work may have stopped since, which stands in its own log only.
+        known = {text(stop.get("session_thread_id")) for stop in stops if stop.get("type") != THREAD_RUNNING}
+        if threads or len(stops) > 1:
             try:
                 for of_thread in _events_of_threads(client, session_id, known, met.append, within=within, retry=retry):
                     events = _with_threads(events, of_thread)
@@ -262,7 +265,11 @@ def main_thread(client: "Client", session_id: str) -> str | None:
     """Return the thread of a session that is certainly the main agent's: the only one without a parent
     (api.md#threads); None if there is no such. Raises ApiError.
     """
-    main = {text(row.get("id")) for row in threads_of(client, session_id) if row.get("parent_thread_id") in (None, "")}
+    return _main_of(threads_of(client, session_id))
+
+
+def _main_of(threads: Sequence[Mapping[str, Any]]) -> str | None:
+    main = {text(row.get("id")) for row in threads if row.get("parent_thread_id") in (None, "")}
     return main.pop() if len(main) == 1 else None
 
 
@@ -279,16 +286,19 @@ def _events_of_threads(
 
     Each is read back to its newest status, and the calls that this names. Raises ApiError.
     """
-    for thread in threads_of(client, session_id, within=within, retry=retry, fresh=True):
+    threads = threads_of(client, session_id, within=within, retry=retry, fresh=True)
+    main = _main_of(threads)
+    for thread in threads:
         id = text(thread.get("id"))
-        is_main = thread.get("parent_thread_id") is None
-        if id is None or is_main or id in known or thread.get("status") != "idle":
+        if thread.get("status") in _NOT_ASKING or (id is not None and (id == main or id in known)):
             continue
+        if id is None:
+            raise NoResponse("the response shows a thread without an id, so whether it waits is unknown")
         asked_for: Events = []
 
         def of_thread(event: dict[str, Any], id: str = id) -> dict[str, Any]:
             """Return an event, which need not name its thread, as the session's log would show it."""
-            shown = {"session_thread_id": id, **event}
+            shown = {**event, "session_thread_id": id} if event.get("session_thread_id") is None else event
             return jsontext.Repeated(shown) if isinstance(event, jsontext.Repeated) else shown
 
         log = Log(client, session_id, thread=id, exact=True, on_event=lambda event: on_event(of_thread(event)))
@@ -344,6 +354,7 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, is_beh
         if not waiting_calls(event):
             answered = set(map(_answered, events))
             named = [id for id in _marked(_turn(event, events)) if id not in answered]
+            is_unclear = is_unclear or (still is not None and not named)
         asked_by |= dict.fromkeys(named, event_key(event))
     if is_behind:
         # The main thread may pass through such an idle by itself: only what is marked as asked waits for a person.

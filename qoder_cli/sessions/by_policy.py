@@ -161,14 +161,15 @@ def _kept(app: App, call: Call, verdict: Verdict, session: Mapping[str, Any]) ->
 def _has_moved(app: App, policy: Policy, asked: Asked, denied: set[str]) -> bool:
     """Return whether a call of a session may have left its shell in another folder, or may before those that wait run.
 
-    A call that was denied did not run, unless it is asked again; nor will one that is about to be `denied`.
+    A call that was denied did not run, unless it is asked again or was allowed, too; nor will one that is about to be
+    `denied`.
     """
-    movers, stopped = set[str](), set[str]()
+    movers, stopped, allowed = set[str](), set[str](), set[str]()
     try:
         for events in Log(app.client, asked.session_id, exact=True).whole(_SAYS_WHERE, within=READ_WITHIN):
             for event in events:
-                if event.get("type") in REPLIES and is_denial(event):
-                    stopped.add(str(event.get("tool_use_id")))
+                if event.get("type") in REPLIES:
+                    (stopped if is_denial(event) else allowed).add(str(event.get("tool_use_id")))
                 elif event.get("type") == "agent.tool_use":
                     call = Call.of(asked.session_id, {"id": "", **event})
                     is_unclear = not call.is_readable and called(call.name) == BASH
@@ -176,11 +177,11 @@ def _has_moved(app: App, policy: Policy, asked: Asked, denied: set[str]) -> bool
                         movers.add(str(event.get("id")))
     except ApiError:
         return True
-    return not movers <= stopped.difference(asked.waiting) | denied
+    return not movers <= stopped.difference(asked.waiting, allowed) | denied
 
 
-def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") -> list[str]:
-    """Answer what a policy decides of what waits in a session. Return the calls that are left for a person.
+def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") -> bool:
+    """Answer what a policy decides of what waits in a session. Return whether something is left for a person.
 
     Raises QoderError.
     """
@@ -189,9 +190,9 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
             asked = look(app.client, session_id)
         except ApiError as error:
             app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
-            return []
-        if not (asked.calls or asked.unreadable):
-            return []
+            return False
+        if not asked.waiting:
+            return asked.open is not None
         session: dict[str, Any] = {}
         with suppress(ApiError):  # then it is of no deployment
             session = read_session(app.client, session_id, within=READ_WITHIN)
@@ -202,7 +203,7 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
         to_send, left = _to_send(app, judgements, asked, noted, why_left)
         if to_send:
             _send(app, policy, asked, to_send, run_id)
-        return [*left, *asked.unreadable]
+        return bool(left or asked.unreadable)
 
 
 def _why_left(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> dict[str, str]:
@@ -291,7 +292,7 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
         (judgement.call, confirmation(judgement.call, judgement.verdict.answer, judgement.verdict.because))
         for judgement in to_send
     ]
-    write = Answers(app, asked, answers)
+    write = Answers(app, asked, answers, depend=True)
     try:
         for note in notes:
             if note.call in mine:

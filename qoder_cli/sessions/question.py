@@ -293,6 +293,8 @@ def prompted(app: App, session_id: str, *, run: Run | None = None, left: Left | 
         except ApiError as error:
             app.progress.warn(f"what the agent waits for cannot be read: {error.message}")
             return True
+        if not asked.waiting:
+            return asked.open is None
         calls = list[Call]()
         for call in asked.calls:
             if app.replies.answered.get(call.id) == asked.asked_by[call.id]:

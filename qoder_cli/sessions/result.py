@@ -1,6 +1,8 @@
 """The agent's final message, and the files it delivered."""
 
 from collections.abc import Iterator
+from itertools import chain
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,13 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, Exit, QoderError, UsageError, first_by_rank
 from qoder_cli.base.model import Run, text
 from qoder_cli.base.outcome import ENDS, event_at, event_key, verdict
+from qoder_cli.base.times import unix
 from qoder_cli.base.words import few, shortened
 from qoder_cli.http.answers import no_response
 from qoder_cli.nouns.file import download
 from qoder_cli.output.screen import inert_lines
 from qoder_cli.sessions.asks import main_thread
-from qoder_cli.sessions.log import Log, Pages, in_order, message_text
+from qoder_cli.sessions.log import LAG_PAUSE, LAGGING, Log, Pages, in_order, message_text
 from qoder_cli.sessions.story import SENT, read_story, story_of
 
 LONGEST_NAME = 100  # characters of a file's name in a message
@@ -67,31 +70,41 @@ def save_files(app: App, run: Run, folder: Path) -> tuple[list[str], QoderError 
 
 
 def _back_from_the_ending(app: App, run: Run, kind: str, pages: Pages | None = None) -> Iterator[dict[str, Any]]:
-    """Yield events of a type, newest first, from the ending, if any, to the beginning."""
+    """Yield events of a type, newest first, from the ending, if any, to the beginning.
+
+    A replica may not show the ending of a run that has just completed, nor what was said before it: it is asked again.
+    """
     if run.session_id is None or verdict(run) is Exit.OUTCOME_UNKNOWN:
         return
-    log = Log(app.client, run.session_id, pages=pages)
-    if run.is_session and app.tracked.observer:  # the turn that the command is about
-        story = app.tracked.observer.state.story
-    else:
-        story = story_of(run, app.client.server_now())
-        read_story(log, story)
-    ending = story.ending_key
-    starts = SENT if story.starts else ()
-    types = (kind, *starts, *(() if ending is None else ENDS))
-    reached = ending is None
-    met: list[dict[str, Any]] = []
-    for events in log.back(types):
-        for event in events:
+    client, lags_until = app.client, -inf
+    if run.status == "completed":
+        lags_until = (unix(run.completed_at) or -inf) + LAGGING
+    log = Log(client, run.session_id, pages=pages, patience=max(lags_until - client.server_now(), 0.0))
+    while True:
+        may_lag = client.server_now() < lags_until
+        if run.is_session and app.tracked.observer:  # the turn that the command is about
+            story = app.tracked.observer.state.story
+        else:
+            story = story_of(run, client.server_now())
+            read_story(log, story)
+        ending = story.ending_key
+        starts = SENT if story.starts else ()
+        types = (kind, *starts, *(() if ending is None else ENDS))
+        reached = ending is None and not may_lag
+        met: list[dict[str, Any]] = []
+        for event in chain.from_iterable(log.back(types) if ending or reached else ()):
             reached = reached or event_key(event) == ending
             if event_key(event) in story.starts:
-                return
+                break
             if event.get("type") != kind or not story.is_since(event_at(event)):
                 continue
             if reached:
                 yield event
             else:
                 met.append(event)
+        if reached or not may_lag:
+            break
+        client.clock.sleep(LAG_PAUSE)
     if not reached:  # the ending is elsewhere or missing: go by times
         events = in_order([*story.events, *reversed(met)])
         place = next(n for n, event in enumerate(events) if event_key(event) == ending)

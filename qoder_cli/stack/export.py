@@ -84,10 +84,14 @@ def all_things(lists: ServerLists, *, stack: str | None = None) -> list[Exportab
     """
     rows = [(noun, raw) for noun in in_folders().values() for raw in lists.rows(noun) if how_of(noun).ours(raw)]
     if stack is not None:
-        rows = [(noun, raw) for noun, raw in rows if owner_of(noun, raw) == stack]
+        rows = [(noun, raw) for noun, raw in rows if owner_of(noun, _with_metadata(lists, noun, raw)) == stack]
         if not rows:
             raise NotFound(f"nothing carries the mark of the stack {stack}", hint="check the name, and the profile")
     return [exportable(lists, noun, raw) for noun, raw in rows]
+
+
+def _with_metadata(lists: ServerLists, noun: Noun, row: Raw) -> Raw:
+    return row if row.get("metadata") is not None else lists.whole(noun, row)
 
 
 def thing_named(lists: ServerLists, word: str) -> Exportable:
@@ -233,7 +237,8 @@ class Exporter:
         self.lists = lists
         self.notes: list[str] = []  # for the person who exports
         self.broken: list[str] = []  # what cannot be exported at all
-        once = {item.id: item for item in chosen}
+        listed = list({item.id: item for item in chosen}.values())
+        once = {item.id: item for item in in_order(self._whole, listed, at_a_time=_AT_A_TIME) if item}
         ranks = [*in_folders().values()]
         order = sorted(once.values(), key=lambda item: (ranks.index(item.noun), item.name, item.id))
         self.variables = FileVariables(app.env.keys(), order, plain)
@@ -259,6 +264,17 @@ class Exporter:
         for draft in exported:
             self._look_for_tokens(draft)
         return exported
+
+    def _whole(self, item: Exportable) -> Exportable | None:
+        """Return something with all its fields, of which a list may show less; None, noted, if it is gone."""
+        created = operation(item.noun, "create")
+        if created is None or all(item.raw.get(name) is not None for name in created.body):
+            return item
+        try:
+            return item._replace(raw=self.lists.whole(item.noun, item.raw))
+        except NotFound as error:
+            self.broken.append(f"{item.noun.called} {item.name} ({item.id}): {error.message}; left out")
+            return None
 
     def _why_not(self, draft: Draft) -> str:
         """Give something the files that it is; return why it cannot have them, or nothing."""

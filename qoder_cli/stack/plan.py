@@ -155,8 +155,14 @@ class Planner:
     def item(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Planned]) -> Planned:
         """Return the part of a plan for one thing, of which this is there; what is wrong is gathered.
 
-        What it needs is `known`: as it is, and whether it is still to be written.
+        What it needs is `known`: as it is, and whether it is still to be written. A list may show less than counts.
         """
+        item = self._item(declared, current, known)
+        if current is None or not _shows_too_little(item, current):
+            return item
+        return self._item(declared, self.lists.whole(declared.noun, current), known)
+
+    def _item(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Planned]) -> Planned:
         noun, remarks, details = declared.noun, list[str](), list[str]()
         holder = known[declared.parent].step.current if declared.parent else None
         parents = (str(holder["id"]),) if holder else ()
@@ -324,7 +330,8 @@ class Planner:
                 if isinstance(id, str) and version is None:
                     there = _pinned_there(current, Reference(at, noun, key=refers.key), id, fields)
                     if self.options.repin and pin["type"] == refers.pins:
-                        newest = version_of(self.lists.of_id(NOUNS[refers.noun], id) or {})
+                        row = self.lists.of_id(NOUNS[refers.noun], id)
+                        newest = row and self._newest(NOUNS[refers.noun], row)
                         there = newest if newest is None or refers.key == "id" else str(newest)
                     holder[key] = {**pin, **({} if there is None else {"version": there})}
 
@@ -338,8 +345,9 @@ class Planner:
             if raw is None:
                 name = ref.target.name if ref.target else ref.name
                 return ToCome(f"{name} (new)"), ref.version or (ToCome("new") if ref.pins else None)
-            version = ToCome("new") if needed.step.is_open else version_of(raw)
-            return str(raw["id"]), ref.version or version
+            if not ref.pins or ref.version:
+                return str(raw["id"]), ref.version
+            return str(raw["id"]), ToCome("new") if needed.step.is_open else self._newest(needed.step.noun, raw)
         if ref.path and ref.target is None:
             return ToCome(ref.path), None  # a problem that was gathered
         name = ref.target.name if ref.target else ref.name
@@ -352,8 +360,12 @@ class Planner:
             return ToCome(name), None
         version = None
         if self.options.repin and ref.pins:
-            version = version_of(rows[0])
+            version = self._newest(ref.noun, rows[0])
         return str(rows[0]["id"]), ref.version or version
+
+    def _newest(self, noun: Noun, row: Raw) -> Any:
+        """Return the newest version of what is listed, which a list may not show. Raises ApiError."""
+        return version_of(row) or version_of(self.lists.whole(noun, row))
 
     def _why_not(self, noun: Noun, name: str, rows: Sequence[Raw]) -> str:
         """Return why a name means no thing, or several, with what may be meant."""
@@ -494,6 +506,18 @@ def key_of(declared: Declaration) -> str:
     if declared.content and declared.noun.kind and not declared.noun.kind.is_declared:
         return f"{content_digest(declared.content)} {declared.name}"
     return declared.name
+
+
+def _shows_too_little(item: Planned, row: Raw) -> bool:
+    """Return whether a listed object may be otherwise than its row, which has less, where that counts for its plan."""
+    noun, declared = item.step.noun, item.declared
+    if declared is None or declared.parent is not None or declared.content:
+        return False
+    updated = operation(noun, "update")
+    names = {*declared.fields, *(["version"] if updated and "version" in updated.body else [])}
+    if item.step.is_open:
+        names |= {"metadata", *recorded(row)}
+    return any(row.get(name) in (None, {}) for name in names)
 
 
 def version_of(raw: Raw) -> Any:

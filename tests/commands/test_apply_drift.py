@@ -8,9 +8,9 @@ import pytest
 
 from qoder_cli.base.marks import without_ours
 from qoder_cli.nouns.table import NOUNS, operation
-from tests.support.stacks import NINE, TOOLSET
+from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, URL, Team
-from tests.support.things import Raw
+from tests.support.things import Lie, Raw, each_row, without
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
@@ -226,3 +226,65 @@ def test_apply_keeps_what_somebody_did_where_no_file_says_otherwise(team: Team) 
         deed(team)
         assert (did, team("diff").code) == (did, 0)
     team.rests()
+
+
+# A list that shows less than there is.
+
+LISTS = ("agents", "deployments", "environments", "files", "memory_stores", "vaults")
+
+
+@pytest.mark.parametrize(
+    "hidden", ["metadata", "tools", "system", "version", "config", "initial_events", "resources", "description"]
+)
+def test_apply_rests_where_a_list_hides_a_field(team: Team, hidden: str) -> None:
+    team.write()
+    team.applied()
+    team.service.lies |= {f"GET /{list}": without(hidden) for list in LISTS}
+    assert team("diff").code == 0
+    team.rests()
+
+
+@pytest.mark.parametrize("stack", [{"stack": "s"}, {}], ids=["stack", "no stack"])
+def test_apply_takes_tools_away_that_a_list_does_not_show(team: Team, stack: Raw) -> None:
+    agent: Raw = {"name": "x", "model": "auto", "tools": []}
+    team.write({"qoder.yaml": stack, "agents/x.yaml": agent})
+    team.applied()
+    team.service.change(f"/agents/{team.there('agents')['x']['id']}", {"tools": [TOOLSET]})
+    team.service.lies["GET /agents"] = without("tools")
+    assert team("diff").code == 8
+    assert ([row["action"] for row in team.applied()], team.there("agents")["x"]["tools"]) == (["changed"], [])
+
+
+def test_apply_clears_what_a_list_does_not_show(team: Team) -> None:
+    team.write({"qoder.yaml": {"stack": "s"}, "agents/x.yaml": {"name": "x", "model": "auto", "description": "Old"}})
+    team.applied()
+    team.write({"agents/x.yaml": {"name": "x", "model": "auto"}})
+    team.service.lies["GET /agents"] = without("description")
+    assert ([row["action"] for row in team.applied()], team.there("agents")["x"]["description"]) == (["changed"], "")
+
+
+@pytest.mark.parametrize("shown", [without("metadata"), each_row(lambda row: {**row, "metadata": {}})])
+def test_apply_without_a_stack_changes_nothing_of_one_whose_mark_a_list_hides(team: Team, shown: Lie) -> None:
+    team.write({"qoder.yaml": {"stack": "s"}, "agents/x.yaml": {"name": "x", "model": "auto", "system": "Ours"}})
+    team.applied()
+    team.write({"qoder.yaml": {}, "agents/x.yaml": {"name": "x", "model": "auto", "system": "Theirs"}})
+    team.service.lies["GET /agents"] = shown
+    for ran in (team("diff"), team.apply()):
+        assert (ran.code, team.writes, "belongs to the stack s" in ran.err) == (6, [], True)
+
+
+def test_diff_repins_where_a_list_shows_no_version(team: Team) -> None:
+    lead = {"multiagent": {"type": "coordinator", "agents": ["writer"]}, "skills": ["release-notes"]}
+    team.write({"agents/lead.yaml": {"name": "lead", "model": "auto", **lead}})
+    team.applied()
+    team.service.change("/agents/agent_writer", {"description": "Newer"})
+    team.service.lies |= {"GET /agents": without("version"), "GET /skills": without("latest_version")}
+    assert team("diff", "--repin").code == 8
+
+
+def test_diff_finds_a_newer_version_of_a_skill_that_a_list_does_not_show(team: Team) -> None:
+    team.write({"qoder.yaml": {"stack": "s"}, "skills/mine/SKILL.md": skill("mine")})
+    team.applied()
+    team.upload("mine", "Theirs.")
+    team.service.lies["GET /skills"] = without("latest_version")
+    assert team("diff").code == 8

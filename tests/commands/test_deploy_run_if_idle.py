@@ -70,6 +70,19 @@ class Place:
         return len(self.world.started())
 
 
+def test_deploy_run_if_idle_starts_nothing_where_a_session_does_not_say_why_it_stopped(qoder: Qoder) -> None:
+    def told(which: str, body: Any) -> Any:
+        for event in body["data"] if which == "events" else ():
+            if event["type"] == "session.status_idle":
+                event["stop_reason"] = {**event["stop_reason"], "type": ""}
+        return body
+
+    place = Place(qoder, 1, asking=0, told=told)
+    ran = qoder(*IF_IDLE)
+    assert (ran.code, place.started) == (7, 0), ran
+    assert "why run" in ran.error["message"]
+
+
 REQUESTS: dict[Generation, dict[int, int]] = {  # by the number of runs
     "legacy": {0: 1, 1: 1, 3: 1, 100: 1, 201: 3},
     "current": {0: 1, 1: 3, 3: 5, 100: 5, 201: 5},

@@ -18,7 +18,7 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, Ran
 from tests.support.cells import MORE
 from tests.support.hasty import HastyClock
-from tests.support.inprocess import Lie
+from tests.support.inprocess import Lie, WithoutStreams
 from tests.support.machines import MEMORY_STORE, Machines
 
 Answer = Callable[[], httpx.Response]
@@ -329,6 +329,37 @@ def test_deploy_run_frees_no_slot_of_a_run_of_another_account(machines: Machines
     assert (ran.code, len(machines.runs)) == (3, 1), ran.err
     assert ran.err.count(f"run {holder}, which holds the slot 'slot repo 1', cannot be found, nor can dep_ask") == 1
     assert "key free 'slot repo 1'" in ran.err
+
+
+def stops_unreadably(request: httpx.Request, respond: Answer) -> httpx.Response:
+    """Let a service say of calls that wait for an answer, but not why it stopped."""
+    told = respond()
+    if not request.url.path.endswith("/events"):
+        return told
+    body = told.read().replace(b'"requires_action"', b'""')
+    return httpx.Response(200, content=body, headers={"date": told.headers["date"]})
+
+
+def test_deploy_run_keeps_the_slot_of_a_run_that_may_wait_for_an_answer(machines: Machines) -> None:
+    holder = machines.machine("a", lie=stops_unreadably)("deploy", "run", "dep_ask", *ONE[3:], "--wait", "--json")
+    assert (holder.code, holder.json["error"]["type"]) == (1, "unreadable_stop_reason")
+    ran = machines.machine("b", lie=stops_unreadably)(*ONE, "--queue-timeout", "5m")
+    assert (ran.code, len(machines.runs)) == (3, 1), ran.err
+    assert ran.err.count(f"run {holder.json['id']}, which holds the slot 'slot repo 1', stopped for a reason") == 1
+    assert machines.machine("b")("key", "free", "slot repo 1", "--yes").code == 0
+    assert machines.machine("b", lie=stops_unreadably)(*ONE).code == 0
+
+
+@pytest.mark.parametrize("wait", [(), ("--wait",)])
+def test_deploy_run_at_most_1_starts_nothing_beside_a_run_that_may_wait(
+    qoder: Qoder, world: World, wait: tuple[str, ...]
+) -> None:
+    qoder.clock = QuickClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
+    world.clock = qoder.clock.now
+    qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep, lie=stops_unreadably)
+    ran = qoder("deploy", "run", "dep_ask", "dep_demo", "--at-most", "1", "--json", *wait)
+    assert (ran.code, [run["exit_code"] for run in ran.json]) == (7, [1 if wait else 0, 7]), ran.err
+    assert len(world.started()) == 1
 
 
 @pytest.mark.parametrize(

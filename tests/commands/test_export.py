@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qoder_cli.sandbox.world import World
 from tests.conftest import TOKEN, Qoder, Ran, examples
 from tests.support.inprocess import WorldTransport
-from tests.support.things import Things
+from tests.support.things import Things, refusal, without
 
 SERVED_BY = ("current",)
 TOOLSET = [{"type": "agent_toolset_20260401"}]
@@ -406,3 +406,25 @@ def test_export_leaves_out_a_skill_that_no_folder_can_hold(qoder: Qoder, service
     ran = qoder("export", "release-notes", "writer", "--json")
     assert (ran.code, actions(ran)) == (6, {"agent writer": "written"})
     assert "not every system takes" in ran.err
+
+
+def test_export_writes_what_a_list_does_not_show(qoder: Qoder, service: Things, tmp_path: Path) -> None:
+    assert qoder("export", "--all", "-O", str(tmp_path / "whole")).code == 0
+    for list, required in (("agents", "model"), ("deployments", "agent"), ("environments", "config")):
+        service.lies[f"GET /{list}"] = without("system", "tools", "initial_events", "metadata", required)
+    assert qoder("export", "--all", "-O", str(tmp_path / "hidden")).code == 0
+    assert texts(tmp_path / "hidden") == texts(tmp_path / "whole")
+
+
+def test_export_leaves_out_what_is_listed_and_gone(qoder: Qoder, service: Things, tmp_path: Path) -> None:
+    service.instead["GET /agents/agent_reviewer"] = [refusal(404, "not_found_error", "No.")]
+    ran = qoder("export", "--all", "-O", str(tmp_path))
+    assert (ran.code, "agents/reviewer.md" in tree(tmp_path)) == (6, False)
+    assert "error: 1 thing could not be exported" in ran.err
+
+
+def test_export_of_a_stack_finds_what_a_list_hides_the_mark_of(qoder: Qoder, service: Things, tmp_path: Path) -> None:
+    service.thing("agent_writer")["metadata"] = {"qoder_stack": "s/agent/writer"}
+    service.lies["GET /agents"] = without("metadata")
+    assert qoder("export", "--stack", "s", "-O", str(tmp_path)).code == 0
+    assert "agents/writer.md" in tree(tmp_path)

@@ -344,6 +344,19 @@ def test_run_wait_leaves_what_cannot_be_read_to_a_person(qoder: Qoder, server: A
     assert answers == {"evt_1": ("ask", "it cannot be read in full"), "evt_2": ("deny", None)}
 
 
+@pytest.mark.parametrize(
+    ("how", "ids", "sent"), [("policy", None, 0), ("prompt", None, 0), ("policy", ["evt_1", {"id": "evt_3"}], 1)]
+)
+def test_run_wait_exits_11_where_nobody_can_see_which_call_waits(
+    qoder: Qoder, server: Asking, policy: Path, types: Callable[[str], None], how: str, ids: Any, sent: int
+) -> None:
+    types("y")
+    server.asks("sess_1", call(1, evaluated_permission=None), call(3, evaluated_permission=None))
+    server.stops({"type": "requires_action", "event_ids": ids})
+    ran = qoder(*(by(policy) if how == "policy" else (*WAIT, "--on-ask", "prompt")), "--timeout", "10m")
+    assert (ran.code, len(server.sent)) == (11, sent), ran.err
+
+
 @pytest.mark.parametrize("theirs", ["deny", "allow"])
 def test_run_wait_by_a_policy_sends_the_rest_where_a_colleague_was_faster_with_one_of_two(
     qoder: Qoder, server: Asking, policy: Path, theirs: str
@@ -356,6 +369,16 @@ def test_run_wait_by_a_policy_sends_the_rest_where_a_colleague_was_faster_with_o
     assert server.ours == {"evt_2": 1}
     states = {row["call"]: row["state"] for row in qoder("policy", "log", "--json").json}
     assert states == {"evt_1": "gone", "evt_2": "sent"}
+
+
+def test_run_wait_by_a_policy_approves_nothing_beside_a_cd_that_a_colleague_allowed_meanwhile(
+    qoder: Qoder, server: Asking, policy: Path
+) -> None:
+    policy.write_text(f"{RULES}  - run: echo 9\n")
+    server.asks("sess_1", *BESIDE_A_CD)
+    server.faults.add("send:400")
+    server.meanwhile.append(lambda: server.colleague("evt_4", "allow"))
+    assert (qoder(*by(policy)).code, server.ours) == (11, {})
 
 
 # Whose call it is, and what it hides.
@@ -595,6 +618,17 @@ def test_run_wait_by_a_policy_allows_no_command_where_the_shell_may_be_elsewhere
     )
 
 
+@pytest.mark.parametrize("results", [("allow", "deny"), ("deny", "allow")])
+def test_run_wait_by_a_policy_takes_no_command_for_stopped_that_somebody_allowed_too(
+    qoder: Qoder, server: Asking, policy: Path, results: tuple[str, str]
+) -> None:
+    server.asks("sess_1", call(1))
+    run_before(server, "cd /tmp", denied=results[0] == "deny")
+    also = {"type": "user.tool_confirmation", "tool_use_id": "evt_90", "result": results[1]}
+    server.tell(server.sessions["sess_1"], server.world.now() - 57, also)
+    assert (qoder(*by(policy)).code, server.sent) == (11, [])
+
+
 def test_policy_test_knows_where_the_shell_was(qoder: Qoder, server: Asking, policy: Path) -> None:
     server.asks("sess_1", call(1), call(4, input={"command": "cd /tmp"}), call(1, id="evt_5"))
     rows = qoder("policy", "test", str(policy), "drun_1", "--json").json
@@ -647,6 +681,9 @@ def test_a_policy_of_a_profile_is_for_the_deployments_that_it_names(qoder: Qoder
     guard.write_text(f"{text}deployments: [dep_1]\n")
     assert qoder("run", "approve", "drun_1", "--all", "--yes").code == 6
     guard.write_text(f"{text}deployments: [dep_2]\n")
+    server.lies["GET /sessions/sess_1"] = lambda session: {k: session[k] for k in session if k != "deployment_id"}
+    assert qoder("run", "approve", "drun_1", "--all", "--yes").code == 6
+    server.lies.clear()
     assert qoder("run", "approve", "drun_1", "--all", "--yes").code == 0
 
 

@@ -200,7 +200,9 @@ def test_session_pending_offers_no_id_that_is_an_option_in_a_command(qoder: Qode
 
 STOPS: list[tuple[Any, int]] = [
     ("requires_action", 0),
-    ({"type": "REQUIRES_ACTION", "event_ids": ["evt_1"]}, 0),
+    ({"type": "REQUIRES_ACTION", "event_ids": ["evt_1"]}, 7),  # a word that nobody knows, and a call that may wait
+    ({"type": "REQUIRES_ACTION", "event_ids": []}, 0),
+    ({"type": "end_turn", "event_ids": ["evt_1"]}, 0),
     *((unreadable, 7) for unreadable in (5, ["requires_action"])),
 ]
 

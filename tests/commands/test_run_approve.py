@@ -126,6 +126,19 @@ def both_answered(server: Asking) -> None:
     server.colleague("evt_2", "deny")
 
 
+def ran_by_itself(server: Asking) -> None:
+    """Show the first call's result, and that the second waits on."""
+    stop = {"type": "requires_action", "event_ids": ["evt_2"]}
+    result = {"type": "agent.tool_result", "tool_use_id": "evt_1"}
+    idle = {"type": "session.status_idle", "stop_reason": stop}
+    server.tell(server.sessions["sess_1"], server.world.now() - 0.001, result, idle)
+
+
+def answered_unseen(server: Asking) -> None:
+    server.colleague("evt_1")
+    server.tells(lambda events: [{k: event[k] for k in event if k != "result"} for event in events])
+
+
 def answered_and_changed(server: Asking) -> None:
     """Let somebody answer the first call, and the second be another one."""
     server.colleague("evt_1")
@@ -248,6 +261,14 @@ CASES: dict[str, Case] = {
     "a colleague denies one of two, right before": Case(
         *(TWO, ALL, 6, ["evt_2 allow"], "evt_1 no longer waited: it was denied at"),
         before_sending(lambda server: server.colleague("evt_1", "deny")),
+    ),
+    "one of two ran by itself, right before": Case(
+        *(TWO, "deny sess_1 --all --yes", 6, ["evt_2 deny"], "evt_1 no longer waited: it was already run at"),
+        before_sending(ran_by_itself),
+    ),
+    "what a colleague said to one of two, right before, does not show": Case(
+        *(TWO, "deny sess_1 --all --yes", 6, ["evt_2 deny"], "evt_1 no longer waited: it was answered at"),
+        before_sending(answered_unseen),
     ),
     "a colleague is faster with one of two, before the older form is sent": Case(
         *(TWO, ALL, 0, ["evt_1 allow", "evt_2 allow", "evt_2 approve"], "evt_1 no longer waits"),

@@ -10,8 +10,9 @@ import pytest
 
 from qoder_cli.http.pace import READS_PER_SECOND
 from tests.conftest import Qoder
-from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, call, sha256_of
-from tests.support.things import each_row, refusal
+from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, Event, call, sha256_of
+from tests.support.things import each_row, ok, refusal
+from tests.support.wire import page
 
 
 def test_run_pending_lists_each_call_with_its_whole_input_and_how_to_answer(qoder: Qoder, server: Asking) -> None:
@@ -249,6 +250,38 @@ def test_session_pending_reads_back_to_the_start_of_a_sub_agent_that_asks(
     assert len(server.requests) < 8
 
 
+ROWS: list[Event] = [  # of a thread that asks, as a list may show it
+    {"status": "idle", "parent_thread_id": "sthr_1"},
+    {"status": None, "parent_thread_id": "sthr_1"},
+    {"status": "waiting", "parent_thread_id": "sthr_1"},
+    {"status": "idle"},
+    {"status": "idle", "parent_thread_id": None},
+    {"status": "idle", "parent_thread_id": "sthr_1", "id": None},
+]
+
+
+@pytest.mark.parametrize("shown", ["nothing", "its start"])
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.few(6)
+def test_session_pending_lists_what_a_sub_agent_asks_in_its_own_log_whatever_a_list_leaves_out(
+    qoder: Qoder, server: Asking, row: Event, shown: str
+) -> None:
+    session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=1)
+    events = [{**moment.beat.fields} for moment in session.moments]
+    own = [{**event, "session_thread_id": None} for event in events if event.get("session_thread_id")]
+    others = [event for event in events if not event.get("session_thread_id")]
+    start = next(event for event in events if event.get("session_thread_id"))
+    server.tells(lambda _: [*others, start] if shown == "its start" else others)
+    main = {"id": "sthr_1", "status": "running", "parent_thread_id": None}
+    server.instead["GET /sessions/sess_1/threads"] = [ok(page(main, {"id": "sthr_2", **row}))] * 2
+    server.instead["GET /sessions/sess_1/threads/sthr_2/events"] = [ok(page(*own))] * 2
+    ran = qoder("session", "pending", "sess_1", "--json")
+    if row.get("id", "") is None:
+        assert (ran.code, "nothing waits" in ran.err) == (7, False)
+    else:
+        assert [(shown["call"], shown["thread"]) for shown in ran.json] == [("evt_1", "sthr_2")]
+
+
 def test_session_pending_shows_what_it_cannot_read_of_a_sub_agent(qoder: Qoder, server: Asking) -> None:
     server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=1)
     server.tells(lambda events: [event for event in events if event["id"] != "evt_1"])
@@ -327,9 +360,31 @@ def test_session_pending_and_deny_are_not_sure_that_nothing_waits_after_a_stop_w
     server.tell(session, at, *started, {"type": f"session.{kind}_idle", "stop_reason": {"type": 7}})
     ran = qoder("session", *words)
     assert (ran.code, "nothing waits" in ran.err) == (7, False)
-    assert "stopped for a reason that cannot be read, so whether it waits for an answer is unknown" in ran.err
+    assert "cannot be read in full, so whether it waits for an answer is unknown" in ran.err
     server.tell(session, at + 5, RUNNING, ENDED)
     assert qoder("session", *words).code == 0
+
+
+@pytest.mark.parametrize("words", [("pending",), ("pending", "sess_1"), ("deny", "sess_1", "--all", "--yes")])
+@pytest.mark.parametrize("ids", [None, [5], "evt_1"])
+def test_session_pending_and_deny_are_not_sure_that_nothing_waits_where_a_stop_names_no_call(
+    qoder: Qoder, server: Asking, ids: Any, words: tuple[str, ...]
+) -> None:
+    """The call does not say that it was asked about, either."""
+    server.asks("sess_1", call(1, evaluated_permission=None))
+    server.stops({"type": "requires_action", "event_ids": ids})
+    ran = qoder("session", *words)
+    assert (ran.code, "nothing waits" in ran.err, server.sent) == (7, False, [])
+    server.colleague("evt_1")
+    qoder.clock.time += 5
+    assert qoder("session", *words).code == 0
+
+
+def test_session_approve_warns_where_a_stop_names_a_call_that_cannot_be_read(qoder: Qoder, server: Asking) -> None:
+    server.asks("sess_1", call(1), call(2))
+    server.stops({"type": "requires_action", "event_ids": ["evt_1", {"id": "evt_2"}]})
+    ran = qoder("session", "approve", "sess_1", "--all", "--yes")
+    assert (ran.code, "so whether more calls wait is unknown" in ran.err) == (0, True), ran.err
 
 
 @pytest.mark.parametrize("words", [("pending",), ("pending", "sess_1"), ("deny", "sess_1", "--all", "--yes")])

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
+from qoder_cli.base.times import unix
 from tests.conftest import TOKEN, Qoder
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, WORK, idle
 from tests.support.result import END, delivers, says
@@ -51,6 +52,25 @@ def test_run_result_goes_by_times_where_a_list_lacks_the_ending(qoder: Qoder) ->
     lacking = page(says("chat", 20), again, says("the result", 1))
     qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, again, END), lacking)
     assert qoder(*RESULT).out == "the result\n"
+
+
+@pytest.mark.parametrize("lagging", [page(*WORK, says("Let me see.", 1)), GONE], ids=["behind", "not there"])
+@pytest.mark.parametrize("run", [DONE, CURRENT], ids=["legacy", "current"])
+def test_run_result_asks_again_where_a_replica_does_not_show_the_ending_yet(
+    qoder: Qoder, run: dict[str, Any], lagging: Any
+) -> None:
+    ended = qoder.clock.time = unix(DONE["completed_at"]) or 0.0
+    log = [*WORK, says("Let me see.", 1), says("the result", 2), END]
+    is_first = [run is CURRENT]  # what tells that it has ended
+
+    def tell(request: httpx.Request) -> Any:
+        if not is_first.pop() if is_first else qoder.clock.time < ended + 3:
+            return lagging
+        return page(*log)
+
+    qoder.wire.on(*RUN, run, repeat=True).on(*EVENTS, tell, repeat=True).may(*SESSION, {"id": "sess_1"})
+    ran = qoder(*RESULT)
+    assert (ran.code, ran.out) == (0, "the result\n"), ran.err
 
 
 def test_run_result_leaves_out_what_other_threads_say(qoder: Qoder) -> None:

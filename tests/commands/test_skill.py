@@ -317,6 +317,7 @@ def test_skill_download_leaves_nothing_where_it_cannot_be_unpacked(
 
 def test_skill_download_exits_5_where_there_is_no_version(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     service.lies[f"GET /skills/{NOTES}"] = lambda raw: {**raw, "latest_version": None}
+    service.lies[f"GET {VERSIONS}"] = lambda page: {**page, "data": []}
     assert qoder("skill", "download", NOTES, "-O", str(tmp_path)).code == 5
 
 
@@ -325,3 +326,18 @@ def test_skill_list_of_some_forgets_no_other(qoder: Qoder, service: Things, filt
     assert qoder("skill", "list", "-q").out == f"{NOTES}\n"
     assert qoder("skill", "list", *filter.split(), "-q").out == ""
     assert NOTES in offered("qoder skill get ", qoder.env)
+
+
+def test_skill_upload_goes_by_the_newest_version_where_the_skill_shows_none(
+    qoder: Qoder, service: Things, folder: Path
+) -> None:
+    service.lies["GET /skills"] = each_row(lambda row: {**row, "latest_version": None})
+    service.lies[f"GET /skills/{NOTES}"] = lambda raw: {**raw, "latest_version": None}
+    for _ in range(2):
+        assert qoder("skill", "upload", str(folder)).code == 0
+    put(folder, {"scripts/run.py": b"print(2)\n"})
+    assert qoder("skill", "upload", str(folder)).code == 0
+    assert service.writes == [f"POST {VERSIONS}"] * 2  # the same files were sent once
+    put(folder, FILES)
+    service.loses("reset", done=False)
+    assert qoder("skill", "upload", str(folder)).code == 9  # an older version with these files is not ours

@@ -25,6 +25,9 @@ class Nothing:
     def of_id(self, *_: Any) -> None:
         return None
 
+    def whole(self, _: Any, row: Any) -> Any:
+        return row
+
 
 def export(deployment: Deployment, *plain: str) -> str:
     """Return the file of a deployment; these variables have their values in it."""

@@ -31,6 +31,7 @@ from httpx._urlparse import urlparse
 from qoder_cli.app import App
 from qoder_cli.base import pool
 from qoder_cli.base.errors import Exit, QoderError
+from qoder_cli.base.model import Run
 from qoder_cli.base.pool import Late, begin
 from qoder_cli.base.times import Clock
 from qoder_cli.commands.key import free
@@ -262,7 +263,7 @@ class Machine(Clock):
         if self.history.chance.random() < 0.3:
             self.sleep(30.0)
             if self.history.world.ending(run) is not None:
-                queue.is_over(run)
+                queue.note_run(Run({"id": run, "status": "completed"}))
         queue.close()
         return run
 

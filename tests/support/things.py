@@ -42,6 +42,11 @@ def each_row(change: Lie) -> Lie:
     return lambda page: {**page, "data": [change(row) for row in page["data"]]}
 
 
+def without(*names: str) -> Lie:
+    """Return what a list says of which each row lacks these fields."""
+    return each_row(lambda row: {name: value for name, value in row.items() if name not in names})
+
+
 class Things(WorldTransport):
     """The sandbox under other conditions, with what it was asked.
 

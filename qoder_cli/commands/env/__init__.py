@@ -92,6 +92,7 @@ def update(
     is_changed = "config" in body or bool(options_typed(options)) or options_given.self_hosted
     current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)
     if is_changed:
+        editing.refuse_unseen(current, {"config"} - body.keys())
         current_config = mapping(current.get("config"))
         config = body.get("config", current_config)
         if "config" in body and config.get("type") != "self_hosted":

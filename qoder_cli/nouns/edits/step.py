@@ -283,6 +283,11 @@ def without_writing(step: Step) -> Applied:
     return result_of(step, _WOULD.get(step.sends[-1].verb, "would_change"))
 
 
+def _otherwise(form: Form, body: Raw, raw: Raw) -> set[str]:
+    """Return the fields of a body that a thing does not show as they were sent."""
+    return {change.field for change in missing(form, body, raw)}
+
+
 class Job:
     """The doing of one step: which of its requests is under way, and how the thing is as far as that is known."""
 
@@ -434,8 +439,13 @@ class Job:
         body = step.body
         if "metadata" in body:
             body = {**body, "metadata": without_ours(mapping(body["metadata"]))}
-        others = dict.fromkeys(change.field for change in list(missing(step.form, body, answer)))
-        if other := ", ".join(name for name in others if name in answer):
+        others = _otherwise(step.form, body, answer)
+        if unshown := others - answer.keys():  # the answer may be short
+            others -= unshown
+            with suppress(ApiError):
+                answer = read(self.app.client, target_of(step.noun, *step.parents, str(answer["id"])), fresh=True)
+                others = _otherwise(step.form, body, answer)
+        if other := ", ".join(sorted(others)):
             self.app.progress.warn(f"{answer['id']}: the server stored {other} differently from what was sent")
         return result_of(step, step.done, answer)
 
