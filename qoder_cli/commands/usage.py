@@ -23,6 +23,7 @@ from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.usage import By, Tally, Usage, UsageSum
 from qoder_cli.history.window import ROUNDED, Page, Window, runs_within
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.lookup import explain_missing, ids_of_all
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Share, Words, plain
@@ -131,6 +132,7 @@ def _look(
         query["deployment_id"] = only
     unseen: list[str] = []
     nothing_read = not has_runs
+    page: Page = {}
     try:
         for page in _ahead(app.client.pages("/sessions", query)):
             nothing_read = False
@@ -151,8 +153,10 @@ def _look(
         return fields
 
     first = (by, "credits", "", *_FIRST[1:]) if by == "day" else (by, *_FIRST)
-    if unclear := used.lost_sessions + (0 if has_runs else used.of_no_deployment):
-        unseen.append(f"{counted(unclear, 'session')} may count, too")
+    if not says_whether_more(page):
+        unseen.append("the list of sessions does not say whether it is complete")
+    if used.unclear:
+        unseen.append(f"{counted(used.unclear, 'session')} may count, too")
     about = _last_line(every, window)
     if app.output.is_html:
         app.output.screen.write(_page(by, sums, most, [about.removeprefix("note: "), *unseen]))
@@ -173,12 +177,16 @@ def _add_runs(
     """Add the runs of the span; return why they may not be read, if so. Raises ApiError."""
     try:
         resolver: Resolver | None = None
+        page: Page = {}
         for page in _ahead(runs_within(app.client, only, window)):
             if resolver is None:
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
             rows = [row for row in page["data"] if isinstance(row, dict)]
             used.add_runs(resolver.runs(rows))
+            used.lacks_runs |= len(rows) < len(page["data"])
+        used.lacks_runs |= not says_whether_more(page)
     except ApiError as error:
+        used.lacks_runs = True
         if isinstance(error, NotFound) and only is not None:
             raise explain_missing(error, only, app) from None
         may_go_on = isinstance(error, NotFound) or error.http_status == 403 or may_lack

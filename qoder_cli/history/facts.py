@@ -15,6 +15,7 @@ from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
 from qoder_cli.history.listed import Resolver, newest_runs
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.vault import validated
@@ -196,7 +197,7 @@ def histories_of(app: App, deployments: Sequence[Deployment]) -> dict[str, Histo
 
 
 def _one_by_one(app: App, ids: Sequence[str]) -> dict[str, list[Run] | ApiError]:
-    newest = or_error(lambda id: newest_runs(app.client, id))
+    newest = or_error(lambda id: newest_runs(app.client, id, must_say=True))
     return dict(zip(ids, in_order(newest, ids), strict=True))
 
 
@@ -214,7 +215,7 @@ def _of_all(app: App, deployments: Sequence[Deployment]) -> dict[str, list[Run] 
                 created.append(run.created or 0.0)
                 if run.deployment_id in runs_of:
                     runs_of[run.deployment_id].append(run)
-            is_whole = is_last(page)
+            is_whole = says_whether_more(page) and is_last(page)
             if number == _MOST_PAGES or all(len(runs) >= _MOST_LOOKED_AT for runs in runs_of.values()):
                 break
     except ApiError:  # their own lists may be readable

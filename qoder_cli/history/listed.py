@@ -16,6 +16,7 @@ from qoder_cli.base.times import unix
 from qoder_cli.history.window import ALWAYS, Window, runs_within
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.nouns.views import recent_fields
 from qoder_cli.output.cells import Fields
@@ -30,10 +31,21 @@ GIVE_UP_AFTER = 8  # sessions that could not be read: the others would not be ei
 
 
 def pages_of_runs(
-    client: Client, of: str | None, window: Window = ALWAYS, *, limit: int = 100, fresh: bool = False
+    client: Client,
+    of: str | None,
+    window: Window = ALWAYS,
+    *,
+    limit: int = 100,
+    fresh: bool = False,
+    must_say: bool = False,
 ) -> Iterator[list[Run]]:
-    """Yield the runs of a window, and some others, of one deployment or of all, in pages. Raises ApiError."""
+    """Yield the runs of a window, and some others, of one deployment or of all, in pages. Raises ApiError.
+
+    `must_say`: also for a page that is not full and does not say whether more follow.
+    """
     for page in runs_within(client, of, window, limit=limit, fresh=fresh):
+        if must_say and len(page["data"]) < limit and not says_whether_more(page):
+            raise NoResponse("the list of runs does not say whether it is complete")
         runs = [run for item in page["data"] if (run := Run.read(item))]
         if of is not None and any(run.deployment_id not in (None, of) for run in runs):
             raise no_response(f"the response shows the runs of another deployment than {of}")
@@ -48,9 +60,9 @@ def read_run(client: Client, id: str) -> Run:
     return run
 
 
-def newest_runs(client: Client, deployment_id: str, *, fresh: bool = False) -> list[Run]:
+def newest_runs(client: Client, deployment_id: str, *, fresh: bool = False, must_say: bool = False) -> list[Run]:
     """Return a deployment's newest 20 runs, newest first: those of the first page that has any. Raises ApiError."""
-    pages = pages_of_runs(client, deployment_id, limit=RECENT, fresh=fresh)
+    pages = pages_of_runs(client, deployment_id, limit=RECENT, fresh=fresh, must_say=must_say)
     return newest_first(next(filter(None, islice(pages, _MOST_EMPTY)), list[Run]()), pages)
 
 

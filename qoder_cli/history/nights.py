@@ -27,6 +27,7 @@ from qoder_cli.history.listed import Resolver, read_run
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import AT_REST
 from qoder_cli.history.window import Window, is_below, runs_within
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.local.reports import ReaderMemory
 from qoder_cli.nouns.lookup import find_deployment, read_pages
@@ -172,6 +173,7 @@ class _NightReader:
                 deployments = list(filter(None, map(Deployment.read, page["data"])))
                 if len(deployments) < len(page["data"]):
                     night.problems.append(Unread("deployments", "some items of the list are not deployments"))
+                self._doubt_end(page, "deployments")
                 night.deployments |= {deployment.id: deployment for deployment in deployments}
         except ApiError as error:
             self._note(error, "deployments")
@@ -183,6 +185,12 @@ class _NightReader:
         self._night.whole = self._night.whole and what == "credits"
         self._failures[what] = error
         self._night.problems.append(Unread(what, error.message))
+
+    def _doubt_end(self, page: dict[str, Any], what: str) -> None:
+        """Note that a list may be longer, if its last page does not say that it is the last."""
+        if is_last(page) and not says_whether_more(page):
+            self._night.whole = False
+            self._night.problems.append(Unread(what, "the list does not say whether it is complete"))
 
     def _set_span(self) -> None:
         """Work out the span, and from when on runs are to be listed, on the server's clock."""
@@ -264,6 +272,7 @@ class _NightReader:
                     self._night.whole = False
                     message = f"{lacking} items of the list are not runs of a deployment that was asked for"
                     self._night.problems.append(Unread("runs", message))
+                self._doubt_end(page, "runs")
                 yield rows, is_last(page)
         except ApiError as error:
             self._note(error, "runs")

@@ -156,8 +156,8 @@ class Usage:
 
     `every` counts all sessions.
 
-    `undated` counts what does not say when it was created, or has no id: it is in no sum. Of these, `lost_sessions` are
-    sessions; `of_no_deployment` are sessions left out because neither they nor a run names a deployment.
+    `undated` counts what does not say when it was created, or has no id: it is in no sum. `lacks_runs` is for the
+    caller to say that runs could not all be read.
     """
 
     def __init__(self, by: By, window: Window, *, deployments: Collection[str] | None = None) -> None:
@@ -170,16 +170,22 @@ class Usage:
         self._tallies: dict[str | None, Tally] = defaultdict(Tally)
         self._names: dict[str | None, str] = {}
         self.every = Tally()
-        self.undated = self.lost_sessions = self.of_no_deployment = 0
+        self.lacks_runs = False
+        self.undated = self._lost_sessions = 0
+        self._lost_runs = set[str]()  # sessions of runs that are in no sum, though they may count
+        self._of_no_deployment = set[str]()  # sessions left out because neither they nor a run names a deployment
 
     def add_runs(self, runs: Iterable[Run]) -> None:
         for run in runs:
             id = text(run.raw.get("id"))
             created = parse_timestamp(run.triggered_at)
+            if id in self._runs or (created is not None and not self._window.holds(created)):
+                continue
             if id is None or created is None:
                 self.undated += 1
-                continue
-            if id in self._runs or not self._window.holds(created) or not self._counts(run.deployment_id):
+            if id is None or created is None or not self._counts(run.deployment_id):
+                if run.session_id and (run.deployment_id is None or self._counts(run.deployment_id)):
+                    self._lost_runs.add(run.session_id)
                 continue
             agent = text(mapping(run.raw.get("agent")).get("id"))
             trigger = text(mapping(run.raw.get("trigger_context")).get("type"))
@@ -193,14 +199,17 @@ class Usage:
             id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
             if id is None or created is None:
                 self.undated += 1
-                self.lost_sessions += 1
+                self._lost_sessions += 1
                 continue
             ran = self._runs.get(self._of_session.get(id, ""))
             if id in self._seen or (ran is None and not self._window.holds(created)):
                 continue  # a run within the span counts with its session, made a moment before or after
             deployment = text(session.get("deployment_id")) or (ran and ran.deployment)
             if not self._counts(deployment):
-                self.of_no_deployment += deployment is None
+                if deployment is None:
+                    self._of_no_deployment.add(id)
+                else:
+                    self._lost_runs.discard(id)
                 continue
             self._seen.add(id)
             key, name = self._key_of(session, ran, deployment, created)
@@ -234,6 +243,12 @@ class Usage:
         if self._by == "day":
             tallies = [(day, self._tallies[day]) for day in _days(list(filter(None, self._tallies)))]
         return [tally.as_sum(self._by, key, self._names.get(key), has_runs=has_runs) for key, tally in tallies]
+
+    @property
+    def unclear(self) -> int:
+        """How many sessions may count, but are in no sum, once all were added."""
+        doubtful = self._lost_runs | (self._of_no_deployment if self.lacks_runs else set())
+        return self._lost_sessions + len(doubtful - self._seen)
 
     def _counts(self, deployment: str | None) -> bool:
         return self._deployments is None or deployment in self._deployments

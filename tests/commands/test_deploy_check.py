@@ -323,6 +323,7 @@ OTHERS: dict[str, tuple[Fields, Fields]] = {
     "agent agent_1 could not be read": (USES, {"/agents/agent_1": DENIED}),
     "the credentials of vault vault_1": (VAULT, vault_with() | {"/vaults/vault_1/credentials": DENIED}),
     "how its last runs ended": ({}, {"/deployments/dep_1/runs": DENIED}),
+    "how its last runs ended could not be read: the list": ({}, {"/deployments/dep_1/runs": {"data": []}}),
     "the work queue of env_1": (OWN, SELF_HOSTED | {STATS: None}),
     "the work queue of env_1 could not be read": (OWN, SELF_HOSTED | {STATS: {"depth": 0}}),
     "environment env_1 could not be read: the response": (OWN, {"/environments/env_1": {"id": "env_2"}}),
@@ -377,6 +378,15 @@ def test_deploy_check_is_never_0_over_items_of_a_list_that_are_no_deployments(qo
     qoder.wire.on("GET", "/deployments", page({"name": "no id"}), repeat=True)
     assert [qoder("deploy", "check", *words).code for words in ([], ["--exit-status"])] == [0, 7]
     assert "1 item of the list of deployments" in qoder("deploy", "check").err
+
+
+@pytest.mark.parametrize("more", [{}, {"has_more": None}])
+def test_deploy_check_is_never_0_over_a_list_that_does_not_say_whether_it_is_complete(
+    qoder: Qoder, more: Fields
+) -> None:
+    qoder.wire.on("GET", "/deployments", {"data": [], **more})
+    ran = qoder("deploy", "check", "--exit-status")
+    assert (ran.code, "the list of deployments does not say whether it is complete" in ran.err) == (7, True)
 
 
 def test_deploy_check_lists_the_runs_of_each_where_the_list_of_all_has_other_things(qoder: Qoder) -> None:

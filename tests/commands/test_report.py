@@ -20,7 +20,7 @@ from qoder_cli.settings.values import Flags
 from tests.conftest import Qoder, Ran, examples
 from tests.support.inprocess import WorldTransport
 from tests.support.one_night import HOUR, OLD, after_a_night, ago, fire, hourly, serve
-from tests.support.wire import api_error
+from tests.support.wire import api_error, page
 
 pytestmark = pytest.mark.usefixtures("utc")
 DEPLOYMENTS, RUNS, SESSIONS = (f"{BASE_PATH}/{name}" for name in ("deployments", "deployment_runs", "sessions"))
@@ -222,6 +222,7 @@ ELSEWHERE = {"id": "drun_1", "deployment_id": "dep_2", "status": "completed", "c
 HOURLY = {"type": "cron", "expression": "0 * * * *", "timezone": "UTC", "last_run_at": "2027-01-15T06:00:01Z"}
 UNSEEN: dict[str, tuple[Any, Any, int]] = {  # the schedule, the runs listed, and the code of what was told
     "whether that is the whole list": (None, {"data": [], "has_more": "true"}, 7),
+    "whether more runs follow": (None, {"data": []}, 7),
     "when its schedule fires": ({**HOURLY, "timezone": "Mars/Olympus"}, [], 7),
     "a schedule that is a text": ("0 * * * *", [], 7),
     "an item that is not a run": (None, [{"id": 7}], 7),
@@ -241,6 +242,13 @@ def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what
     assert [(each.code, "All is well" in each.out) for each in ran] == [(7, False), (7, False), (told, False)]
     of_one = qoder("report", "dep_1", "--exit-status", "--since", "2d")
     assert (of_one.code, "All is well" in of_one.out) == (7, False)
+
+
+def test_report_says_neither_well_nor_0_over_a_list_of_deployments_that_may_be_longer(qoder: Qoder) -> None:
+    qoder.wire.on("GET", "/deployments", {"data": []}).on("GET", "/deployment_runs", page())
+    ran = qoder("report", "--exit-status")
+    assert (ran.code, "deployments: the list does not say whether it is complete" in ran.err) == (7, True)
+    assert ("All is well" in ran.out, "No deployments." in ran.out) == (False, False)
 
 
 @pytest.mark.parametrize("credits", ["0.10", "12345678901234567890.12", "1E3", "-1", None, "many"])

@@ -230,6 +230,7 @@ LISTED: dict[str, tuple[str, list[Any], dict[str, int] | None]] = {
     "cut, of all": ("--all", CUT, {"drun_5": 0, "all deployments": 7}),
     "of another deployment": ("dep_1", [page(failed("drun_9", deployment_id="dep_2"))], None),
     "no boolean": ("dep_1", [{"data": [], "has_more": "maybe"}], None),
+    "not said": ("dep_1", [{"data": []}], None),
 }
 
 

@@ -162,6 +162,7 @@ GROWS = [session("1", "12.5"), session("2", None, status="running")]
 SILENT = [session("1", "12.5"), session("2", None)]  # of one that ended it is not said what it used
 MAY_HAVE_ENDED = [session("1", "12.5"), session("2", None, status=None)]
 NOT_YOURS, BROKEN = api_error(403, "permission_error", "No."), api_error(500, "api_error", "No.")
+UNNAMED, AT_NO_TIME = session("1", "9", deployment_id=None), {"status": "completed", "created_at": None}
 # Sessions, runs, the limit with other words, and the exit code.
 OVER: dict[str, tuple[list[str], Any, tuple[str, ...], int]] = {
     "less": (GROWS, EMPTY, ("12.51",), 0),
@@ -177,9 +178,35 @@ OVER: dict[str, tuple[list[str], Any, tuple[str, ...], int]] = {
     "no object": (["7"], EMPTY, ("5",), 7),
     "none says what it used": ([session("1", None), session("2", "null")], EMPTY, ("5",), 7),
     "none says it so early": ([session("1", None, status="running")], EMPTY, ("5",), 0),
-    "perhaps its own": ([session("1", "9", deployment_id=None)], NOT_YOURS, ("5", *ONE), 7),
-    "not its own": ([session("1", "9", deployment_id=None)], EMPTY, ("5", *ONE), 0),
+    "perhaps its own": ([UNNAMED], NOT_YOURS, ("5", *ONE), 7),
+    "of a run at no time": ([UNNAMED], page(run("1", **AT_NO_TIME)), ("5", *ONE), 7),
+    "of one whose session is gone": ([], page(run("1", **AT_NO_TIME)), ("5", *ONE), 7),
+    "of one whose session names it": ([session("1", "5")], page(run("1", **AT_NO_TIME)), ("5", *ONE), 0),
+    "more than that": ([UNNAMED, session("2", "6")], page(run("1", **AT_NO_TIME)), ("5", *ONE), 8),
+    "of another's run": ([UNNAMED], page(run("1", **AT_NO_TIME, deployment_id="dep_3")), ("5", *ONE), 0),
+    "of a run of no deployment": ([UNNAMED], page(run("1", status="completed", deployment_id=None)), ("5", *ONE), 7),
+    "of one that its session names": (
+        [session("1", "9", deployment_id="dep_3")],
+        page(run("1", status="completed", deployment_id=None)),
+        ("5", *ONE),
+        0,
+    ),
+    "not its own": ([UNNAMED], EMPTY, ("5", *ONE), 0),
 }
+
+
+@pytest.mark.parametrize(("over", "code"), [("5", 7), ("0.5", 8)])
+def test_usage_is_never_fine_where_the_list_does_not_say_whether_it_is_complete(
+    qoder: Qoder, over: str, code: int
+) -> None:
+    unnamed(qoder).wire.on(*RUNS, EMPTY).on(*SESSIONS, f'{{"data": [{session("1", "1")}]}}')
+    ran = qoder("usage", "--over", over)
+    assert (ran.code, "the list of sessions does not say whether it is complete" in ran.err) == (code, True)
+
+
+@pytest.mark.parametrize("runs", [{"data": []}, {"data": [7], "has_more": False}])
+def test_usage_doubts_a_session_where_the_list_of_runs_may_lack_its_run(qoder: Qoder, runs: Any) -> None:
+    assert serve(qoder, UNNAMED, runs=runs)("usage", "--over", "5", *ONE).code == 7
 
 
 @pytest.mark.parametrize("case", OVER)

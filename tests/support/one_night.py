@@ -6,6 +6,7 @@ from qoder_cli.sandbox.records import stamp
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
+from tests.support.wire import page
 
 HOUR = 3600.0
 
@@ -58,9 +59,9 @@ def serve(qoder: Qoder, runs: Any, *, sessions: Any = (), events: Any = None, **
     """Let there be one deployment, with these runs; what a test does not ask for need not be asked."""
     row = {"id": "dep_1", "name": "odd", "status": "active", **OLD, **deployment}
     qoder.wire.expected.clear()
-    qoder.wire.may("GET", "/deployments", {"data": [row]}).may("GET", "/deployments/dep_1", row)
+    qoder.wire.may("GET", "/deployments", page(row)).may("GET", "/deployments/dep_1", row)
     for path in ("/deployment_runs", "/deployments/dep_1/runs"):
-        qoder.wire.may("GET", path, runs if isinstance(runs, dict) else {"data": runs})
-    qoder.wire.may("GET", "/sessions", sessions or {"data": []})
+        qoder.wire.may("GET", path, runs if isinstance(runs, dict) else page(*runs))
+    qoder.wire.may("GET", "/sessions", sessions or page())
     if events is not None:
         qoder.wire.may("GET", "/sessions/sess_1/events", events)

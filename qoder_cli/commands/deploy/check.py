@@ -18,6 +18,7 @@ from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.history.facts import Facts, agent_id, histories_of
 from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, DeploymentFinding, find
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.lookup import find_deployment, ids_of_all, read_deployment, read_pages
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
 from qoder_cli.output.data import Rows
@@ -96,7 +97,8 @@ def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list
     if words:
         named = in_order(lambda id: find_deployment(app, id), ids_of_all(words, app))
         return list(named), []
-    listed = [Deployment.read(row) for page in read_pages(app) for row in page["data"]]
+    pages = list(read_pages(app))
+    listed = [Deployment.read(row) for page in pages for row in page["data"]]
     deployments = {one.id: one for one in listed if one is not None}
     alive = [deployment for deployment in deployments.values() if deployment.archived_at is None]
     short = [one.id for one in alive if agent_id(one.raw) is None or not one.raw.get("environment_id")]
@@ -105,8 +107,12 @@ def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list
     read = in_order(or_error(lambda id: read_deployment(app, id)), short)
     whole = {one.id: one for one in read if isinstance(one, Deployment)}
     alive = [whole.get(one.id, one) for one in alive]
-    unread = listed.count(None)
-    return alive, [f"{counted(unread, 'item')} of the list of deployments"] if unread else []
+    unlisted = []
+    if unread := listed.count(None):
+        unlisted.append(f"{counted(unread, 'item')} of the list of deployments")
+    if not says_whether_more(pages[-1]):
+        unlisted.append("the list of deployments does not say whether it is complete")
+    return alive, unlisted
 
 
 def _look(
