@@ -301,9 +301,15 @@ def test_options_are_held_to_what_files_are_held_to(qoder: Qoder, line: str) -> 
     assert (ran.code, ran.error["message"].startswith(TOO_LONG[line])) == (2, True), ran.error
 
 
-@pytest.mark.parametrize("line", ["env delete default --yes", "env update default --description New"])
-def test_env_is_not_written_to_by_a_name_in_a_list_that_may_be_cut(qoder: Qoder, service: Things, line: str) -> None:
-    service.lies["GET /environments"] = lambda page: {"data": page["data"]}
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("env delete default --yes", "env update default --description New"),
+        *("deploy run demo", "deploy pause demo", "deploy archive demo --yes", "deploy update demo --name new"),
+    ],
+)
+def test_nothing_is_written_by_a_name_in_a_list_that_may_be_cut(qoder: Qoder, service: Things, line: str) -> None:
+    service.lies |= dict.fromkeys(("GET /environments", "GET /deployments"), lambda page: {"data": page["data"]})
     ran = qoder(*line.split())
     assert (ran.code, service.writes) == (7, []), ran.err
     assert "does not say whether it is complete; nothing was sent" in ran.err
