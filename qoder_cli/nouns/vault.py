@@ -280,6 +280,9 @@ def step_of(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], N
     # What an update does not know is left out (api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
+    if auth["type"] == VARIABLE and "networking" not in changed:  # without it the secret might go anywhere
+        why = f"{credential['id']} does not show to which hosts its secret may be sent; nothing was sent"
+        raise NoResponse(why, hint="pass --allow-host HOST")
     app.progress.note(f"updating credential {step.label}, {_for(credential)}, in {vault}{where}")
     return step.with_(changes=unseen(_CREDENTIAL, {"auth": changed})).sending({"auth": changed})
 
