@@ -171,8 +171,10 @@ def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
     """Return a thing as it is; as it is listed, if that is all there is. Raises ApiError."""
     try:
         return read(app.client, target_of(noun, id), fresh=True)
-    except NotFound as error:
-        if row or error.enveloped:
+    except (NotFound, AuthError) as error:
+        if error.http_status not in (403, 404):
+            raise
+        if row or error.enveloped:  # it is gone, or this machine saw it with another account's token
             return row
         raise _unclear(f"{id} could not be read: {error.message.rstrip('.')}") from None  # a proxy's 404
 

@@ -313,3 +313,13 @@ def test_nothing_is_written_by_a_name_in_a_list_that_may_be_cut(qoder: Qoder, se
     ran = qoder(*line.split())
     assert (ran.code, service.writes) == (7, []), ran.err
     assert "does not say whether it is complete; nothing was sent" in ran.err
+
+
+@pytest.mark.parametrize(("answer", "code"), [(refusal(403, "permission_error", "No."), 0), (httpx.Response(403), 7)])
+def test_agent_create_is_not_stopped_by_what_another_account_has(
+    qoder: Qoder, service: Things, answer: httpx.Response, code: int
+) -> None:
+    theirs = qoder(*POET, "-q").out.strip()
+    service.lies["GET /agents"] = lambda page: {**page, "data": [row for row in page["data"] if row["id"] != theirs]}
+    service.instead[f"GET /agents/{theirs}"] = [answer]
+    assert qoder(*POET).code == code
