@@ -323,3 +323,11 @@ def test_agent_create_is_not_stopped_by_what_another_account_has(
     service.lies["GET /agents"] = lambda page: {**page, "data": [row for row in page["data"] if row["id"] != theirs]}
     service.instead[f"GET /agents/{theirs}"] = [answer]
     assert qoder(*POET).code == code
+
+
+def test_deploy_update_drops_no_message_that_the_answer_does_not_show(qoder: Qoder, service: Things) -> None:
+    service.lies["GET /deployments/dep_demo"] = lambda raw: {
+        name: raw[name] for name in raw if name != "initial_events"
+    }
+    ran = qoder("deploy", "update", "dep_demo", "--outcome", "A report", "--rubric", "It has a date.")
+    assert (ran.code, service.writes) == (7, []), ran.err
