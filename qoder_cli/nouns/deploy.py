@@ -198,7 +198,7 @@ noun(
         how="deployments:HOW",
     ),
     arguments="deployments",
-    found_by="qoder_cli.nouns.lookup:deployment_ids_of",
+    found_by="qoder_cli.nouns.lookup:ids_to_change",
     explained_by="qoder_cli.nouns.lookup:explain_missing",
     warned=_fires,
     row=lambda raw, app: deployment_row(model.Deployment(raw)),

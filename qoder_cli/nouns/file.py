@@ -218,7 +218,7 @@ def _find(lists: Lists, declared: Declaration, parents: Sequence[str]) -> list[R
     """Return the files with this content and name that are there for an hour at least."""
     wanted, until = content_digest(declared.content), lists.app.clock.now() + _LASTS
     rows = [row for row in lists.rows(declared.noun) if name_of(row) == declared.name]
-    rows = [lists.whole(declared.noun, row) if row.get("metadata") is None else row for row in rows]
+    rows = [row if row.get("metadata") else lists.whole(declared.noun, row) for row in rows]
     rows = [row for row in rows if mapping(row.get("metadata")).get(CONTENT) == wanted]
     return [row for row in rows if (unix(row.get("expires_at")) or until + 1) > until]
 

@@ -16,7 +16,7 @@ from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import NOUNS, has_id, path_of
+from qoder_cli.nouns.table import NOUNS, has_id, path_of, words_of
 
 _READ = 10  # things that are read singly, for each name
 _LOOKS = (0.5, 1.0, 2.0, *(4.0,) * 7)  # seconds between two looks at a list that lags: LAGS in all
@@ -122,18 +122,21 @@ class ServerLists:
         rows_by_name = self.holders(noun, *names)
         return {name: rows for name, rows in zip(names, rows_by_name, strict=True) if rows}
 
-    def whole(self, noun: Noun, row: Raw) -> Raw:
+    def whole(self, noun: Noun, row: Raw, *parents: str) -> Raw:
         """Return what is listed as it is shown singly, read once: a list may show less. Raises ApiError."""
-        whole: Raw = self.once(("whole", row["id"]), lambda: self.read(noun, str(row["id"])))
+        whole: Raw = self.once(("whole", row["id"]), lambda: self.read(noun, *parents, str(row["id"])))
         return whole
 
-    def read(self, noun: Noun, id: str) -> Raw:
-        """Return a thing by its id, as it is now. Raises ApiError, with where it was looked for."""
+    def read(self, noun: Noun, *ids: str) -> Raw:
+        """Return a thing by its id, after those of its holders, as it is now.
+
+        Raises ApiError, with where it was looked for.
+        """
         try:
-            return read(self.app.client, target_of(noun, id), fresh=True)
+            return read(self.app.client, target_of(noun, *ids), fresh=True)
         except NotFound as error:
             hint = f"correct the id, or remove it {self.app.settings.asked}"
-            raise error.with_(hint=hint, next=self.app.looking(*noun.words.split(), "list")) from None
+            raise error.with_(hint=hint, next=self.app.looking(*words_of(noun, "list", *ids[:-1]))) from None
 
 
 def only_environment(app: App) -> str:
@@ -168,8 +171,10 @@ def _read(app: App, noun: Noun, id: str, row: Raw) -> Raw:
     """Return a thing as it is; as it is listed, if that is all there is. Raises ApiError."""
     try:
         return read(app.client, target_of(noun, id), fresh=True)
-    except NotFound as error:
-        if row or error.enveloped:
+    except (NotFound, AuthError) as error:
+        if error.http_status not in (403, 404):
+            raise
+        if row or error.enveloped:  # it is gone, or this machine saw it with another account's token
             return row
         raise _unclear(f"{id} could not be read: {error.message.rstrip('.')}") from None  # a proxy's 404
 

@@ -17,34 +17,39 @@ _LISTED = 5  # names that an error lists
 _SUGGEST_FROM = 200  # newest deployments to search for near names
 
 
-def deployment_id_of(word: str, app: App) -> str:
-    """Return a deployment's id, by name or id. Raises UsageError, ApiError."""
-    return ids_of_all([word], app)[0]
+def deployment_id_of(word: str, app: App, *, is_whole: bool = False) -> str:
+    """Return a deployment's id, by name or id; `is_whole` is that of `Names`. Raises UsageError, ApiError."""
+    return ids_of_all([word], app, is_whole=is_whole)[0]
 
 
-def ids_of_all(words: Sequence[str], app: App) -> list[str]:
+def ids_of_all(words: Sequence[str], app: App, *, is_whole: bool = False) -> list[str]:
     """Return the ids of the deployments typed, each once. Raises QoderError for one that is not there."""
-    ids_or_errors = deployment_ids_of(words, app)
+    ids_or_errors = deployment_ids_of(words, app, is_whole=is_whole)
     if error := first_by_rank(error for error in ids_or_errors if isinstance(error, QoderError)):
         raise error
     return list(dict.fromkeys(map(str, ids_or_errors)))
 
 
-def deployment_ids_of(words: Sequence[str], app: App) -> list[str | QoderError]:
+def ids_to_change(words: Sequence[str], app: App) -> list[str | QoderError]:
+    """Return the id or error for each, by a list that says that it is complete. Raises UsageError, ApiError."""
+    return deployment_ids_of(words, app, is_whole=True)
+
+
+def deployment_ids_of(words: Sequence[str], app: App, *, is_whole: bool = False) -> list[str | QoderError]:
     """Return the id or error for each, with one listing. Raises UsageError, ApiError."""
     if all(ids.deployment(word).startswith("dep_") for word in words):
         return list(words)
     from qoder_cli.nouns.named import Names
     from qoder_cli.nouns.table import NOUNS
 
-    return Names(app).ids_of(NOUNS["deploy"], words)
+    return Names(app, is_whole=is_whole).ids_of(NOUNS["deploy"], words)
 
 
 def several_deployment_ids(
     words: Sequence[str], app: App, *, may_repeat: bool, may_lack: bool
 ) -> list[str | QoderError]:
     """Return the id or error for each of several to be run. Raises UsageError for one twice, QoderError for errors."""
-    ids_or_errors = deployment_ids_of(words, app)
+    ids_or_errors = ids_to_change(words, app)
     if not may_repeat:
         _refuse_duplicates(words, ids_or_errors)
     unknown = [error for error in ids_or_errors if isinstance(error, QoderError)]

@@ -257,7 +257,9 @@ def _plan_entry(lists: Lists, declared: Declaration, step: Step) -> Step:
 
 def _export_entries(export: Exporting, fields: Raw) -> Raw:
     """Write the entries of a store as files of the folder beside its own; return the store's fields."""
-    rows = {path_in(row): row for row in export.lists.rows(ENTRY, str(export.raw["id"]))}
+    lists, id = export.lists, str(export.raw["id"])
+    listed = [row if row.get("path") else lists.whole(ENTRY, row, id) for row in lists.rows(ENTRY, id)]
+    rows = {path_in(row): row for row in listed}
     taken, wanted, left_out = set[str](), list[str](), list[str]()
     for path in sorted(rows):
         plain = normalize("NFC", path).casefold()  # what another system takes for the same

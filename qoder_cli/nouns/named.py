@@ -8,6 +8,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
 from qoder_cli.base.model import Raw, filled, mapping, text
 from qoder_cli.base.words import few
+from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.noun import Noun
@@ -31,12 +32,13 @@ def id_of(app: App, noun: Noun, word: str, *parents: str, archived: bool = False
 class Names:
     """Looks up names; each noun is listed at most once per command.
 
-    With `archived`, a name that nothing else has may be that of an archived thing.
+    With `archived`, a name that nothing else has may be that of an archived thing. With `is_whole`, the list has to
+    say that it is complete: another thing may have the name, too.
     """
 
-    def __init__(self, app: App, *parents: str, archived: bool = False) -> None:
+    def __init__(self, app: App, *parents: str, archived: bool = False, is_whole: bool = False) -> None:
         self._app = app
-        self._parents, self._archived = parents, archived
+        self._parents, self._archived, self._is_whole = parents, archived, is_whole
         self._things: dict[str, list[Kept]] = {}
         self._noted: set[str] = set()
 
@@ -69,7 +71,8 @@ class Names:
         """Return ids unchanged, and each name's id or error. Raises UsageError, ApiError."""
         names = self.among(noun, words)
         if names and noun.words not in self._things:
-            rows = alive(self._app.client, noun, *self._parents, archived=self._archived, fresh=True)
+            client, archived = self._app.client, self._archived
+            rows = alive(client, noun, *self._parents, archived=archived, fresh=True, is_whole=self._is_whole)
             self._things[noun.words] = kept_rows = list(map(kept, rows))
             remember(self._app.store, self._app.settings, noun.words, kept_rows, whole=not self._parents)
         candidates = self._things.get(noun.words, [])
@@ -113,22 +116,29 @@ def advice(
     return {"hint": f"{asked or f'check the id and the profile ({profile})'}; list them", "next": look}
 
 
-def alive(client: "Client", noun: Noun, *parents: str, archived: bool = False, fresh: bool = False) -> Iterator[Raw]:
+def alive(
+    client: "Client", noun: Noun, *parents: str, archived: bool = False, fresh: bool = False, is_whole: bool = False
+) -> Iterator[Raw]:
     """Yield a noun's things, each once, if its id is of their kind. Raises ApiError.
 
-    It proves nothing about what is not among them (`ServerLists` does). Where it is not `fresh`, a name may be
-    another's by now.
+    It proves nothing about what is not among them (`ServerLists` does), but that they are all if it `is_whole`. Where
+    it is not `fresh`, a name may be another's by now.
     """
     seen: set[str] = set()
     listed = operation(noun, "list")
     assert listed is not None  # all nouns of the table have a list
     has_filter = archived and "include_archived" in listed.query
     query = {"limit": 100, **filled({"include_archived": has_filter and "true"})}
+    page: Raw = {}
     for page in client.pages(path_of(noun, *parents), query, fresh=fresh):
         for row in map(mapping, page["data"]):
             if has_id(noun, row) and row["id"] not in seen and (archived or not row.get("archived_at")):
                 seen.add(row["id"])
                 yield row
+    if is_whole and not says_whether_more(page):
+        raise NoResponse(
+            f"the list of {noun.plural} does not say whether it is complete; nothing was sent", hint="use an id"
+        )
 
 
 def read_one(app: App, noun: Noun, word: str, *parents: str, version: int | None = None) -> Raw:

@@ -280,6 +280,9 @@ def step_of(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], N
     # What an update does not know is left out (api.md#vaults).
     changed = {key: kept[key] for key in _KEPT if kept.get(key) is not None}
     changed |= {key: value for key, value in auth.items() if key not in _SET_ONCE}
+    if auth["type"] == VARIABLE and "networking" not in changed:  # without it the secret might go anywhere
+        why = f"{credential['id']} does not show to which hosts its secret may be sent; nothing was sent"
+        raise NoResponse(why, hint="pass --allow-host HOST")
     app.progress.note(f"updating credential {step.label}, {_for(credential)}, in {vault}{where}")
     return step.with_(changes=unseen(_CREDENTIAL, {"auth": changed})).sending({"auth": changed})
 
@@ -298,7 +301,7 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     aim = found_at({"auth": auth}, place)
     there = ServerLists(app).rows(_CREDENTIAL, vault)
     rows = [row for row in there if found_at(row, "auth.type") in (kind, None)]
-    credentials = [row if found_at(row, place) else _read(app, vault, row) for row in rows]
+    credentials = [_read(app, vault, row) if _is_silent(row) else row for row in rows]
     those = [credential for credential in credentials if found_at(credential, place) == aim]
     if kind == BEARER:
         those = [credential for credential in those if name_of(credential) == name] or those
@@ -313,6 +316,7 @@ def _named(app: App, vault: str, name: str, auth: Raw, agree: Callable[[str], No
     if silent := [row for row in credentials if name_of(row) == name and not found_at(row, place)]:
         hint = f"use its id, if it is the one: {silent[0]['id']}"
         raise UsageError(f"{name} ({silent[0]['id']}) does not show what it is for", hint=hint)
+    _refuse_silent(credentials)
     for row in (row for row in there if name_of(row) == name):
         agree(f"{name} ({row['id']}) is {_for(row)}, and stays so; another {name} is created for {aim}")
     return None
@@ -331,6 +335,21 @@ def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:
         message = f"{id} is {_for(current)}, and that cannot be changed"
         raise UsageError(message, hint="put the secret under another name; then delete the old one")
     return current
+
+
+def _is_silent(raw: Raw) -> bool:
+    """Return whether a credential does not show what it is for; of a type that is not known, that is not asked."""
+    kind = found_at(raw, "auth.type")
+    if kind in ("mcp_oauth", *PLACES):
+        return not found_at(raw, PLACES.get(kind, PLACES[BEARER]))
+    return kind is None
+
+
+def _refuse_silent(credentials: Sequence[Raw]) -> None:
+    """Raise NoResponse if one may be for anything: then nobody can tell whether there is one already."""
+    for raw in credentials:
+        if _is_silent(raw) and name_of(raw) is None:
+            raise NoResponse(f"{raw['id']} shows neither a name nor what it is for; nothing was sent")
 
 
 def _read(app: App, vault: str, row: Raw) -> Raw:
@@ -429,12 +448,16 @@ def _find(lists: Lists, declared: Declaration, parents: Sequence[str]) -> list[R
     auth = mapping(declared.fields.get("auth"))
     place = PLACES.get(str(auth.get("type")), PLACES[BEARER])
     aim, rows = found_at({"auth": auth}, place), lists.rows(_CREDENTIAL, *parents)
+    rows = [lists.whole(_CREDENTIAL, row, *parents) if _is_silent(row) else row for row in rows]
     if is_unset(aim):  # then only its name says which it is
         return [row for row in rows if name_of(row) == declared.name]
     same = [row for row in rows if found_at(row, "auth.type") == auth.get("type") and found_at(row, place) == aim]
     if len(same) > 1:  # then its name says which of them is meant
         same = [row for row in same if row.get("display_name") == declared.fields.get("display_name")] or same
-    return same or [row for row in rows if name_of(row) == declared.name and found_at(row, place) is None]
+    same = same or [row for row in rows if name_of(row) == declared.name and found_at(row, place) is None]
+    if not same:
+        _refuse_silent(rows)
+    return same
 
 
 def _plan(lists: Lists, declared: Declaration, step: Step) -> Step:

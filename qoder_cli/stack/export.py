@@ -267,14 +267,17 @@ class Exporter:
 
     def _whole(self, item: Exportable) -> Exportable | None:
         """Return something with all its fields, of which a list may show less; None, noted, if it is gone."""
-        created = operation(item.noun, "create")
-        if created is None or all(item.raw.get(name) is not None for name in created.body):
-            return item
         try:
-            return item._replace(raw=self.lists.whole(item.noun, item.raw))
+            return item._replace(raw=self._whole_row(item.noun, item.raw))
         except NotFound as error:
             self.broken.append(f"{item.noun.called} {item.name} ({item.id}): {error.message}; left out")
             return None
+
+    def _whole_row(self, noun: Noun, row: Raw, *parents: str) -> Raw:
+        created = operation(noun, "create")
+        if created is None or all(row.get(name) is not None for name in created.body):
+            return row
+        return self.lists.whole(noun, row, *parents)
 
     def _why_not(self, draft: Draft) -> str:
         """Give something the files that it is; return why it cannot have them, or nothing."""
@@ -315,7 +318,8 @@ class Exporter:
 
     def _held(self, holder: Exportable) -> Iterator[Raw]:
         noun = NOUNS[holder.noun.kind.below] if holder.noun.kind else holder.noun
-        rows = [(self.lists.name_of(noun, row) or "", str(row["id"]), row) for row in self.lists.rows(noun, holder.id)]
+        whole = [self._whole_row(noun, row, holder.id) for row in self.lists.rows(noun, holder.id)]
+        rows = [(self.lists.name_of(noun, row) or "", str(row["id"]), row) for row in whole]
         for name, id, row in sorted(rows, key=lambda row: row[:2]):
             export, fields = how_of(noun).export, _plain(noun, row)
             try:

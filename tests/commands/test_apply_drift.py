@@ -241,6 +241,9 @@ def test_apply_rests_where_a_list_hides_a_field(team: Team, hidden: str) -> None
     team.applied()
     team.service.lies |= {f"GET /{list}": without(hidden) for list in LISTS}
     assert team("diff").code == 0
+    if hidden == "metadata":
+        empty = each_row(lambda row: {**row, "metadata": {}})
+        team.service.lies |= {f"GET /{list}": empty for list in LISTS}
     team.rests()
 
 
@@ -288,3 +291,28 @@ def test_diff_finds_a_newer_version_of_a_skill_that_a_list_does_not_show(team: T
     team.upload("mine", "Theirs.")
     team.service.lies["GET /skills"] = without("latest_version")
     assert team("diff").code == 8
+
+
+def hides(*names: str) -> Lie:
+    """Return a list of credentials of which none shows its name, nor these fields of its `auth`."""
+    return each_row(
+        lambda row: {
+            **row,
+            "display_name": None,
+            "auth": {key: row["auth"][key] for key in row["auth"] if key not in names},
+        }
+    )
+
+
+@pytest.mark.parametrize("hidden", [("type",), ("mcp_server_url",), ("type", "mcp_server_url")], ids="+".join)
+def test_apply_adds_no_second_credential_where_a_list_hides_what_they_are_for(
+    team: Team, hidden: tuple[str, ...]
+) -> None:
+    team.write()
+    team.applied()
+    path = f"/vaults/{team.there('vaults')['mcp']['id']}/credentials"
+    team.service.lies[f"GET {path}"] = hides(*hidden)
+    team.rests()
+    id = next(iter(team.service.world.things[path[1:]]))
+    team.service.lies[f"GET {path}/{id}"] = lambda raw: {**raw, "auth": {}, "display_name": None}
+    assert (team.apply().code, team.writes) == (7, [])

@@ -412,6 +412,8 @@ def test_export_writes_what_a_list_does_not_show(qoder: Qoder, service: Things, 
     assert qoder("export", "--all", "-O", str(tmp_path / "whole")).code == 0
     for list, required in (("agents", "model"), ("deployments", "agent"), ("environments", "config")):
         service.lies[f"GET /{list}"] = without("system", "tools", "initial_events", "metadata", required)
+    service.lies["GET /vaults/vault_team/credentials"] = without("auth", "display_name")
+    service.lies["GET /memory_stores/memstore_project/memories"] = without("path")
     assert qoder("export", "--all", "-O", str(tmp_path / "hidden")).code == 0
     assert texts(tmp_path / "hidden") == texts(tmp_path / "whole")
 

@@ -299,3 +299,35 @@ TOO_LONG = {
 def test_options_are_held_to_what_files_are_held_to(qoder: Qoder, line: str) -> None:
     ran = qoder(*line.split(), "--json")
     assert (ran.code, ran.error["message"].startswith(TOO_LONG[line])) == (2, True), ran.error
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("env delete default --yes", "env update default --description New"),
+        *("deploy run demo", "deploy pause demo", "deploy archive demo --yes", "deploy update demo --name new"),
+    ],
+)
+def test_nothing_is_written_by_a_name_in_a_list_that_may_be_cut(qoder: Qoder, service: Things, line: str) -> None:
+    service.lies |= dict.fromkeys(("GET /environments", "GET /deployments"), lambda page: {"data": page["data"]})
+    ran = qoder(*line.split())
+    assert (ran.code, service.writes) == (7, []), ran.err
+    assert "does not say whether it is complete; nothing was sent" in ran.err
+
+
+@pytest.mark.parametrize(("answer", "code"), [(refusal(403, "permission_error", "No."), 0), (httpx.Response(403), 7)])
+def test_agent_create_is_not_stopped_by_what_another_account_has(
+    qoder: Qoder, service: Things, answer: httpx.Response, code: int
+) -> None:
+    theirs = qoder(*POET, "-q").out.strip()
+    service.lies["GET /agents"] = lambda page: {**page, "data": [row for row in page["data"] if row["id"] != theirs]}
+    service.instead[f"GET /agents/{theirs}"] = [answer]
+    assert qoder(*POET).code == code
+
+
+def test_deploy_update_drops_no_message_that_the_answer_does_not_show(qoder: Qoder, service: Things) -> None:
+    service.lies["GET /deployments/dep_demo"] = lambda raw: {
+        name: raw[name] for name in raw if name != "initial_events"
+    }
+    ran = qoder("deploy", "update", "dep_demo", "--outcome", "A report", "--rubric", "It has a date.")
+    assert (ran.code, service.writes) == (7, []), ran.err

@@ -455,3 +455,13 @@ def test_vault_connect_ends_where_nobody_logs_in_or_nobody_can(
     ran = qoder(*CONNECT, "--timeout", "20")
     assert (ran.code, ran.out) == (code, "")
     assert code != 5 or "not every server can do this" in ran.error["hint"]
+
+
+def test_vault_put_replaces_no_secret_whose_hosts_are_not_shown(qoder: Qoder, service: Things) -> None:
+    variable(service)
+    service.thing("vcred_old")["auth"].pop("networking", None)
+    service.requests.clear()
+    for hosts, code in (((), 7), (("--allow-host", "api.github.com"), 0)):
+        qoder.stdin = f"{SECRET}\n"
+        ran = qoder("vault", "put", "team-secrets", "GITHUB_TOKEN", "--variable", "--yes", *hosts)
+        assert (ran.code, len(service.writes)) == (code, int(not code)), ran.err

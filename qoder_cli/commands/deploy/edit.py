@@ -179,7 +179,9 @@ def update(
         raise UsageError("nothing to update", hint="pass at least one option; see qoder deploy update --help")
     _declared(typed)  # errors first, before any request
     with nullcontext() if dry_run else machine_turn(app):
-        current = find_deployment(app, deployment_id_of(deployment, app), fresh=True)
+        current = find_deployment(app, deployment_id_of(deployment, app, is_whole=True), fresh=True)
+        if outcome and "message" not in plain:
+            editing.refuse_unseen(current.raw, ["initial_events"])
         declared = _declared(options.whole(plain, outcome, settable(current), remove_metadata))
         step = _changing(app, _with_ids(app, declared), current)
         _write(app, step, dry_run=dry_run, doing="changing")

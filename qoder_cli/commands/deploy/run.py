@@ -134,7 +134,7 @@ def run(
             raise UsageError(why, hint="add --json, or start one deployment")
         orders = orders_for(typed, order, app, keep_going=keep_going, allow_duplicates=allow_duplicates)
     else:
-        order = order._replace(deployment_id=deployment_id_of(typed[0], app), typed=typed[0])
+        order = order._replace(deployment_id=deployment_id_of(typed[0], app, is_whole=True), typed=typed[0])
         orders = [order]
     if dry_run:
         from qoder_cli.commands.deploy.dry_run import show_requests
