@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from qoder_cli.base.errors import Signalled
+from qoder_cli.base.errors import Signalled, Unavailable
 from qoder_cli.base.ids import RETRY
 from qoder_cli.base.plainfile import refuse_outside
 from qoder_cli.base.tokens import names_token
@@ -168,6 +168,16 @@ class Store:
             self._unwritten.clear()
             self._forget_memory()
             return is_written
+
+    def check_read(self) -> None:
+        """Raise Unavailable if what was read last may not be all: what is not there may have happened."""
+        if self._unread:
+            raise _unusable(f"cannot be read ({self._unread})")
+
+    def check_kept(self, why: str) -> None:
+        """Raise Unavailable, with the reason why not, unless the file can be read and written now."""
+        if not self.write_now(lambda connection: connection.execute(f"PRAGMA user_version = {VERSION}")):
+            raise _unusable(f"cannot be read and written, {why}; nothing was started")
 
     def _write_rest(self) -> None:
         if self._unwritten:
@@ -317,12 +327,12 @@ class Store:
             if not self._unwritten:
                 try:
                     connection = self._opened()
-                    if connection:
-                        return connection.execute(query, values).fetchall()
-                    return []
+                    rows: list[Any] = connection.execute(query, values).fetchall() if connection else []
+                    self._unread = None
+                    return rows
                 except _failures():
                     self._wait_for_others(0.0)
-            rows: list[Any] = []
+            rows = []
             try:
                 rows = self._in_memory().execute(query, values).fetchall()
             except _failures() as error:  # what was read is damaged
@@ -426,6 +436,10 @@ class Store:
     def _complain(self, what: str) -> None:
         warn, self._warn = self._warn, lambda what: None
         warn(f"this machine's history of runs {what}")
+
+
+def _unusable(how: str) -> Unavailable:
+    return Unavailable(f"this machine's history of runs {how}", hint="see what is wrong: qoder doctor")
 
 
 def writable(text: str) -> str:
