@@ -30,7 +30,7 @@ from tests.support.nursery import nursery
 from tests.support.one_run import DONE, RUN, TRIGGER
 from tests.support.processes import Going, until
 from tests.support.stored import GARBAGE, entries_in
-from tests.support.wire import api_error
+from tests.support.wire import api_error, page
 
 HOST = "api.qoder.com"
 LINUX = sys.platform == "linux"
@@ -585,6 +585,14 @@ def test_commands_deny_no_start_where_the_history_cannot_be_read(qoder: Qoder, t
     (tmp_path / "state.db").write_bytes(b"SQLite format 3\0" + b"x" * 4000)
     ran = qoder(*line.split(), "--json")
     assert (ran.code, "history of runs cannot be read" in ran.error["message"]) == (7, True), ran
+
+
+def test_run_wait_of_several_fails_only_for_the_run_that_the_history_was_to_name(qoder: Qoder, tmp_path: Path) -> None:
+    qoder.env["QODER_STATE_DIR"] = str(tmp_path)
+    (tmp_path / "state.db").write_bytes(b"SQLite format 3\0" + b"x" * 4000)
+    qoder.wire.on("GET", "/deployments/dep_1/runs", page(DONE)).on(*RUN, DONE, repeat=True)
+    ran = qoder("run", "wait", "last", "dep_1@last", "--json")
+    assert [item["exit_code"] for item in ran.json] == [7, 0], ran.err
 
 
 def test_run_retry_all_failed_starts_nothing_where_it_cannot_remember(
