@@ -202,6 +202,8 @@ def _found(app: App, keys: "KeyStore", key: str) -> "StoredKey | None":
 
 
 def _not_used(app: App, key: str, keys: "KeyStore | None" = None) -> NotFound:
+    if keys is None:
+        app.store.check_read()
     where = f"in {keys.shown}" if keys else "on this machine"
     why = f"the key {key!r} was not used {where} (for {app.settings.host})"
     return NotFound(why, hint="use it: a key that was not used is free")
@@ -218,6 +220,7 @@ def _records(app: App) -> "list[KeyRecord]":
     for entry in app.store.entries(host):
         if entry.attempt.key and not entry.nothing:
             newest[entry.attempt.key] = entry
+    app.store.check_read()
     return [_record(entry) for entry in reversed(newest.values())]
 
 

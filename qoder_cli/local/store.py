@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from qoder_cli.base.errors import Signalled
+from qoder_cli.base.errors import Exit, QoderError, Signalled
 from qoder_cli.base.ids import RETRY
 from qoder_cli.base.plainfile import refuse_outside
 from qoder_cli.base.tokens import names_token
@@ -78,6 +78,15 @@ _COLUMNS = ", ".join(
     f"CAST({name} AS {_TYPES.get(name, 'TEXT')})"
     for name in ("id", "at", "ahead", "profile", "host", "deployment", "key", "run")
 )
+
+
+class HistoryAway(QoderError):
+    """What was started from this machine cannot be known. No request failed, so that others may still be sent."""
+
+    exit = Exit.UNAVAILABLE
+
+    def __init__(self, how: str) -> None:
+        super().__init__(f"this machine's history of runs {how}", hint="see what is wrong: qoder doctor")
 
 
 class Attempt(NamedTuple):
@@ -168,6 +177,16 @@ class Store:
             self._unwritten.clear()
             self._forget_memory()
             return is_written
+
+    def check_read(self) -> None:
+        """Raise HistoryAway if what was read last may not be all: what is not there may have happened."""
+        if self._unread:
+            raise HistoryAway(f"cannot be read ({self._unread})")
+
+    def check_kept(self, why: str) -> None:
+        """Raise HistoryAway, with the reason why not, unless the file can be read and written now."""
+        if not self.write_now(lambda connection: connection.execute(f"PRAGMA user_version = {VERSION}")):
+            raise HistoryAway(f"cannot be read and written, {why}; nothing was started")
 
     def _write_rest(self) -> None:
         if self._unwritten:
@@ -317,12 +336,12 @@ class Store:
             if not self._unwritten:
                 try:
                     connection = self._opened()
-                    if connection:
-                        return connection.execute(query, values).fetchall()
-                    return []
+                    rows: list[Any] = connection.execute(query, values).fetchall() if connection else []
+                    self._unread = None
+                    return rows
                 except _failures():
                     self._wait_for_others(0.0)
-            rows: list[Any] = []
+            rows = []
             try:
                 rows = self._in_memory().execute(query, values).fetchall()
             except _failures() as error:  # what was read is damaged

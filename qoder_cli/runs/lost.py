@@ -370,6 +370,7 @@ def newest_attempt(app: App) -> StoredAttempt:
     settings = app.settings
     entry = app.store.last(profile=settings.profile, host=settings.host)
     if entry is None:
+        app.store.check_read()
         why = f"no run was started from this machine (profile {settings.profile}, {settings.host})"
         raise NotFound(why, hint="use a run id, or DEPLOYMENT@last")
     return entry

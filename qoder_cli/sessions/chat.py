@@ -181,8 +181,10 @@ class Chat:
         self._editor.draft = ""
         try:
             sent = Delivery(self._app, self._id, message(word)).write.deliver()
-        except Rejected as error:
+        except ApiError as error:
             self._editor.draft = word
+            if not isinstance(error, Rejected):
+                raise
             self._app.progress.warn(f"not sent: {error.message}")
             self._look()
             return

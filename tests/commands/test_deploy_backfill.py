@@ -141,6 +141,15 @@ def test_deploy_backfill_this_machine_remembers_without_a_store(tmp_path: Path) 
     assert [len(each.json) for each in ran] == [len(missed), 0]
 
 
+def test_deploy_backfill_this_machine_starts_nothing_where_it_cannot_remember(tmp_path: Path) -> None:
+    service = a_night_missed(tmp_path)
+    (tmp_path / "a").write_text("no folder")
+    words = ["deploy", "backfill", "dep_0", "--since", service.since, "--this-machine", "--yes", "--json"]
+    ran = service.machine("a", *words, keys=False)
+    assert (ran.code, ran.out, service.started) == (7, "", [])
+    assert "what was made up before; nothing was started" in ran.error["message"]
+
+
 def test_deploy_backfill_says_from_when_a_deployment_exists_and_names_what_may_still_come(tmp_path: Path) -> None:
     service = a_night_missed(tmp_path)
     words = ["deploy", "backfill", "dep_0", "--since", "2026-01-01", "--dry-run", "--json"]

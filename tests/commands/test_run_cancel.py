@@ -10,7 +10,7 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
-from tests.support.one_run import DONE, ELAPSED, EVENTS, LEGACY, RUN, TRIGGER, WORK
+from tests.support.one_run import CURRENT, DONE, ELAPSED, EVENTS, LEGACY, RUN, TRIGGER, WORK, event
 from tests.support.wire import api_error, page
 
 CANCEL = ("POST", "/sessions/sess_1/cancel")
@@ -156,6 +156,13 @@ def test_run_cancel_interrupted_while_it_waits_says_no_more_than_is_known(
     ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
     assert (ran.code, ran.error["run_state"]) == (130, "unknown")
     assert ran.error["message"] == f"interrupted; {so.format('run drun_1')}"
+
+
+def test_run_cancel_warns_of_a_run_that_may_wait_for_an_answer(qoder: Qoder) -> None:
+    asks = event("status_idle", 9, stop_reason={"type": "", "event_ids": ["evt_1"]})
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page(*WORK, asks)).may("GET", "/sessions/sess_1", {})
+    ran = qoder("run", "cancel", "drun_1", "--yes", "--json")
+    assert (ran.code, "it may wait for an answer; nothing was cancelled" in ran.err) == (0, True)
 
 
 def test_run_cancel_cancels_nothing_without_a_yes(qoder: Qoder, questions: Callable[..., list[str]]) -> None:

@@ -459,6 +459,7 @@ def test_run_list_leaves_a_row_as_sent_whose_session_cannot_be_read(qoder: Qoder
     filtered = qoder(*LIST, "--status", "completed", "--json")
     assert ids(filtered) == ["drun_2"]
     assert "ignored 1 run: sessions could not be read" in filtered.err
+    assert "no runs match --status failed, as far as is known" in qoder(*LIST, "--status", "failed", "--all").err
 
 
 def test_run_list_does_not_ask_all_sessions_where_nobody_may_read_them(qoder: Qoder) -> None:

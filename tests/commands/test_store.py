@@ -24,12 +24,13 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.cli import options
 from qoder_cli.local import store as module
 from qoder_cli.local.store import Attempt, Store, StoredAttempt, state_folder
+from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, examples
 from tests.support.nursery import nursery
 from tests.support.one_run import DONE, RUN, TRIGGER
 from tests.support.processes import Going, until
 from tests.support.stored import GARBAGE, entries_in
-from tests.support.wire import api_error
+from tests.support.wire import api_error, page
 
 HOST = "api.qoder.com"
 LINUX = sys.platform == "linux"
@@ -359,17 +360,20 @@ def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, t
     assert after == before
 
 
-@pytest.mark.parametrize("damage", ["at = 'soon', ahead = 'much'", "run = x'00ff'", "deployment = x'00ff'"])
+@pytest.mark.parametrize(
+    ("damage", "last"), [("at = 'soon', ahead = 'much'", 5), ("run = x'00ff'", 7), ("deployment = x'00ff'", 7)]
+)
 @pytest.mark.few(2)
-def test_run_wait_and_deploy_run_have_no_bug_where_a_row_is_damaged(qoder: Qoder, tmp_path: Path, damage: str) -> None:
+def test_run_wait_and_deploy_run_have_no_bug_where_a_row_is_damaged(
+    qoder: Qoder, tmp_path: Path, damage: str, last: int
+) -> None:
     """A flipped bit can make a text of a number, or bytes of a text."""
     with closing(store_in(tmp_path)) as store:
         store.record_run(begin(store, profile="default"), "drun_1")
     changed(tmp_path / "state.db", f"UPDATE attempts SET {damage}")
     qoder.env["QODER_STATE_DIR"] = str(tmp_path)
     qoder.wire.on(*RUN, api_error(404, "not_found_error", "None."), repeat=True)
-    for typed in ("drun_1", "last"):
-        assert qoder("run", "wait", typed, "--json").code == 5
+    assert [qoder("run", "wait", typed, "--json").code for typed in ("drun_1", "last")] == [5, last]
     qoder.wire.on(*TRIGGER, {**DONE, "id": "drun_2"})
     assert qoder("deploy", "run", "dep_1", "--json").code == 0
 
@@ -563,3 +567,39 @@ def test_store_warns_once_of_what_is_in_the_place_of_the_locks(make: Callable[[P
     [warning, taken, done] = said_by(in_python(script, tmp_path))
     assert (taken, done) == ("True", "done")
     assert "cannot be locked" in warning
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "key list",
+        "key get night-1",
+        "key free night-1 --yes",
+        "run wait last",
+        "run get last",
+        "run wait last --forget",
+    ],
+)
+def test_commands_deny_no_start_where_the_history_cannot_be_read(qoder: Qoder, tmp_path: Path, line: str) -> None:
+    qoder.env["QODER_STATE_DIR"] = str(tmp_path)
+    (tmp_path / "state.db").write_bytes(b"SQLite format 3\0" + b"x" * 4000)
+    ran = qoder(*line.split(), "--json")
+    assert (ran.code, "history of runs cannot be read" in ran.error["message"]) == (7, True), ran
+
+
+def test_run_wait_of_several_fails_only_for_the_run_that_the_history_was_to_name(qoder: Qoder, tmp_path: Path) -> None:
+    qoder.env["QODER_STATE_DIR"] = str(tmp_path)
+    (tmp_path / "state.db").write_bytes(b"SQLite format 3\0" + b"x" * 4000)
+    qoder.wire.on("GET", "/deployments/dep_1/runs", page(DONE)).on(*RUN, DONE, repeat=True)
+    ran = qoder("run", "wait", "last", "dep_1@last", "--json")
+    assert [item["exit_code"] for item in ran.json] == [7, 0], ran.err
+
+
+def test_run_retry_all_failed_starts_nothing_where_it_cannot_remember(
+    qoder: Qoder, world: World, tmp_path: Path
+) -> None:
+    qoder.env["QODER_STATE_DIR"] = str(tmp_path / "file")
+    (tmp_path / "file").write_text("no folder")
+    world.start("dep_fail", at=world.now() - 3600)
+    ran = qoder("run", "retry", "--all-failed", "--all", "--since", "1d", "--yes", "--json")
+    assert (ran.code, "what was retried before" in ran.error["message"], world.started()) == (7, True, [])

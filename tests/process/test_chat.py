@@ -241,6 +241,13 @@ def test_session_chat_keeps_a_message_that_is_refused(shell: Shell) -> None:
         assert messages(server) == ["Report."]
 
 
+def test_session_chat_that_ends_over_a_message_says_that_it_was_not_sent(shell: Shell) -> None:
+    with sandbox("current", "send:403") as server, Chat(shell.enter(server), *new("demo-agent")) as terminal:
+        terminal.enters("Report.").shows("this message was not sent")
+        assert terminal.end() == 10
+        assert messages(server) == []
+
+
 class Stutter(Faults):
     """Says each part of a message twice on event streams, and what has the `last` words only once that is `awaited`."""
 

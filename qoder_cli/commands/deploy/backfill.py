@@ -46,7 +46,8 @@ def backfill(
     later ones are named, for they may still come. Each is started under the
     key `fire-DEPLOYMENT-TIME`, so with a store of keys (QODER_KEYS) two
     machines make up the same one once; `report` then names the run. A run is
-    not told which time it stands for: the API takes no input.
+    not told which time it stands for: the API takes no input. --this-machine
+    starts nothing where this machine cannot remember it (exit 7).
 
     Shows what it would start, and asks; scripts need --yes. What cannot be
     told (a deployment was changed since, a list was cut) is an item with exit
@@ -93,6 +94,8 @@ def backfill(
         question = f"Start {counted(len(to_start), 'run')} for {counted(fires, 'missed fire')} on {app.settings.host}?"
         if to_start and not yes and not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
+        if not has_store:
+            app.store.check_kept("so that nothing would tell what was made up before")
         from qoder_cli.fleet.runner import run_many
         from qoder_cli.fleet.starting import StartOptions
 

@@ -20,7 +20,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import noun
 from qoder_cli.base.model import Run
-from qoder_cli.base.outcome import is_going
+from qoder_cli.base.outcome import is_going, may_wait
 from qoder_cli.base.times import Limits
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
@@ -154,6 +154,8 @@ def _ask(app: App, observer: Observer, word: str, *, yes: bool) -> Write[Any] | 
         if not run.status:
             so = f"has nothing to cancel: {run.error_message}"
         app.progress.note(f"{run.called} {so}")
+        if may_wait(run):
+            app.progress.warn("why it stopped cannot be read: it may wait for an answer; nothing was cancelled")
         return None
     _session_in(app, run)
     of = f" of {run.deployment_id}" if run.deployment_id else ""

@@ -170,6 +170,8 @@ def _look(
         app.progress.warn(f"{what} {counted(resolver.unread, 'run')}: {why}")
     if resolver.unasked:
         app.progress.warn(f"{counted(resolver.unasked, 'run')} may wait for an answer: sessions could not be read")
+    if statuses and resolver.unread:
+        none += ", as far as is known"
     listing.conclude(app.progress, none=none)
 
 

@@ -127,6 +127,8 @@ def retry(
         question = f"Start {counted(len(to_start), 'run')} once more?"
         if not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
+    if all_failed and app.settings.keys is None:
+        app.store.check_kept("so that nothing would tell what was retried before")
     from qoder_cli.fleet.runner import run_many, start_one
     from qoder_cli.fleet.starting import StartOptions
 
