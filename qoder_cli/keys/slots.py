@@ -9,7 +9,7 @@ smaller one then. What follows is the protocol of a key: sending, the trigger, o
     sending   a run may have been started: never taken. Unchanged for 180 s its one run may be adopted
     started   taken once its run has ended, or is deleted
 
-As `protocol` this has no store, clock or network. `tests/unit/test_slots.py` explores every history of a few commands.
+As `protocol` this has no store, clock or network. `tests/support/histories.py` plays every history of a few commands.
 """
 
 import re
