@@ -419,5 +419,5 @@ def test_doctor_and_last_say_that_a_state_folder_cannot_be_looked_into(qoder: Qo
     qoder.env["QODER_STATE_DIR"] = str(tmp_path / "loop/state")
     assert "\nstore\twarning\tthis machine's history of runs cannot be read" in qoder("doctor", "--offline").out
     ran = qoder("run", "wait", "last")
-    assert ran.code == 5
+    assert ran.code == 7
     assert "history of runs cannot be read" in ran.err
