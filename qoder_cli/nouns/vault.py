@@ -338,7 +338,7 @@ def _of_id(app: App, vault: str, id: str, auth: Raw) -> Raw:
 
 
 def _is_silent(raw: Raw) -> bool:
-    """Return whether a credential does not show what it is for; of a type that is not known, that is not asked."""
+    """Return whether a credential does not show what it is for. One of an unknown type need not."""
     kind = found_at(raw, "auth.type")
     if kind in ("mcp_oauth", *PLACES):
         return not found_at(raw, PLACES.get(kind, PLACES[BEARER]))

@@ -509,7 +509,7 @@ def key_of(declared: Declaration) -> str:
 
 
 def _shows_too_little(item: Planned, row: Raw) -> bool:
-    """Return whether a listed object may be otherwise than its row, which has less, where that counts for its plan."""
+    """Return whether the row of a list shows too little to plan by."""
     noun, declared = item.step.noun, item.declared
     if declared is None or declared.parent is not None or declared.content:
         return False

@@ -39,7 +39,7 @@ def test_apply_of_a_file_writes_once_and_only_what_differs(either: Desk) -> None
     assert (ran.code, ran.out.split("\t")[:4]) == (0, ["deployment", "weekly", weekly.id, "changed"])
     assert [asked for asked, _ in groupby(either.asked)] == [
         f"GET {LIST}",
-        f"GET /deployments/{weekly.id}",  # whose it is, where the list shows no metadata; and just before the write
+        f"GET /deployments/{weekly.id}",  # its owner, where the list shows no metadata; again before the write
         f"POST /deployments/{weekly.id}",
         f"GET /deployments/{weekly.id}",  # read back
     ]

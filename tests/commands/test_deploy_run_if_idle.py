@@ -71,13 +71,13 @@ class Place:
 
 
 def test_deploy_run_if_idle_starts_nothing_where_a_session_does_not_say_why_it_stopped(qoder: Qoder) -> None:
-    def told(which: str, body: Any) -> Any:
+    def without_reason(which: str, body: Any) -> Any:
         for event in body["data"] if which == "events" else ():
             if event["type"] == "session.status_idle":
                 event["stop_reason"] = {**event["stop_reason"], "type": ""}
         return body
 
-    place = Place(qoder, 1, asking=0, told=told)
+    place = Place(qoder, 1, asking=0, told=without_reason)
     ran = qoder(*IF_IDLE)
     assert (ran.code, place.started) == (7, 0), ran
     assert "why run" in ran.error["message"]

@@ -320,9 +320,9 @@ def test_deploy_run_frees_no_slot_of_a_run_of_another_account(machines: Machines
     def lie(request: httpx.Request, respond: Answer) -> httpx.Response:
         if holder in request.url.path or "dep_ask" in request.url.path:
             return httpx.Response(404, json=missing)
-        told = respond()
-        if holder not in told.read().decode() or "memor" in request.url.path:
-            return told
+        answer = respond()
+        if holder not in answer.read().decode() or "memor" in request.url.path:
+            return answer
         return httpx.Response(200, json={"data": [], "has_more": False})
 
     ran = machines.machine("b", lie=lie)(*ONE, "--queue-timeout", "5m")
@@ -333,11 +333,11 @@ def test_deploy_run_frees_no_slot_of_a_run_of_another_account(machines: Machines
 
 def stops_unreadably(request: httpx.Request, respond: Answer) -> httpx.Response:
     """Let a service say of calls that wait for an answer, but not why it stopped."""
-    told = respond()
+    answer = respond()
     if not request.url.path.endswith("/events"):
-        return told
-    body = told.read().replace(b'"requires_action"', b'""')
-    return httpx.Response(200, content=body, headers={"date": told.headers["date"]})
+        return answer
+    body = answer.read().replace(b'"requires_action"', b'""')
+    return httpx.Response(200, content=body, headers={"date": answer.headers["date"]})
 
 
 def test_deploy_run_keeps_the_slot_of_a_run_that_may_wait_for_an_answer(machines: Machines) -> None:

@@ -590,10 +590,10 @@ def test_deploy_run_of_several_calls_unknown_what_a_bug_stops_after_it_was_sent(
     def bug(request: httpx.Request, respond: Callable[[], httpx.Response]) -> httpx.Response:
         if request.url.path.endswith("/dep_fail/run"):
             raise ZeroDivisionError
-        told = respond()
+        answer = respond()
         if request.url.path.endswith("/dep_silent/run"):
             raise KeyError("oops")
-        return told
+        return answer
 
     current.server.lie = bug
     ran = current(*DEPLOY, "dep_demo", "dep_fail", "dep_silent", "--wait", "--json")

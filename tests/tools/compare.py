@@ -86,8 +86,8 @@ class Cell(NamedTuple):
     def __str__(self) -> str:
         env = [f"{name}={value}" for name, value in self.env]
         instead = [f"word {self.replaced[0]} is {self.replaced[1]!r}"] if self.replaced else []
-        told = [self.line, self.form, *env, *instead, self.fault, self.generation]
-        return " · ".join(filter(None, told))
+        words = [self.line, self.form, *env, *instead, self.fault, self.generation]
+        return " · ".join(filter(None, words))
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
