@@ -3,7 +3,7 @@
 The list is read with two tests, never one:
 
     narrow, to adopt a run        a manual run, created by the server's clock in whole seconds not before the attempt
-                                  and at most 120 s after it, and claimed by no other trigger of this machine
+                                  and at most ADOPT_WITHIN after it, and claimed by no other trigger of this machine
     wide, to send again, or       every possible run: not scheduled; not known to be another trigger's; undated, or
     to say that nothing started   created after the attempt by either clock, however much later. A list that was not
                                   read back to the attempt, or that shows another deployment's runs, rules nothing out

@@ -85,7 +85,9 @@ def test_map_of_the_house_has_every_room() -> None:
 def test_guarantees_tell_the_numbers_that_decide_about_a_lost_start() -> None:
     text = " ".join((PAGES / "guarantees.md").read_text("utf-8").split())
     short, thorough = (f"{looks[-1]:.0f} seconds" for looks in (RUN_LIST_LOOKS, THOROUGH_LOOKS))
-    within, resends = {120.0: "two minutes"}[ADOPT_WITHIN], {2: "twice"}[TRIGGER_RESENDS]
+    words = {120.0: "two minutes", 2: "twice"}
+    assert {ADOPT_WITHIN, TRIGGER_RESENDS} <= words.keys(), "put the new number in words, here and in guarantees.md"
+    within, resends = words[ADOPT_WITHIN], words[TRIGGER_RESENDS]
     promised = [
         f"it resends at most {resends}, each time only after the deployment's run list has shown for {thorough} that",
         f"carries out a request more than {thorough} after it refused it",
