@@ -144,7 +144,8 @@ def _written(option: Mapping[str, Any]) -> Iterator[str]:
         yield name
         return
     for value in (*option["values"], VALUES.get(option["metavar"], "word"), "nonsense", "''", "0"):
-        yield f"{name} {value}"
+        if name != "--watch" or value == "nonsense":  # else it goes on for ever
+            yield f"{name} {value}"
 
 
 @dataclass
