@@ -354,7 +354,7 @@ class Deployment(Resource):
 
     @property
     def paused_because(self) -> str | None:
-        """Why it is paused: `manual`, or the type of the error that paused it; None if there is no reason."""
+        """Why it is paused: `manual`, or the type of the error that paused it; None without a reason."""
         reason = self.raw.get("paused_reason")
         if not reason:
             return None

@@ -250,14 +250,13 @@ class Queue:
                 is_answered |= error is None or (isinstance(error, NotFound) and error.enveloped)
                 if error is not None:
                     troubles.append(error)
-                is_missing = polled.is_over and isinstance(error, NotFound) and error.enveloped
                 self.note_run(polled.observer.run)
-                if polled.observer.ended:
+                if polled.observer.ended or not polled.is_over:
                     continue
-                if is_missing and self._is_deleted(polled):
+                if isinstance(error, NotFound) and error.enveloped and self._is_deleted(polled):
                     self._over.add(polled.observer.run_id)
                     self._has_news = True
-                elif polled.is_over:  # lost from sight: it may go on, and is read anew
+                else:  # lost from sight: it may still be running, and is read anew
                     del self._holders[polled.observer.run_id]
         except Late:
             return
@@ -276,7 +275,10 @@ class Queue:
     def _is_deleted(self, polled: PolledRun) -> bool:
         """Return whether a run that cannot be found is gone: of another account, its deployment is not shown either."""
         run_id = polled.observer.run_id
-        record = next(stored.record for stored, _ in list(self._slots.values()) if stored.record.run == run_id)
+        records = [stored.record for stored, _ in list(self._slots.values()) if stored.record.run == run_id]
+        if not records:  # another thread reads the slots anew
+            return False
+        record = records[0]
         try:
             self.app.client.get(f"/deployments/{segment(record.deployment)}", retry=False, fresh=True)
             return True

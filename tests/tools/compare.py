@@ -144,7 +144,7 @@ def _written(option: Mapping[str, Any]) -> Iterator[str]:
         yield name
         return
     for value in (*option["values"], VALUES.get(option["metavar"], "word"), "nonsense", "''", "0"):
-        if name != "--watch" or value == "nonsense":  # else it goes on for ever
+        if name != "--watch" or value == "nonsense":  # any other would never end
             yield f"{name} {value}"
 
 
