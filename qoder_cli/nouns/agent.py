@@ -194,7 +194,7 @@ def tool_names(option: str, option_text: str | None) -> tuple[str, ...]:
 def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[Entry]:
     """Return tools with `names` in the toolset, of which `asks` ask. Raises UsageError."""
     entries = _entries(tools)
-    at = next((at for at, each in enumerate(entries) if _is_toolset(each)), None)
+    at = next((at for at, entry in enumerate(entries) if _is_toolset(entry)), None)
     others = [entry for entry in entries if not _is_toolset(entry)]
     entry = {} if at is None else entries[at]
     if names:
@@ -207,15 +207,15 @@ def with_tools(tools: Any, names: Sequence[str], asks: Sequence[str]) -> list[En
     return [*others[:place], *([entry] if entry else []), *others[place:]]
 
 
-def with_servers(servers: Any, tools: Any, word: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
+def with_servers(servers: Any, tools: Any, urls: dict[str, str]) -> tuple[list[Entry], list[Entry]]:
     """Return MCP servers and tools with more; a known name gets the new URL."""
     entries = _entries(servers)
     names = [entry.get("name") for entry in entries]
     for entry in entries:
-        if entry.get("name") in word:
-            entry["url"] = word[entry["name"]]
-    entries += [{"name": name, "type": "url", "url": url} for name, url in word.items() if name not in names]
-    return entries, with_toolsets(tools, word)
+        if entry.get("name") in urls:
+            entry["url"] = urls[entry["name"]]
+    entries += [{"name": name, "type": "url", "url": url} for name, url in urls.items() if name not in names]
+    return entries, with_toolsets(tools, urls)
 
 
 def without_servers(servers: Any, tools: Any, names: Sequence[str]) -> tuple[list[Entry], list[Entry]]:

@@ -29,11 +29,11 @@ SHOWN = ("wait", "logs", "send")  # in help; `qoder run` takes a session for the
 
 _HELP = {
     "wait": """\
-        Wait for sessions to finish their turn; exit with its outcome.
+        Wait for a session to finish its turn; exit with its outcome.
 
         Exit codes: 0 completed, 1 failed, 9 unknown, 10 lost track of the
         session, 11 needs an answer, 124 timed out (after the last three the agent
-        keeps working). With several sessions, the worst one.
+        keeps working). Takes one session.
         On a terminal SESSION defaults to `last`.
 
         Examples:

@@ -167,7 +167,7 @@ def difference(form: Form, wanted: Raw, current: Raw) -> Difference:
 
 
 def differing(form: Form, wanted: Raw, current: Raw, *, loosely: bool = False) -> Iterator[FieldChange]:
-    """Yield how `found` must change to be as `wanted`, both in normal form; what is not wanted may be anything.
+    """Yield how `current` must change to be as `wanted`, both in normal form; what is not wanted may be anything.
 
     Loosely, a server may have added fields, put items into another order, trimmed texts, and spelled out an id.
     """
