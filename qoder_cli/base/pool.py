@@ -97,8 +97,10 @@ class Task(Generic[R]):
     def wait(self, seconds: float, *, heeds_signals: bool = True) -> bool:
         """Return whether the call has ended, after at most so many seconds. Raises Signalled.
 
-        Unless it heeds signals, one that comes within `signals.deferred` is raised later.
+        One that comes within `signals.deferred` is raised later where the call has ended, or unless it heeds signals.
         """
+        if self._has_ended:  # what came of it is not to be lost
+            return True
         with signals.waiting() if heeds_signals else nullcontext():
             while seconds > 0 and not self._has_ended:
                 try:

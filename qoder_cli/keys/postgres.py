@@ -121,14 +121,14 @@ class PostgresKeys:
         finally:
             self._turn.release()
 
-    def _connected(self) -> "Connection":
+    def _connected(self, undisturbed: float) -> "Connection":
         """Return a new connection. Where others have all that the server allows, wait for one. Raises StoreAway."""
         clock = self.patience.clock
         until = clock.monotonic() + self.patience.left(ANSWER_WITHIN)
         for pause in doubling(0.05, 1.0):
             within = self.patience.left(CONNECT_WITHIN)
             try:
-                return self._within(within, self._connect)
+                return self._within(within, self._connect, undisturbed=undisturbed)
             except (Late, self._psycopg.errors.ConnectionTimeout):
                 self.patience.note_silence()
                 raise self._silent(within) from None
@@ -154,7 +154,8 @@ class PostgresKeys:
 
     def _answered(self, statement: str, values: Sequence[str], *, is_write: bool) -> list[tuple[Any, ...]]:
         """Return the rows that the server answers. Raises psycopg's Error, Lost for a write, StoreAway, Signalled."""
-        connection = self._connected()
+        undisturbed = AT_A_SIGNAL if is_write else 0.0
+        connection = self._connected(undisturbed)
 
         def execute(commit: Callable[[], None]) -> list[tuple[Any, ...]]:
             with closing(connection):
@@ -163,9 +164,7 @@ class PostgresKeys:
                 commit()
             return rows
 
-        within, undisturbed = self.patience.left(ANSWER_WITHIN), 0.0
-        if is_write:
-            undisturbed = AT_A_SIGNAL
+        within = self.patience.left(ANSWER_WITHIN)
         try:
             rows = self._within(within, execute, undisturbed=undisturbed)
         except Late:

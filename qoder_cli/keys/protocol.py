@@ -158,7 +158,6 @@ def _note(stored: StoredKey, run: Started) -> Steps:
     ours = noting(stored.record, stored.record.owner, run)
     now: StoredKey | None = stored
     for _ in range(_LAST_TRIES):
-        assert now is not None
         moved = yield Put(now, ours)
         if moved is not None:
             return KeyVerdict("triggered", moved)
@@ -166,12 +165,16 @@ def _note(stored: StoredKey, run: Started) -> Steps:
         if read == UNREAD:
             break
         now = read
-        if now is not None and now.record.run == run.run:
+        if now is None:
+            continue  # the store has lost it: another database took over, without the latest writes
+        there = now.record
+        if there.run == run.run:
             return KeyVerdict("triggered", now)
+        is_unsettled = there.owner == ours.owner and there.state in ("claimed", "sending")
         # A run that was named by the response counts more than one that somebody adopted meanwhile.
-        is_guess = now is not None and now.record.state == "started" and now.record.adopted and not run.adopted
-        if now != stored and not is_guess:
-            return KeyVerdict("triggered", now, noted=False)
+        is_guess = there.state == "started" and there.adopted and not run.adopted
+        if not is_unsettled and not is_guess:
+            break
     return KeyVerdict("triggered", now, noted=False)
 
 

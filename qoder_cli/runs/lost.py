@@ -19,7 +19,7 @@ It stays unknown (OutcomeUnknown) where
     the last look could not be read, or was no list back to the attempt
     a possible run of an earlier look is gone
     there are several possible runs, or one that is not certain enough: late, undated, not manual
-    the server sent no Date header
+    the server sent no Date header, or our clock was set back since
     another open trigger of this machine is a rival, or was faster to claim the run
 """
 
@@ -151,8 +151,10 @@ def age(client: Client, attempt: Attempt) -> float:
 
 
 def dated(client: Client, attempt: Attempt) -> Attempt:
-    """Return an attempt with the server's clock: its own, else as it is ahead now."""
-    return attempt if attempt.ahead is not None else attempt._replace(ahead=client.server_ahead)
+    """Return an attempt with the server's clock: its own, else as it is ahead now, unless ours was set back since."""
+    if attempt.ahead is not None or attempt.at > client.clock.now():
+        return attempt
+    return attempt._replace(ahead=client.server_ahead)
 
 
 def may_have_started(attempt: Attempt, created: float | None) -> bool:
@@ -224,7 +226,7 @@ class _Search:
         if len(ours) != 1 or likely != ours:
             names, count = _listed(likely or possible), len(likely or possible)
             if any(attempt.ahead is None for attempt in self._attempts()):
-                why = f"cannot match runs, because the server sent no Date header; listed: {names}"
+                why = f"cannot match runs (the server sent no Date header, or our clock was set back); listed: {names}"
             elif count > 1:
                 why = f"{count} runs may be it: {names}"
             else:

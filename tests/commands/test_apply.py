@@ -15,6 +15,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.times import utc_text
+from qoder_cli.nouns.edits import step
 from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, idles, terminated, turn
 from tests.conftest import Qoder
 from tests.support import stacks
@@ -811,6 +812,25 @@ def test_apply_says_at_a_signal_that_a_new_deployment_is_not_yet_paused(
     [row] = ran.json
     assert (row["status"], row["action"], row["exit_code"]) == ("active", "failed", 6), ran.err
     assert "was created, but is not yet as the file says" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("more", "action"), [({}, "created"), ({"paused": True, "schedule": NINE}, "failed")], ids=["whole", "begun"]
+)
+def test_apply_says_at_a_signal_what_is_done_of_a_deployment_that_is_being_read(
+    team: Team, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], action: str
+) -> None:
+    """It is read back at the end, and before the schedule of one that was paused is sent."""
+    team.write({"qoder.yaml": "stack: s", "deployments/d.yaml": OUTSIDE | more})
+    answer = stop_once_a_write_is_sent(team, monkeypatch)
+    [hang], team.service.meanwhile = team.service.meanwhile, []
+    monkeypatch.setattr(step, "read", lambda *asked, **how: hang())
+    try:
+        ran = team.apply("--json")
+    finally:
+        answer.set()
+    [row] = ran.json
+    assert (ran.code, row["action"]) == (143, action), ran.err
 
 
 def test_apply_pauses_no_deployment_that_somebody_changed_meanwhile(team: Team) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import signal
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -372,6 +372,22 @@ def test_deploy_create_and_update_wait_for_the_answer_at_a_signal(desk: Desk, ve
         assert (ran.out, ran.error["type"]) == ("", "outcome_unknown")
         assert f"stopped by a signal; unknown whether {what} succeeded" in ran.error["message"]
         assert ran.error["next"][:3] == ["qoder", "deploy", "list" if verb == "create" else "get"]
+
+
+@VERBS
+def test_deploy_create_and_update_are_done_at_a_signal_as_they_are_read_back(desk: Desk, verb: str) -> None:
+    def interrupt(raw: Any) -> NoReturn:
+        raise Signalled(signal.SIGINT)
+
+    def is_done() -> None:
+        desk.service.lies = {f"GET /deployments/{one.id}": interrupt for one in desk.world.deployments.values()}
+
+    desk.service.late = [is_done]
+    words = ("--description", "New", "--json")
+    ran = create(desk, *words) if verb == "create" else update(desk, "dep_demo", *words)
+    assert (ran.code, ran.json["description"]) == (130, "New")
+    did = "weekly was created" if verb == "create" else "demo was changed"
+    assert ran.error["message"] == f"stopped by a signal; {did}"
 
 
 def test_deploy_create_says_at_a_signal_that_nothing_was_attempted(desk: Desk) -> None:

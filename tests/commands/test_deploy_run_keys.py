@@ -122,6 +122,7 @@ DOUBTS: dict[str, tuple[float, list[Any], Any, dict[str, Any]]] = {
     "nothing shows, and not long ago": (569, [FORBIDDEN], [], IN_DOUBT),
     "the whole look before a key of long ago": (3600, [], late(3620, fresh(7, created=at(1))), ADOPTED),
     "an attempt of now is looked for, too": (300, [CUT], late(335, fresh(7, created=at(330))), ADOPTED),
+    "the clock was set back since": (-3600, [], [fresh(7, created=at(-3600))], IN_DOUBT),
     **{f"a run of {s} s later may be the first's": (s, [], [fresh(7, created=at(s))], IN_DOUBT) for s in (121, 3600)},
 }
 

@@ -59,6 +59,21 @@ def test_deploy_run_returns_the_run_that_another_machine_started(machines: Machi
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("left", [None, "claimed"])
+def test_deploy_run_notes_its_run_where_a_database_took_over_without_the_latest_writes(
+    machines: Machines, left: Any
+) -> None:
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if request.url.path.endswith("/run"):
+            [stored] = machines.store().entries()
+            assert machines.store().put(stored, left and stored.record._replace(state=left))
+        return truth()
+
+    ran = [machines.machine("a", lie=lie)(*NIGHT), machines.machine("b")(*NIGHT)]
+    assert [seen(each) for each in ran] == [(0, machines.runs[0])] * 2
+    assert (machines.triggers, "could not note" in ran[0].err) == (1, False)
+
+
 def test_deploy_run_without_a_home_folder_loses_no_shared_key(machines: Machines) -> None:
     machine = machines.machine("a")
     machine.env["QODER_STATE_DIR"] = "/dev/null/state"

@@ -163,6 +163,44 @@ def test_deploy_run_says_its_run_and_heeds_a_signal_while_a_memory_store_is_sile
     assert (ended.code, ended.json["id"], ended.error["run_id"]) == (-signal.SIGINT, run.id, run.id)
 
 
+# Ctrl-C comes as soon as the first thread of a write is begun, and the store has as long as a busy machine needs.
+AT_A_WRITE = """
+import os
+from qoder_cli.base import pool
+from qoder_cli.keys import memstore, patience, postgres
+from qoder_cli.runs.steps import StoreSteps
+for module in (memstore, patience, postgres):
+    module.AT_A_SIGNAL = 60.0
+left, stamped, start = [{state!r}], StoreSteps._stamped, pool.Task.start
+def stamp(self, record):
+    record = stamped(self, record)
+    if [record.state] == left:
+        left.append("begun")
+    return record
+def begin(task):
+    start(task)
+    if "begun" in left:
+        left.clear()
+        os.kill(os.getpid(), 2)
+    return task
+StoreSteps._stamped, pool.Task.start = stamp, begin
+"""
+
+
+@pytest.mark.parametrize("store", ["memory store", "PostgreSQL"])
+@pytest.mark.parametrize("state", ["sending", "started"])
+def test_deploy_run_loses_no_write_of_a_store_at_a_signal(night: Night, state: str, store: str) -> None:
+    url = night.postgres.url() if store == "PostgreSQL" else night.shell.qoder("key", "init", "-q").out.strip()
+    night.shell.env["QODER_KEYS"] = url
+    ended = night.shell.qoder(*NIGHT, prologue=AT_A_WRITE.format(state=state))
+    kept = night.shell.qoder("key", "get", "night-1", "--json")
+    assert (ended.code, "could not" in ended.err) == (-signal.SIGINT, False), ended.err
+    if state == "sending":  # nothing was sent: the key is free again
+        assert (ended.error["message"], night.runs, kept.code) == ("interrupted; nothing was started", [], 5)
+    else:
+        assert [ended.json["id"]] == night.runs == [kept.json["run"]]
+
+
 IN_DOUBT = ("sending is noted",)  # it may have been sent, as far as the next command knows
 UNKNOWN_TO_OTHERS = ("the run is lost",)
 

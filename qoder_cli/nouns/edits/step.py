@@ -296,7 +296,8 @@ class Job:
     ) -> None:
         self.app, self.step, self.pace = app, step, pace
         self.at_send = at_send  # called right before a request is sent
-        self.write: Write[Resource] | None = None  # the newest
+        self.write: Write[Resource] | None = None  # the newest, of the request that is `sending`
+        self.sending: Send | None = None
         self.found = step.current
         self.left = list(step.sends)  # that are not done
 
@@ -329,7 +330,9 @@ class Job:
         step, write = self.step, self.write
         if not step.is_open:
             return without_writing(step)
-        if write is None or not write.is_open_or_done:
+        if not self.left:
+            return result_of(step, step.done, self.found)
+        if write is None or self.sending is not self.left[0] or not write.is_open_or_done:
             return self._half_done() if self.has_sent else result_of(step, "not_attempted")
         if write.result is None:
             return self._failed(write.unknown("interrupted before it was confirmed"))
@@ -392,7 +395,7 @@ class Job:
                 write = send.make(app, self.found, files)
             else:
                 write = ending(app, target, BY_VERB[send.verb])
-        self.write = write
+        self.write, self.sending = write, send
         write.pace, write.journal = self.pace, Journal(begin=self.at_send)
         return write.send().value.raw
 
