@@ -265,7 +265,7 @@ class PageReader:
             if self._unread_for(polled) >= polled.observer.take_working(row):
                 self.unread[polled] = False
                 return False
-            if not _needs_session(polled):
+            if not _needs_session(polled) and polled.observer.state.sub_agents.are_there is not None:
                 polled.read_at = self._now  # session and status agree
         elif rests != polled.rests_so or self._unread_for(polled) >= polled.read_pause:
             if rests != polled.rests_so:

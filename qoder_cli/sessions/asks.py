@@ -262,7 +262,7 @@ def threads_of(client: "Client", session_id: str, **how: Any) -> list[dict[str, 
         pages = client.pages(f"/sessions/{segment(session_id)}/threads", {"limit": 100}, **how)
         return [mapping(row) for page in pages for row in page["data"]]
     except ApiError as error:
-        if error.http_status in _NO_THREADS:
+        if error.enveloped and error.http_status in _NO_THREADS:  # a proxy's 404 says nothing
             return []
         raise
 

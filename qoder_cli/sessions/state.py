@@ -33,9 +33,12 @@ def read_session(client: "Client", id: str, **how: Any) -> dict[str, Any]:
     return session
 
 
-def names_agents(session: Mapping[str, Any]) -> bool:
-    """Return whether the agent of a session has others to work for it."""
-    return bool(mapping(session.get("agent")).get("multiagent"))
+def names_agents(session: Mapping[str, Any]) -> bool | None:
+    """Return whether the agent of a session has others to work for it; None if that is not shown."""
+    agent = mapping(session.get("agent"))
+    if "multiagent" in agent:
+        return bool(agent["multiagent"])
+    return None
 
 
 def session_of(app: "App", id: str) -> dict[str, Any]:
@@ -63,12 +66,12 @@ def session_taking_messages(app: "App", id: str) -> dict[str, Any]:
 class SubAgents:
     """What the agents ask that work for a session's agent, while that works on.
 
-    An event that says so is looked into at once. Once a minute, if there are others, their threads are listed: what
-    they tell may stand in logs of their own (api.md#threads). Times are the monotonic clock's.
+    An event that says so is looked into at once. Once a minute, unless there are no others, their threads are listed:
+    what they tell may stand in logs of their own (api.md#threads). Times are the monotonic clock's.
     """
 
-    known_since: float  # since when it is unknown, or known, whether there are others
-    are_there: bool | None = None
+    unknown_since: float  # since when whether there are others was not asked
+    are_there: bool | None = None  # None while no session shows it
     asks: Asks | None = None  # as of the newest look
     _looked: float = -math.inf
     _seen_asking: frozenset[str] = frozenset()  # the events that said so, as of then
@@ -78,14 +81,16 @@ class SubAgents:
         now = log.client.clock.monotonic()
         if story.has_threads:
             self.are_there = True
-        if self.are_there is None and now - self.known_since >= THREADS_EVERY:
-            self.known_since = now
+        is_asked = self.are_there is None and now - self.unknown_since >= THREADS_EVERY
+        if is_asked:
+            self.unknown_since = now
             with suppress(ApiError):
                 self.note(read_session(log.client, log.session_id, retry=False))
+        may_be_there = self.are_there or (is_asked and self.are_there is None)
         pause = THREADS_EVERY
         if self.asks is not None:
             pause = ASKS_FOR
-        is_due = (self.are_there or self.asks is not None) and now - self._looked >= pause
+        is_due = (may_be_there or self.asks is not None) and now - self._looked >= pause
         if not is_due and story.asking_threads == self._seen_asking:
             return False
         from qoder_cli.sessions.asks import look
@@ -99,8 +104,9 @@ class SubAgents:
         return False
 
     def note(self, session: Mapping[str, Any]) -> None:
-        """Take note of a session: whether its agent has others."""
-        self.are_there = self.are_there or names_agents(session)
+        """Take note of a session, which a list may show in part: whether its agent has others."""
+        if (are_named := names_agents(session)) is not None:
+            self.are_there = self.are_there or are_named
 
     def forget(self) -> None:
         """Assume that what they ask was answered. It is looked at again."""

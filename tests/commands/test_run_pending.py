@@ -206,15 +206,24 @@ def test_session_pending_is_not_sure_that_nothing_waits_in_a_session_without_an_
     assert "GET /sessions/None/events" not in server.asked
 
 
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (refusal(403, "permission_error", "No."), 4),
+        (httpx.Response(404, html="<h1>Not found</h1>"), 5),  # a proxy's
+        (refusal(404, "not_found_error", "No threads here."), 0),
+    ],
+)
 @pytest.mark.parametrize("agent", [None, {"id": "agent_1", "type": "agent", "version": 1}])
 def test_session_pending_lists_the_threads_where_a_list_does_not_show_whether_there_are_any(
-    qoder: Qoder, server: Asking, agent: Any
+    qoder: Qoder, server: Asking, agent: Any, answer: httpx.Response, code: int
 ) -> None:
     server.asks("sess_1")
     server.tell(server.sessions["sess_1"], server.world.now() - 20, RUNNING)
     server.lies["GET /sessions"] = each_row(lambda row: row | {"agent": agent})
-    server.instead["GET /sessions/sess_1/threads"] = [refusal(403, "permission_error", "No.")]
-    assert qoder("session", "pending").code == 4
+    server.instead["GET /sessions/sess_1/threads"] = [answer] * 5
+    ran = qoder("session", "pending")
+    assert (ran.code, "nothing waits" in ran.err) == (code, code == 0)
 
 
 def test_session_pending_shows_a_sign_of_life_while_it_looks(qoder: Qoder, server: Asking) -> None:

@@ -56,8 +56,9 @@ def test_run_wait_reports_how_the_session_ended_that_the_run_names_last(
 
 
 def test_run_wait_reads_a_run_again_once_before_it_believes_its_session(qoder: Qoder) -> None:
+    alone = {"agent": {"multiagent": None}}
     pages = [page(*WORK, *(event("error", id=f"evt_x{m}") for m in range(n))) for n in range(30)]  # it is never silent
-    qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, *pages, page(*WORK, END)).on(*RUN, CURRENT).on(*SESSION, {}, {})
+    qoder.wire.on(*TRIGGER, CURRENT).on(*EVENTS, *pages, page(*WORK, END)).on(*RUN, CURRENT).on(*SESSION, alone, {})
     assert qoder(*DEPLOY).code == 0
     assert sum(request.url.path.endswith(RUN[1]) for request in qoder.wire.requests) == 1
     qoder.wire.told.clear()  # and what only shows it does not

@@ -10,7 +10,7 @@ import pytest
 from qoder_cli.sandbox.wire import GENERATIONS
 from tests.conftest import Qoder
 from tests.support.asking import Asking, Asks, Event, Events, call
-from tests.support.things import ok
+from tests.support.things import each_row, ok
 
 WAIT = ("run", "wait", "drun_1", "--json")
 SUB = {"session_thread_id": "sthr_2"}
@@ -52,7 +52,7 @@ def apart(server: Asking) -> None:
 
     def of_thread(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
         path = request.url.path
-        if path.endswith("/threads"):
+        if path.endswith("/sess_1/threads"):
             rows = [("sthr_1", None, "running"), ("sthr_2", "sthr_1", "idle"), ("sthr_3", "sthr_1", "running")]
             data = [{"id": id, "parent_thread_id": parent, "status": status} for id, parent, status in rows]
             return ok({"data": data, "has_more": False})
@@ -84,6 +84,18 @@ def test_run_wait_exits_11_where_a_sub_agent_asks_while_the_main_agent_works(
     assert qoder(*shown["answer"]["approve"][1:]).code == 0
     assert server.sent[-1]["events"][0]["session_thread_id"] == "sthr_2"
     assert server.taken == {"evt_1": 1}
+
+
+@pytest.mark.parametrize("agent", [None, {"id": "agent_1", "type": "agent", "version": 1}])
+def test_run_wait_lists_threads_where_a_session_does_not_show_whether_there_are_other_agents(
+    qoder: Qoder, server: Asking, agent: Any
+) -> None:
+    works_on(server, stands_apart=True)
+    server.lies["GET /sessions/sess_1"] = lambda shown: {**shown, "agent": agent}
+    began = qoder.clock.time
+    ran = qoder(*WAIT, "--timeout", "5m")
+    assert (ran.code, ran.json["requires_action"]) == (11, {"event_ids": ["evt_1"]})
+    assert qoder.clock.time - began < 90
 
 
 @pytest.mark.parametrize("stands_apart", [False, True])
@@ -125,21 +137,28 @@ def test_run_wait_lists_threads_once_a_minute_and_only_where_there_is_another_ag
     server = Asking(qoder, "current")
     session = works_on(server, {**ASKS, "evaluated_permission": "allow"})
     session.moments[:] = [moment for moment in session.moments if "thread" not in moment.beat.type]
-    for roster, most in ((None, 0), (ROSTER, 10)):
-        session.fields["agent"] = {**session.fields["agent"], "multiagent": roster}
+    for shown, most in (({}, 10), ({"multiagent": None}, 0), ({"multiagent": ROSTER}, 10)):
+        session.fields["agent"] = {**session.fields["agent"], **shown}
         server.requests.clear()
         assert qoder(*WAIT, "--timeout", "10m").code == 124
         assert most - 2 <= server.asked.count(THREADS) <= most
-        assert server.asked.count("GET /sessions/sess_1") <= 12
+        assert server.asked.count("GET /sessions/sess_1") <= 20
 
 
+@pytest.mark.parametrize("rows_show_agents", [False, True])
 @pytest.mark.parametrize("stands_apart", [False, True])
-def test_run_wait_of_many_notices_that_a_sub_agent_of_one_asks(qoder: Qoder, stands_apart: bool) -> None:
-    server = Asking(qoder, "current")
+def test_run_wait_of_many_notices_that_a_sub_agent_of_one_asks(
+    qoder: Qoder, server: Asking, stands_apart: bool, rows_show_agents: bool
+) -> None:
     for number in range(2, 13):
         session = server.asks(f"sess_{number}")
         session.moments[:] = [moment for moment in session.moments if moment.beat.type != "session.status_idle"]
-    has_roster(works_on(server, stands_apart=stands_apart))
+    works_on(server, stands_apart=stands_apart)
+    for session in server.sessions.values():
+        session.fields["agent"] = {**session.fields["agent"], "multiagent": None}
+    has_roster(server.sessions["sess_1"])
+    if not rows_show_agents:
+        server.lies["GET /sessions"] = each_row(lambda row: row | {"agent": None})
     ids = [f"drun_{number}" for number in range(1, 13)]
     ran = qoder("run", "wait", *ids, "--timeout", "150", "--json")
     assert [item["exit_code"] for item in ran.json] == [11, *[124] * 11]

@@ -191,8 +191,7 @@ def _everywhere(app: App, since: str) -> Iterator[_Waiting]:
     def read(session: Raw) -> _Waiting | ApiError | None:
         id = str(session["id"])
         try:
-            shows_agents = "multiagent" in mapping(session.get("agent"))  # else it may have others
-            asked = look(app.client, id, threads=names_agents(session) or not shows_agents)
+            asked = look(app.client, id, threads=names_agents(session) is not False)
             asked.refuse_unclear(app.progress)
         except ApiError as error:
             return None if isinstance(error, NotFound) and _is_deleted(app, id) else error
