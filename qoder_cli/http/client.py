@@ -56,6 +56,7 @@ _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other dec
 _REDACTED = b"[redacted]"
 _MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
 _LARGEST_ELSEWHERE = 65_536  # bytes of a response that has one
+_UNREACHED = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)  # the last: of a name too long to ask for
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
 
 if TYPE_CHECKING:
@@ -379,7 +380,7 @@ class Client:
                     request = elsewhere.build_request("POST", url, headers=headers, content=content)
                     response = elsewhere.send(request, stream=True)
                     body = b"".join(_limited(_decoded(response), _LARGEST_ELSEWHERE, "the response is too large"))
-                except httpx.HTTPError as failure:
+                except _UNREACHED as failure:
                     raise broken(failure, urlsplit(url).netloc, proxy, veil=self.veil) from failure
             return Answer(response.status_code, response.headers, body, body.decode("utf-8", "replace"), "")
 
@@ -475,7 +476,7 @@ class Client:
                         raise no_response(f"HTTP {response.status_code} from {parts.hostname}: no file")
                     why = f"the file is larger than {largest:,} bytes"
                     yield from _limited(_decoded(response), largest, why)
-            except (httpx.HTTPError, httpx.InvalidURL):  # what it says may quote the link, which is signed
+            except _UNREACHED:  # what it says may quote the link, which is signed
                 what = f"cannot download the file from {parts.hostname}: the connection failed"
                 raise no_response(what, hint=proxy and f"if this is the proxy {proxy}, {proxy.fix}") from None
 

@@ -230,7 +230,7 @@ def send(app: App, url: str, trace: Mapping[str, Any]) -> None:
             raise Unavailable(why, hint="send it again later: the ids stay the same")
         raise Rejected(why, hint=f"check that it takes OTLP in JSON at this path; a token goes into {_HEADERS}")
     try:
-        partial = mapping(jsontext.parse(answer.body or "{}").get("partialSuccess"))
+        partial = jsontext.parse(answer.body or "{}").get("partialSuccess") or {}
         rejected = int(partial.get("rejectedSpans") or 0)
     except (AttributeError, TypeError, ValueError):
         raise Unavailable(f"{host} sent no response of OTLP: the trace may not have arrived") from None

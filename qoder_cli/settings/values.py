@@ -35,7 +35,7 @@ _LAST_NEWLINE = re.compile(r"\r?\n\Z")
 # Narrower than RFC 3986, so that no other reader can see another host in the text.
 _URL = re.compile(
     r"(?:(?P<scheme>https?)://)?"
-    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.?)"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_][a-z0-9_-]{0,62}(?:\.[a-z0-9_-]{1,63})*\.?)"
     r"(?::(?P<port>[^/]*))?"
     r"(?P<path>/[a-z0-9._~!$&'()*+,;=:%/-]*)?",
     re.ASCII | re.IGNORECASE,

@@ -281,6 +281,7 @@ def test_base_url_has_one_spelling(text: str, url: str) -> None:
         "https://ho st", "https://host\n", "https://host\x00", "https://hôst", "https://host\\@evil", "https://a..b",
         "https://host/../x", "https://host/%2E%2e/x", "https://host/a//b", "https://[::1", "https://[::g]", "https://[",
         "https://999.1.1.1", "https://127.1", "https://2130706433", "https://127.00.0.1", "https://" + "h" * 3000,
+        f"https://{'h' * 64}.x",
         "http://api.qoder.com", "http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://mylocalhost",
         "http://128.0.0.1", "http://0.0.0.0", "http://[::2]", "http://[::ffff:127.0.0.1]", "http://localhost.",
         "pt-secret-0123456789", "PT-SECRETSE", "eyJhbGciOi.eyJzdWIi.c2lnbmF0", "https://pt-secretse",

@@ -138,19 +138,20 @@ def test_file_download_explains_a_refusal_and_saves_the_rest(qoder: Qoder, servi
         assert (ran.code, message in ran.err, "what was uploaded" in ran.err) == (code, True, False)
 
 
-def breaking() -> Iterator[bytes]:
+def breaking(error: Exception) -> Iterator[bytes]:
     yield b"half"
-    raise httpx.RemoteProtocolError("peer closed connection")
+    raise error
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (breaking, "error: "),
+        (lambda: breaking(httpx.RemoteProtocolError("peer closed connection")), "error: "),
+        (lambda: breaking(UnicodeError("label empty or too long")), "error: "),  # of a name, as asking for it does
         (lambda: iter([]), "0 of 34 bytes"),
         (lambda: iter([b"x" * 33]), "33 of 34 bytes"),  # of no stated length
     ],
-    ids=["broken", "empty", "cut"],
+    ids=["broken", "unnamed", "empty", "cut"],
 )
 def test_file_download_that_breaks_leaves_nothing_and_sends_no_token(
     qoder: Qoder, service: Things, tmp_path: Path, content: Callable[[], Iterator[bytes]], said: str

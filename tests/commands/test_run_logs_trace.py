@@ -141,6 +141,8 @@ def received(qoder: Qoder, world: World) -> list[httpx.Request]:
         answer = qoder.env.get("ANSWER", "200")
         if answer == "hang":
             raise httpx.ReadTimeout("timed out")
+        if answer == "unnamed":
+            raise UnicodeError("label empty or too long")  # as `socket.getaddrinfo` does
         if answer[:1] in "\n{":
             return httpx.Response(200, text=answer)
         return httpx.Response(int(answer), json={}, headers={"location": "https://elsewhere.example/"})
@@ -176,6 +178,8 @@ def test_run_logs_sends_a_trace(qoder: Qoder, world: World, received: list[httpx
         ("429", 7),
         ("503", 7),
         ("hang", 7),
+        ("unnamed", 7),
+        ('{"partialSuccess": "of none"}', 7),
         ('{"partialSuccess": {"rejectedSpans": "2"}}', 6),
         ('\n {"partialSuccess": {"rejectedSpans": 2, "errorMessage": "too old"}}', 6),
         ('{"partialSuccess": {"rejectedSpans": "\x1b[2J"}}', 7),
