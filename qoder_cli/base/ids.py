@@ -71,7 +71,16 @@ def call_number(word: str) -> int | None:
 
 def memory_version(word: str) -> str:
     """Return the id of a version of a memory, whatever its prefix. Raises UsageError."""
-    kind, wanted = "version of a memory", "the id of a version, as `qoder memory history` lists it"
+    return _unprefixed(word, "version of a memory", "the id of a version, as `qoder memory history` lists it")
+
+
+def resource(word: str) -> str:
+    """Return the id of a session's resource, whatever its prefix. Raises UsageError."""
+    return _unprefixed(word, "resource", "the id of a resource (sesr_…), as `qoder session files` lists it")
+
+
+def _unprefixed(word: str, kind: str, wanted: str) -> str:
+    """Return an id of a kind, whatever its prefix, made of what ids are made of. Raises UsageError."""
     _check_kind(word, kind, kind, wanted)
     if NOT_OF_AN_ID.search(word) or not word.strip("."):
         raise UsageError(f"{_shown(word)} is not the id of a {kind}", hint=f"give {wanted}")

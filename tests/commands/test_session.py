@@ -466,6 +466,33 @@ def test_session_files_take_no_other_file_for_one_whose_answer_was_lost(
     assert qoder("session", "files", id, "--add", "file_7:/b").code == code
 
 
+@pytest.mark.parametrize("word", ["", ".", "..", "file_1", "a/b"])
+def test_session_files_takes_nothing_out_where_a_word_is_no_id(qoder: Qoder, service: Things, word: str) -> None:
+    qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
+    for words in (["--remove", "sesr_1", "--remove", word, "--yes"], ["--renew", word]):
+        assert qoder("session", "files", "sess_demo", *words).code == 2
+    assert service.requests == []  # DELETE …/resources/.. might be one of the session
+
+
+def test_session_files_add_no_file_twice(qoder: Qoder, service: Things) -> None:
+    id = service.session()
+    service.lies[f"GET /sessions/{id}/resources"] = lambda page: {**page, "data": []}
+    service.loses("reset")
+    assert qoder("session", "files", id, "--add", "file_notes:/b").code == 9
+    assert service.writes == [f"POST /sessions/{id}/resources"]
+    service.loses("503", done=False)
+    service.lies[f"GET /sessions/{id}/resources"] = lambda page: {"data": []}
+    assert qoder("session", "files", id, "--add", "file_notes:/c").code == 9
+
+
+def test_session_files_add_no_other_file_than_was_named(qoder: Qoder, service: Things) -> None:
+    id = service.session()
+    service.instead[f"POST /sessions/{id}/resources"] = [
+        httpx.Response(200, json={"id": "sesr_9", "type": "file", "file_id": "file_9"})
+    ]
+    assert qoder("session", "files", id, "--add", "file_7").code == 9
+
+
 def test_session_files_renew_the_token_of_a_repository(qoder: Qoder, service: Things) -> None:
     url = "https://github.com/org/repo"
     file = {"id": "sesr_2", "type": "file", "file_id": "file_7"}

@@ -223,6 +223,7 @@ TAKEN: dict[str, tuple[Callable[[Any], object], list[Any], list[Any]]] = {
     "the id of a call": (ids.may_be_call, ["evt_1"], ["evt/1", "-1", "12"]),
     "a call": (ids.call, ["evt_1", "5"], ["drun_1", " ", TOKEN, "a\x07"]),
     "a version of a memory": (ids.memory_version, ["memver_1", "5"], ["mem_1", "..", "a/b", "", TOKEN]),
+    "a resource": (ids.resource, ["sesr_1", "5"], ["file_1", "..", "%2E%2E", "a/b", "", TOKEN]),
     "a file": (ids.file_id, ["file_1"], ["file_", "file_a/b", "drun_1", "a.md", f"file_{TOKEN}"]),
     "a run": (
         Run.read,

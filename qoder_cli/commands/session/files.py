@@ -8,15 +8,16 @@ from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import ApiError, OutcomeUnknown, UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Resource, filled, mapping, text
+from qoder_cli.base.model import Raw, Resource, filled, mapping, text
 from qoder_cli.cli.options import ONE_SESSION, YES, Text, Texts, confirmed, option, several
 from qoder_cli.commands.viewing import View, Viewing
-from qoder_cli.http.readback import READ_WITHIN
+from qoder_cli.http.readback import ReadBack, Sent, object_write
 from qoder_cli.nouns.deployments import TOKENS
+from qoder_cli.nouns.edits.create import contradicts
 from qoder_cli.nouns.edits.forms import form_with
 from qoder_cli.nouns.edits.thing import Target
 from qoder_cli.nouns.edits.update import Update
-from qoder_cli.nouns.edits.verbs import DELETE, ending, writing
+from qoder_cli.nouns.edits.verbs import DELETE, ending
 from qoder_cli.nouns.file import read_text, upload
 from qoder_cli.nouns.views import RESOURCE_COLUMNS, RESOURCE_FIRST, resource_row
 from qoder_cli.output.data import Rows
@@ -46,7 +47,9 @@ def files(
     from qoder_cli.commands.target import target_of
 
     view = View(app, viewing, RESOURCE_COLUMNS)
-    read = [read_file(path, "--add") for path in add or ()]
+    read, removed = [read_file(path, "--add") for path in add or ()], list(map(ids.resource, remove or ()))
+    if renew is not None:
+        ids.resource(renew)
     if remove and not yes and not app.may_ask:
         raise UsageError("removing requires confirmation; nothing was removed", hint="confirm with --yes")
     token = repository_token(app)
@@ -59,7 +62,7 @@ def files(
     for file in read:
         resource = _add(app, id, file)
         app.progress.note(f"added {file.name} to {id} as {resource.id}")
-    for word in remove or ():
+    for word in removed:
         if not yes and not confirmed(app, f"Remove {word} from session {id}?", nothing=f"{word} was not removed"):
             raise UsageError(f"cancelled; {word} was not removed")
         _remove(app, id, word)
@@ -121,24 +124,37 @@ def resource_of(app: App, file: FileTyped) -> dict[str, Any]:
 def _add(app: App, session_id: str, file: FileTyped) -> Resource:
     """Put a file into a session and return its resource. Raises QoderError."""
     body = resource_of(app, file)
+    target = _target(session_id)
 
-    def is_it(resource: Resource) -> bool:
-        return resource.raw.get("file_id") == body["file_id"] and file.mount in (None, resource.raw.get("mount_path"))
+    def is_it(raw: Raw) -> bool:
+        return raw.get("file_id") == body["file_id"] and file.mount in (None, raw.get("mount_path"))
 
-    write = writing(
-        app,
-        _target(session_id)._replace(id=body["file_id"]),
-        "adding",
-        body,
-        shows=lambda resource: bool(text(resource.raw.get("id"))),
-        find=lambda: next(filter(is_it, _listed(app, session_id, within=READ_WITHIN, retry=False)), None),
+    def can_be(resource: Resource) -> bool:
+        is_other = any(contradicts(resource.raw.get(name), body.get(name)) for name in ("file_id", "mount_path"))
+        return text(resource.raw.get("id")) is not None and not is_other
+
+    def find() -> Resource | None:
+        reading = ReadBack(app.client, target.path)
+        for row in filter(is_it, reading.rows(lambda: None)):
+            return Resource(row)
+        if not reading.is_whole:
+            raise OutcomeUnknown(f"the files of {session_id} could not be read in full")
+        return None
+
+    write = object_write(  # not repeatable: a file can be there twice
+        app.client,
+        Sent("POST", target.path, body),
+        what=f"adding {body['file_id']} to {session_id}",
+        shows=can_be,
+        find=find,
+        look=app.looking(*target.look),
     )
     return write.deliver()
 
 
-def _listed(app: App, session_id: str, **how: Any) -> list[Resource]:
-    """Return a session's resources; `how` goes to `Client.pages`. Raises ApiError."""
-    pages = app.client.pages(_target(session_id).path, {"limit": 100}, **how)
+def _listed(app: App, session_id: str) -> list[Resource]:
+    """Return a session's resources. Raises ApiError."""
+    pages = app.client.pages(_target(session_id).path, {"limit": 100})
     return [Resource(mapping(row)) for page in pages for row in page["data"]]
 
 
