@@ -96,6 +96,16 @@ def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, serv
 
 
 @pytest.mark.parametrize("answer", ["lost", "of theirs"])
+def test_memory_write_says_what_a_new_one_says_by_then(qoder: Qoder, service: Things, answer: str) -> None:
+    service.defaults = lambda raw: raw.update(content="theirs", content_sha256=digest("theirs"))
+    if answer == "lost":
+        service.loses("reset")
+    ran = qoder(*WRITE, "new.md", "-m", "mine")
+    assert (ran.code, ran.out, len(service.writes)) == (6, "", 1)
+    assert f"was created, but the server has other content: content_sha256 {digest('theirs')}" in ran.err
+
+
+@pytest.mark.parametrize("answer", ["lost", "of theirs"])
 def test_memory_write_shows_what_a_colleague_wrote_while_its_answer_was_lost(
     qoder: Qoder, service: Things, answer: str
 ) -> None:
