@@ -396,6 +396,13 @@ def test_dream_create_waits_and_exits_with_its_outcome(qoder: Qoder, service: Th
     assert ran.code == 0 or ran.error["message"].endswith(said)
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_dream_create_warns_of_what_it_does_not_write_to(qoder: Qoder, service: Things, waits: bool) -> None:
+    service.lies["POST /dreams"] = lambda raw: {**raw, "output_behavior": {"type": "create_new"}}
+    ran = qoder(*(word for word in DREAM if waits or word != "--wait"), "--into", "project")
+    assert (ran.code, "the server stored output_behavior differently" in ran.err) == (0, True)
+
+
 def test_dream_create_shows_the_dream_that_it_lost_track_of(qoder: Qoder, service: Things) -> None:
     no: list[Any] = [refusal(401, "authentication_error", "No.")]
     service.late = [lambda: service.instead.update({f"GET /dreams/{id}": no for id in service.world.things["dreams"]})]

@@ -223,6 +223,13 @@ def knows_no_first_messages(service: Things) -> None:
     service.instead["POST /sessions"] = [refusal(400, "invalid_request_error", "unknown field initial_events")]
 
 
+def test_session_new_warns_of_a_session_without_its_budget(qoder: Qoder, service: Things) -> None:
+    service.lies["POST /sessions"] = lambda raw: {**raw, "budget": None}
+    ran = qoder("session", "new", "--agent", AGENT, "--budget", "5", "-q")
+    assert (ran.code, "the server stored budget differently from what was sent" in ran.err) == (0, True)
+    assert "differently" not in qoder("session", "new", "--agent", AGENT, "-q").err
+
+
 def test_session_new_sends_the_message_afterwards_to_a_server_that_knows_no_first_messages(
     qoder: Qoder, service: Things
 ) -> None:
