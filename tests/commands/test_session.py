@@ -425,6 +425,24 @@ def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service:
     assert qoder("session", "new", "--like", "dep_demo").code == 0  # where there is one environment
 
 
+WRITE = ["session cancel", "session delete", "session archive", "session update", "session files", "run cancel"]
+WRITE += ["run send", "run approve", "run deny", "run answer", "session send"]
+MORE = {"update": "--title New", "files": "--remove sesr_1 --yes", "send": "-m Hi", "answer": "evt_1 --with Hi"}
+MORE |= {"approve": "--all --yes", "deny": "--all --yes"}
+
+
+@pytest.mark.parametrize("command", WRITE)
+def test_session_of_an_adopted_run_is_not_changed_as_the_last(qoder: Qoder, service: Things, command: str) -> None:
+    service.faults.add("trigger:drop-after")
+    run = qoder("deploy", "run", "dep_ask", "-q").out.strip()
+    sent = list(service.writes)
+    for word in ("last", "dep_ask@last"):
+        ran = qoder(*command.split(), word, *MORE.get(command.split()[1], "--yes").split(), "--json")
+        assert (ran.code, service.writes) == (2, sent), ran.err
+        assert f"run {run} was adopted, so it may be someone else's; nothing was sent" in ran.err
+    assert qoder("session", "thread", "list", "last").code == 0
+
+
 # What is in a session.
 
 
