@@ -31,6 +31,8 @@ from qoder_cli.commands.session.files import FileTyped, read_file, repository_to
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.deployments import TOKENS, settable
 from qoder_cli.nouns.edits.create import creating
+from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.step import Step, as_stored
 from qoder_cli.nouns.lists import only_environment
 from qoder_cli.nouns.lookup import deployment_id_of, find_deployment
 from qoder_cli.nouns.named import id_of
@@ -51,6 +53,8 @@ _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # The fields of a resource to copy to another session: no server shows a repository's token.
 _OF_RESOURCE = ("type", "file_id", "mount_path", "url", "checkout", "memory_store_id", "access", "instructions")
+_TOLD = ("budget", "vault_ids", "environment_variables")  # what a new session tells as it was sent
+_SESSION = NOUNS["session"]
 _FIRST = {
     "user.message": ("type", "content"),
     "user.define_outcome": ("type", "description", "rubric", "max_iterations"),
@@ -281,7 +285,7 @@ def _create(app: App, body: Raw) -> tuple[Run, Events]:
     later: Events = []
     while True:
         try:
-            created = Run({**creating(app, NOUNS["session"], body).deliver().raw, "type": "session"})
+            created = Run({**creating(app, _SESSION, body).deliver().raw, "type": "session"})
             break
         except Rejected as error:
             pairs = body.get("environment_variables")
@@ -293,6 +297,8 @@ def _create(app: App, body: Raw) -> tuple[Run, Events]:
             else:
                 raise
     app.progress.note(f"session {created.id} was created")
+    told = {name: value for name, value in body.items() if name in _TOLD and not isinstance(value, str)}
+    as_stored(app, Step(noun=_SESSION, form=form_of(_SESSION), wanted=told).sending(told), created.raw)
     return created, later
 
 
