@@ -407,9 +407,17 @@ def test_session_new_is_refused_once_for_what_it_cannot_send_otherwise(
 
 
 def test_session_new_like_what_shows_no_agent_needs_one_for_a_model(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "name": "nightly"})
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "name": "nightly", "vault_ids": [], "resources": []})
     ran = qoder("session", "new", "--like", "dep_1", "--model", "auto", "--json")
     assert (ran.code, ran.error["message"]) == (2, "--model needs to know the agent")
+
+
+@pytest.mark.parametrize("field", ["vault_ids", "resources"])
+def test_session_new_like_what_shows_only_a_part_starts_nothing(qoder: Qoder, service: Things, field: str) -> None:
+    service.lies["GET /deployments/dep_demo"] = lambda raw: {name: raw[name] for name in raw if name != field}
+    ran = qoder("session", "new", "--like", "dep_demo")
+    assert (ran.code, service.writes) == (7, [])
+    assert f"does not show the {field} of dep_demo" in ran.err
 
 
 @pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])

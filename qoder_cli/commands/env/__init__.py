@@ -11,7 +11,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import array, mapping
+from qoder_cli.base.model import array, filled, mapping
 from qoder_cli.cli.options import HiddenCommand, Text, Texts, flag, option, several
 from qoder_cli.commands import editing, generic
 from qoder_cli.commands.env import work
@@ -92,7 +92,7 @@ def update(
     is_changed = "config" in body or bool(options_typed(options)) or options_given.self_hosted
     current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)
     if is_changed:
-        editing.refuse_unseen(current, {"config"} - body.keys())
+        editing.refuse_unseen(filled(current), {"config"} - body.keys())
         current_config = mapping(current.get("config"))
         config = body.get("config", current_config)
         if "config" in body and config.get("type") != "self_hosted":

@@ -14,6 +14,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import (
     ApiError,
     InternalError,
+    NoResponse,
     QoderError,
     ReaderGone,
     Rejected,
@@ -189,14 +190,20 @@ def _body(app: App, options: Raw, text: str | None, token: str | None, *, needs_
 
 
 def _like(app: App, word: str, token: str | None) -> Raw:
+    """Return the body of a session like what was named. Raises QoderError, also for one that shows only a part."""
     from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.state import session_of
 
     if ids.is_deployment(word):
-        deployment = find_deployment(app, deployment_id_of(word, app)).raw
-        return _like_fields(deployment, deployment.get("initial_events"), token)
-    session = session_of(app, target_of(word, app).session_id)
-    return _like_fields(session, _first_messages(app, str(session["id"])), token)
+        like = find_deployment(app, deployment_id_of(word, app)).raw
+        events = like.get("initial_events")
+    else:
+        like = session_of(app, target_of(word, app).session_id)
+        events = _first_messages(app, str(like["id"]))
+    if unseen := next((name for name in ("vault_ids", "resources") if name not in like), None):
+        what = f"the response does not show the {unseen} of {like['id']}; nothing was started"
+        raise NoResponse(what, hint="try again, or say what it is to have without --like")
+    return _like_fields(like, events, token)
 
 
 def _variables(words: Sequence[str]) -> dict[str, str]:
