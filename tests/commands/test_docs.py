@@ -10,7 +10,7 @@ import qoder_cli
 from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.local.store import NAME
-from qoder_cli.nouns.table import all_operations
+from qoder_cli.nouns.table import all_operations, in_folders
 from qoder_cli.runs.lost import ADOPT_WITHIN, RUN_LIST_LOOKS, THOROUGH_LOOKS
 from qoder_cli.runs.trigger import TRIGGER_RESENDS
 from tests.conftest import Qoder
@@ -73,6 +73,12 @@ def test_pages_name_only_help_topics_that_exist(qoder: Qoder) -> None:
     named = set(re.findall(r"`qoder help ([a-z][a-z-]*)", text))
     known = {*TOPICS, *NAMES, *(each["path"][0] for each in qoder("help", "--json").json["commands"])}
     assert named - known == set()
+
+
+def test_page_of_stacks_names_every_kind_and_its_folder() -> None:
+    text = (PAGES / "stack.md").read_text("utf-8")
+    named = {words for folder, noun in in_folders().items() for words in (f"`{noun.type}`", f"\n{folder}/")}
+    assert {words for words in named if words not in text} == set()
 
 
 def test_map_of_the_house_has_every_room() -> None:
