@@ -129,6 +129,13 @@ def test_run_wait_gives_a_look_what_is_left_and_some_seconds(qoder: Qoder, monke
     is_over.set()
 
 
+@pytest.mark.parametrize("count", [1, 9], ids=["one", "by lists"])
+def test_run_wait_with_timeout_0_says_of_trouble_that_it_stays(qoder: Qoder, count: int) -> None:
+    qoder.wire.on("GET", "*", (502, ""), repeat=True)
+    ran = qoder("run", "wait", *(f"drun_{number}" for number in range(count)), "--timeout", "0")
+    assert (ran.code, "HTTP 502" in ran.err, "retrying" in ran.err) == (124, True, False)
+
+
 @pytest.mark.parametrize("when", ["between two reads", "while an answer is awaited", "while it is not found"])
 def test_run_wait_takes_no_sleep_of_the_machine_for_silence(qoder: Qoder, when: str) -> None:
     def asleep(request: httpx.Request) -> Any:
