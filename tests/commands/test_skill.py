@@ -339,6 +339,7 @@ def test_skill_upload_goes_by_the_newest_version_where_the_skill_shows_none(
 ) -> None:
     service.lies["GET /skills"] = each_row(lambda row: {**row, "latest_version": None})
     service.lies[f"GET /skills/{NOTES}"] = lambda raw: {**raw, "latest_version": None}
+    service.lies[f"GET {VERSIONS}"] = lambda page: {**page, "data": [*page["data"], {"id": "a row without a version"}]}
     for _ in range(2):
         assert qoder("skill", "upload", str(folder)).code == 0
     put(folder, {"scripts/run.py": b"print(2)\n"})
