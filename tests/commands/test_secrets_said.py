@@ -337,7 +337,7 @@ def test_export_says_where_it_hides_the_token(desk: Desk) -> None:
     assert (refused.code, "[redacted] in place of a secret" in refused.err) == (2, True), refused.err
 
 
-WHOLE = {
+WRITTEN_WHOLE = {
     "env update env_1 --pip pandas": ("environments", "env_1"),
     "memory restore project a.md memver_9": ("memory_stores/memstore_project/memory_versions", "memver_9"),
     "session new --like dep_demo": ("deployments", "dep_demo"),
@@ -345,9 +345,9 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("line", WHOLE)
+@pytest.mark.parametrize("line", WRITTEN_WHOLE)
 def test_no_command_writes_over_the_token_that_it_hid_in_what_it_read(qoder: Qoder, line: str) -> None:
-    service, (path, id) = Things(qoder), WHOLE[line]
+    service, (path, id) = Things(qoder), WRITTEN_WHOLE[line]
     first = [{"type": "user.message", "content": [{"type": "text", "text": f"Use {TOKEN}"}]}]
     theirs = {"id": id, "name": "mine", "path": "a.md", "content": f"Use {TOKEN}", "version": 1}
     theirs |= {"config": {"type": "cloud", "setup_script": f"export QODER_PAT={TOKEN}"}, "archived_at": None}
@@ -358,6 +358,12 @@ def test_no_command_writes_over_the_token_that_it_hid_in_what_it_read(qoder: Qod
     ran = qoder(*line.split(), "--json")
     assert (ran.code, service.writes) == (6, []), ran.err
     assert "has [redacted] where the server may have your token; nothing was sent" in ran.error["message"]
+
+
+def test_session_new_warns_of_no_token_that_only_the_answer_hides(qoder: Qoder) -> None:
+    Things(qoder)
+    ran = qoder("session", "new", "--agent", "writer", "--env", "default", "--var", f"PAT={TOKEN}")
+    assert (ran.code, "warning" in ran.err) == (0, False), ran.err
 
 
 def test_session_send_knows_its_message_by_the_token_hidden_in_it(qoder: Qoder) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from qoder_cli.app import App
+from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, ErrorData, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.base.ids import called
 from qoder_cli.base.marks import without_ours
@@ -290,9 +291,9 @@ def _otherwise(form: Form, body: Raw, raw: Raw) -> set[str]:
 
 def as_stored(app: App, step: Step, answer: Raw) -> Raw:
     """Warn of what a server stored otherwise than a step sent it. Return the answer; the thing where it is short."""
-    body = step.body
+    body: Raw = jsontext.parse(app.client.hide(jsontext.dump(step.body)))  # an answer shows no token of ours
     if "metadata" in body:
-        body = {**body, "metadata": without_ours(mapping(body["metadata"]))}
+        body["metadata"] = without_ours(mapping(body["metadata"]))
     others = _otherwise(step.form, body, answer)
     if unshown := others - answer.keys():
         others -= unshown
