@@ -205,7 +205,7 @@ def read_current(app: App, noun: Noun, word: str, *parents: str, has_change: boo
     if not has_change:
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
-    target = target_of(noun, *parents, Names(app, *parents, archived=True, is_whole=True).id_of(noun, word))
+    target = target_of(noun, *parents, Names(app, *parents, archived=True).id_of(noun, word))
     current = read_named(app, noun, word, target, fresh=True)
     creation = operation(noun, "create")
     if creation and (error := archived(target, current)):

@@ -171,6 +171,9 @@ def connect(
     credential = poll(look, app.clock, pauses=pauses, is_enough=bool)
     if credential is None:
         raise WaitTimeout(f"nobody has logged in to {url} within {span(limit)}", hint="run it again for a new page")
+    if credential["id"] in before:
+        why = "has changed: by this login, or because the service renewed its token"
+        app.progress.warn(f"{credential['id']} was there before, and {why}")
     show(app, _CREDENTIAL, credential)
 
 

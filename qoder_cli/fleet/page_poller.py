@@ -21,7 +21,7 @@ from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import Deadline, parse_timestamp, utc_text
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.polled import FEW, FIRST_PAUSE, Pauses, PolledRun, Poller, Runs, Starts, Test, WaitReading
+from qoder_cli.runs.polled import FEW, FIRST_PAUSE, Pauses, PolledRun, Poller, Runs, Starts, Test, WaitReading, in_words
 from qoder_cli.sessions.log import LAGGING
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class PagePoller:
             errors.append(error)
         for message in [error.message for error in errors] or [""]:
             if message and message != self._printed:  # once, not for each run
-                self.app.progress.change(f"{message.rstrip('.')}; retrying")
+                self.app.progress.change(in_words(message, self.deadline))
             self._printed = message
         first = self.pauses.first
         self._pause = min(max(self._pause, first) * 2, self.pauses.longest)

@@ -234,8 +234,8 @@ def host(name: str) -> str:
 
 
 def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
-    """Return a secret without its last newline, hidden in output. Raises UsageError."""
-    secret = re.sub(r"\r?\n\Z", "", text)
+    """Return a secret without a byte order mark and its last newline, hidden in output. Raises UsageError."""
+    secret = re.sub(r"\r?\n\Z", "", text.removeprefix("\ufeff"))
     hidden = [spelled for line in {secret, *secret.splitlines()} for spelled in spellings(line)]
     app.out.keep_secrets(hidden)
     app.err.keep_secrets(hidden)

@@ -184,6 +184,13 @@ class PolledRun:
             self.error = error
 
 
+def in_words(trouble: str, deadline: Deadline) -> str:
+    """Return what a poll did not get past, in words, and that there will be another."""
+    if deadline.left() > 0:
+        return f"{trouble.rstrip('.')}; retrying"
+    return trouble.rstrip(".")
+
+
 Runs = Sequence[PolledRun]
 
 
@@ -264,9 +271,7 @@ class RunPoller:
             except ApiError as error:
                 yield WaitReading(polled, error)
                 if not polled.is_over:
-                    trouble = error.message.rstrip(".")
-                    if self.deadline.left() > 0:
-                        trouble += "; retrying"
+                    trouble = in_words(error.message, self.deadline)
                     if polled.is_news(trouble):
                         self.app.progress.change(f"{polled.name} {trouble}")
                     self._back_off(polled, total, error.asked_pause)

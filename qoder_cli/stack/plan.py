@@ -267,9 +267,10 @@ class Planner:
         Raises ApiError.
         """
         declared_as = {(declared.noun.words, key_of(declared)): declared for declared in self.reading.things}
-        notes = recent(self.app.store, self.app.settings, now=self.app.clock.now())
+        clock, now = self.app.clock, self.app.clock.now()
+        notes = recent(self.app.store, self.app.settings, now=now)
         notes = [note for note in notes if (note.noun, note.name) in declared_as]
-        until = max((note.at for note in notes), default=0.0) + LAGS
+        until = clock.monotonic() + max((note.at for note in notes), default=now) - now + LAGS
 
         def missing() -> list[Creation]:
             return [note for note in notes if not self._shows(note, declared_as[note.noun, note.name])]
@@ -279,9 +280,9 @@ class Planner:
         count = f"{len(left)} of {len(notes)}"
         self.app.progress.note(f"waiting for lists to show what was created just now, or may have been: {count}")
         for pause in doubling(0.5, 4.0):
-            if not missing() or self.app.clock.now() >= until:
+            if not missing() or clock.monotonic() >= until:
                 return
-            self.app.clock.sleep(max(min(pause, until - self.app.clock.now()), 0.1))
+            clock.sleep(max(min(pause, until - clock.monotonic()), 0.1))
             self.lists = ServerLists(self.app)
 
     def _shows(self, note: Creation, declared: Declaration) -> bool:

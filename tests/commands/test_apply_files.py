@@ -173,6 +173,7 @@ def test_apply_of_a_file_applies_no_file_that_it_refers_to_and_pins_what_is_ther
         ({"agent": "./gone.md"}, "nightly.md:4: agent: ./gone.md does not exist"),
         ({"agent": "../gone.md"}, "nightly.md:4: agent: ../gone.md leads out of the folder"),
         ({"agent": "./empty.md"}, "declares no agent"),
+        ({"resources": [{"path": "./gone.yaml"}]}, "nightly.md:4: resources[0].path: ./gone.yaml does not exist"),
         ({"message": "Hi."}, "message: the text below the front matter is message too; keep one of the two"),
         ({"paused": "yes"}, "nightly.md:4: paused: must be true or false"),
     ],

@@ -12,6 +12,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.local.store import Store
+from qoder_cli.runs.lost import ADOPT_WITHIN, NOT_STARTED_AFTER, THOROUGH_LOOKS
 from tests.conftest import Qoder
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, WORK, event
 from tests.support.triggers import (
@@ -118,12 +119,15 @@ DOUBTS: dict[str, tuple[float, list[Any], Any, dict[str, Any]]] = {
     "a run without a time may be the first's": (0, [], [{**fresh(7), "created_at": None}], IN_DOUBT),
     "the first's shows": (3600, [], [fresh(7, created=at(30))], ADOPTED),
     "nothing shows": (0, [fresh(7)], [], STARTED),
-    "nothing shows, and long ago": (601, [FORBIDDEN], [], nothing(4)),
-    "nothing shows, and not long ago": (569, [FORBIDDEN], [], IN_DOUBT),
+    "nothing shows, and long ago": (NOT_STARTED_AFTER + 1, [FORBIDDEN], [], nothing(4)),
+    "nothing shows, and not long ago": (NOT_STARTED_AFTER - THOROUGH_LOOKS[-1] - 1, [FORBIDDEN], [], IN_DOUBT),
     "the whole look before a key of long ago": (3600, [], late(3620, fresh(7, created=at(1))), ADOPTED),
     "an attempt of now is looked for, too": (300, [CUT], late(335, fresh(7, created=at(330))), ADOPTED),
     "the clock was set back since": (-3600, [], [fresh(7, created=at(-3600))], IN_DOUBT),
-    **{f"a run of {s} s later may be the first's": (s, [], [fresh(7, created=at(s))], IN_DOUBT) for s in (121, 3600)},
+    **{
+        f"a run of {s:.0f} s later may be the first's": (s, [], [fresh(7, created=at(s))], IN_DOUBT)
+        for s in (ADOPT_WITHIN + 1, 3600)
+    },
 }
 
 

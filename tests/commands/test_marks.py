@@ -61,6 +61,7 @@ def test_apply_ends_as_unknown_where_no_mark_had_room(desk: Desk, fault: str) ->
         ("deploy", "update", "demo", "--remove-metadata", "qoder_key"),
         ("agent", "create", "--name", "a", "--model", "auto", "--metadata", "qoder_key=1"),
         ("agent", "update", "writer", "--remove-metadata", "qoder_key"),
+        ("file", "upload", "agent.yaml", "--metadata", "qoder_x=1"),
         ("apply", "--yes", "deployment.json"),
         ("agent", "create", "-f", "agent.yaml"),
         ("env", "update", "default", "-f", "agent.yaml"),
@@ -72,6 +73,7 @@ def test_no_command_takes_a_key_of_ours(desk: Desk, words: tuple[str, ...]) -> N
     ran = desk.qoder(*(desk.file(files[word], name=word) if word in files else word for word in words))
     assert (ran.code, desk.writes) == (2, [])
     assert "is a key of qoder's own" in ran.err
+    assert all(f"{word}: qoder_" in ran.err for word in words if word.endswith("-metadata"))
 
 
 def test_deploy_create_knows_its_own_when_a_proxy_sent_it_twice(desk: Desk) -> None:

@@ -96,6 +96,16 @@ def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, serv
 
 
 @pytest.mark.parametrize("answer", ["lost", "of theirs"])
+def test_memory_write_says_what_a_new_one_says_by_then(qoder: Qoder, service: Things, answer: str) -> None:
+    service.defaults = lambda raw: raw.update(content="theirs", content_sha256=digest("theirs"))
+    if answer == "lost":
+        service.loses("reset")
+    ran = qoder(*WRITE, "new.md", "-m", "mine")
+    assert (ran.code, ran.out, len(service.writes)) == (6, "", 1)
+    assert f"was created, but the server has other content: content_sha256 {digest('theirs')}" in ran.err
+
+
+@pytest.mark.parametrize("answer", ["lost", "of theirs"])
 def test_memory_write_shows_what_a_colleague_wrote_while_its_answer_was_lost(
     qoder: Qoder, service: Things, answer: str
 ) -> None:
@@ -384,6 +394,13 @@ def test_dream_create_waits_and_exits_with_its_outcome(qoder: Qoder, service: Th
     ran, (code, said) = qoder(*DREAM), ENDS[status]
     assert (ran.code, ran.json["status"]) == (code, status)
     assert ran.code == 0 or ran.error["message"].endswith(said)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_dream_create_warns_of_what_it_does_not_write_to(qoder: Qoder, service: Things, waits: bool) -> None:
+    service.lies["POST /dreams"] = lambda raw: {**raw, "output_behavior": {"type": "create_new"}}
+    ran = qoder(*(word for word in DREAM if waits or word != "--wait"), "--into", "project")
+    assert (ran.code, "the server stored output_behavior differently" in ran.err) == (0, True)
 
 
 def test_dream_create_shows_the_dream_that_it_lost_track_of(qoder: Qoder, service: Things) -> None:

@@ -1,9 +1,11 @@
 """Policies: what they decide is sent once, and is on stderr and in the log before; `policy check`, `test`, `log`."""
 
 import json
+import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import httpx
@@ -570,6 +572,21 @@ def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Aski
         ("ask", None),
     ]
     assert "policy" not in qoder("run", "pending", "--json").json[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such groups")
+@pytest.mark.parametrize(
+    ("name", "members", "is_trusted"),
+    [("me", [], True), ("me", ["me"], True), ("me", ["me", "you"], False), ("us", [], False), ("", [], False)],
+)
+def test_policy_check_trusts_a_group_that_is_its_owners_own(
+    qoder: Qoder, policy: Path, monkeypatch: pytest.MonkeyPatch, name: str, members: list[str], is_trusted: bool
+) -> None:
+    groups = {policy.stat().st_gid: SimpleNamespace(gr_name=name, gr_mem=members)} if name else {}
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="me"))
+    monkeypatch.setattr("grp.getgrgid", groups.__getitem__)
+    policy.chmod(0o620)
+    assert (f"others may write {policy}" in qoder("policy", "check", str(policy)).err) != is_trusted
 
 
 def test_policy_check_reads_each_rule_aloud(qoder: Qoder, policy: Path) -> None:

@@ -28,9 +28,10 @@ from qoder_cli.nouns.edits.difference import (
     same,
 )
 from qoder_cli.nouns.edits.forms import form_of, form_with
+from qoder_cli.nouns.edits.owner import record_of
 from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
-from qoder_cli.nouns.table import NOUNS
+from qoder_cli.nouns.table import NOUNS, operation
 from tests.conftest import examples
 from tests.support.answers import Server
 from tests.support.deployments import PLAIN
@@ -604,3 +605,8 @@ def _outcome(look: Callable[[], object]) -> str:
         return str(look() or "again")
     except QoderError as error:
         return ERRORS[type(error)]
+
+
+def test_record_of_all_that_can_be_applied_fits_a_value_of_metadata() -> None:
+    written = [operation(noun, verb) for noun in NOUNS.values() for verb in ("create", "update")]
+    assert max(len(record_of(dict.fromkeys(one.body, "x"))) for one in written if one and "metadata" in one.body) <= 512

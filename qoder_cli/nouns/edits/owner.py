@@ -19,7 +19,6 @@ from qoder_cli.nouns.shown import KNOWN_BY, found_at
 STACK = "qoder_stack"  # NAME/kind/name
 APPLIED = "qoder_applied"  # the fields that the file set, each with the digest of its value
 CONTENT = "qoder_sha256"  # of an uploaded file, or of a skill's first version
-_LONGEST = 512  # characters of a value (api.md#deployments)
 _DIGITS = 12  # of a digest
 
 
@@ -77,15 +76,11 @@ NOTHING = digest(None)
 
 
 def record_of(fields: Raw, secret: Collection[str] = ()) -> str:
-    """Return what is noted of fields that were applied, in normal form; without digests where there is no room.
+    """Return what is noted of fields that were applied, in normal form.
 
-    Fields that hold a secret have none either: whoever reads it could try what fits.
+    Fields that hold a secret have no digest: whoever reads it could try what fits.
     """
-    names = sorted(name for name in fields if name != "metadata" or fields[name])
-    whole = " ".join(name if name in secret else f"{name}={digest(fields[name])}" for name in names)
-    if len(whole) <= _LONGEST:
-        return whole
-    return " ".join(names)[:_LONGEST]
+    return " ".join(name if name in secret else f"{name}={digest(fields[name])}" for name in sorted(fields))
 
 
 def recorded(raw: Raw) -> dict[str, str]:
