@@ -276,6 +276,20 @@ def test_apply_without_a_stack_changes_nothing_of_one_whose_mark_a_list_hides(te
         assert (ran.code, team.writes, "belongs to the stack s" in ran.err) == (6, [], True)
 
 
+@pytest.mark.parametrize("shown", [without("metadata"), each_row(lambda row: {**row, "metadata": {"a": "1"}})])
+def test_apply_changes_what_is_its_own_though_a_list_hides_the_mark(team: Team, shown: Lie) -> None:
+    vault = {"display_name": "v", "credentials": []}
+    team.write({"qoder.yaml": {"stack": "s"}, "environments/x.yaml": {"name": "x", "metadata": {"a": "1"}}})
+    team.write({"skills/mine/SKILL.md": skill("mine"), "vaults/v.yaml": vault})
+    team.applied()
+    team.write({"environments/x.yaml": {"name": "x", "description": "New", "metadata": {"a": "1"}}})
+    team.write({"skills/mine/SKILL.md": skill("mine", "New."), "vaults/v.yaml": vault | {"credentials": [DOCS]}})
+    team.service.lies |= {f"GET /{list}": shown for list in ("environments", "skills", "vaults")}
+    done = {row["kind"]: row["action"] for row in team.applied()}
+    assert done == {"environment": "changed", "skill": "changed", "vault": "unchanged", "credential": "created"}
+    team.rests()
+
+
 def test_diff_repins_where_a_list_shows_no_version(team: Team) -> None:
     lead = {"multiagent": {"type": "coordinator", "agents": ["writer"]}, "skills": ["release-notes"]}
     team.write({"agents/lead.yaml": {"name": "lead", "model": "auto", **lead}})
