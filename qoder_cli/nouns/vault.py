@@ -501,8 +501,6 @@ def _export(export: Exporting, fields: Raw) -> Raw:
                     refresh["token_endpoint_auth"] = {**client, "client_secret": secret}
         case _:
             raise Unexportable("is of an unknown type")
-    order = ("type", "secret_name", "mcp_server_url", "secret_value", "token", "access_token")
-    auth = {**{name: auth[name] for name in order if name in auth}, **auth}
     named = {"display_name": text(export.raw.get("display_name")), "auth": auth, "metadata": fields.get("metadata")}
     return {name: value for name, value in named.items() if value}
 

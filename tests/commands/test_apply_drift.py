@@ -307,6 +307,17 @@ def test_diff_finds_a_newer_version_of_a_skill_that_a_list_does_not_show(team: T
     assert team("diff").code == 8
 
 
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_diff_compares_a_skill_by_its_mark_or_else_by_its_files(team: Team, is_marked: bool) -> None:
+    team.write({"skills/mine/SKILL.md": skill("mine")})
+    team.applied()
+    if not is_marked:
+        del team.there("skills")["mine"]["metadata"]["qoder_sha256"]
+    team.service.requests.clear()
+    assert team("diff").code == 0
+    assert any(asked.endswith("/content") for asked in team.service.asked) != is_marked
+
+
 def hides(*names: str) -> Lie:
     """Return a list of credentials of which none shows its name, nor these fields of its `auth`."""
     return each_row(
