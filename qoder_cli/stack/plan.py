@@ -487,7 +487,8 @@ class Planner:
             holder = made.get(declared.parent) if declared.parent else None
             if self.stack is None or holder is None or holder.step.current is None or not item.step.is_open:
                 continue
-            if owner_of(holder.step.noun, holder.step.current) != self.stack and declared.parent and not holder.adopts:
+            whole = self.lists.whole(holder.step.noun, holder.step.current)  # a list may hide the mark
+            if owner_of(holder.step.noun, whole) != self.stack and declared.parent and not holder.adopts:
                 adopts = f"exists, and was not made by the stack {self.stack}"
                 made[declared.parent] = replace(holder, adopts=adopts)
 
@@ -512,7 +513,11 @@ def key_of(declared: Declaration) -> str:
 def _shows_too_little(item: Planned, row: Raw) -> bool:
     """Return whether the row of a list shows too little to plan by."""
     noun, declared = item.step.noun, item.declared
-    if declared is None or declared.parent is not None or declared.content:
+    if declared is None or declared.parent is not None or not (noun.kind and noun.kind.is_declared):
+        return False
+    if item.step.is_open and owner_of(noun, row) is None:  # it may hide the mark
+        return True
+    if declared.content:
         return False
     updated = operation(noun, "update")
     names = {*declared.fields, *(["version"] if updated and "version" in updated.body else [])}

@@ -181,6 +181,10 @@ WRONG: dict[str, tuple[Fields, Fields]] = {
         ROSTER | pinned(2, missing=1, id="agent_2"),
     ),
     f"credential_missing warning | no credential for {URL} | {PUT}": (VAULT, vault_with()),
+    "unread warning | does not say whether it is complete | deploy check dep_1": (
+        VAULT,
+        vault_with() | {"/vaults/vault_1/credentials": {"data": []}},
+    ),
     f"credential_missing problem | one is for {URL}/ | {PUT}": (VAULT, vault_with(NEAR)),
     f"credential_invalid problem | has expired | {PUT}": (VAULT, vault_with(OVER)),
     f"credential_invalid problem | is archived | {PUT}": (VAULT, vault_with({**BEARER, "archived_at": LONG_AGO})),

@@ -419,6 +419,15 @@ def test_vault_check_believes_no_answer_without_a_status(qoder: Qoder, service: 
     assert qoder("vault", "check", "team-secrets").code == 7
 
 
+@pytest.mark.parametrize("verb", ["check", "connect"])
+def test_vault_believes_no_list_of_credentials_that_may_be_cut(qoder: Qoder, service: Things, verb: str) -> None:
+    oauth(service, "docs", "invalid")
+    service.lies[f"GET {LIST}"] = lambda page: {"data": []}
+    ran = qoder(*(CONNECT if verb == "connect" else ("vault", "check", "team-secrets", "--json")))
+    assert (ran.code, service.writes) == (7, [])
+    assert "does not say whether it is complete" in ran.error["message"]
+
+
 CONNECT = ("vault", "connect", "team-secrets", "--mcp", "https://mcp.example.com/mcp", "--json")
 PAGE = {"authorization_url": "https://login.example.com/start?state=1"}
 
