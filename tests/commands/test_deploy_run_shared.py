@@ -329,6 +329,20 @@ def test_deploy_run_tells_the_store_of_the_run_that_was_answered_at_a_signal(tmp
     assert machines.machine("b")("key", "get", "night-1", "--json").json["state"] == "started"
 
 
+def test_deploy_run_frees_its_key_at_a_signal_though_the_answer_that_it_is_sending_was_lost(tmp_path: Path) -> None:
+    machines, left = Machines(tmp_path, MEMORY_STORE), [httpx.ReadError("reset"), Signalled(signal.SIGTERM)]
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        response = truth()
+        if left and "/memories" in request.url.path and (b"sending" in request.read() or len(left) == 1):
+            raise left.pop(0)
+        return response
+
+    ran = machines.machine("a", lie=lie)(*NIGHT)
+    assert (ran.code, ran.error["message"], machines.triggers) == (143, "interrupted; nothing was started", 0)
+    assert machines.machine("b")("key", "get", "night-1").code == 5
+
+
 def with_store(
     machines: Machines, answer: Callable[[], httpx.Response | None], *faults: str, is_at_once: bool = False
 ) -> Qoder:
