@@ -569,6 +569,8 @@ def _put_token(request: httpx.Request, token: str) -> None:
 
 def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:
     try:
+        if proxy is not None:
+            httpx.URL(proxy.url).host.encode("idna")  # as asking for its address does
         client = httpx.Client(
             transport=transport,
             proxy=proxy.url if proxy else None,
