@@ -9,7 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.base.cron import next_fires
 from qoder_cli.base.errors import ApiError, Rejected, UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Deployment, Raw, array, mapping
+from qoder_cli.base.model import Deployment, Raw, array, filled, mapping
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands import editing
 from qoder_cli.commands.editing import (
@@ -181,7 +181,7 @@ def update(
     with nullcontext() if dry_run else machine_turn(app):
         current = find_deployment(app, deployment_id_of(deployment, app, is_whole=True), fresh=True)
         if outcome and "message" not in plain:
-            editing.refuse_unseen(current.raw, ["initial_events"])
+            editing.refuse_unseen(filled(current.raw), ["initial_events"])
         declared = _declared(options.whole(plain, outcome, settable(current), remove_metadata))
         step = _changing(app, _with_ids(app, declared), current)
         _write(app, step, dry_run=dry_run, doing="changing")

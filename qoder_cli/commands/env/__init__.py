@@ -4,7 +4,7 @@ The API replaces its config whole, refuses an empty one, and takes one without `
 limited: so `networking` is always sent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +12,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import array, mapping
+from qoder_cli.base.model import array, filled, mapping
 from qoder_cli.cli.options import HiddenCommand, Text, Texts, flag, option, several
 from qoder_cli.commands import editing, generic
 from qoder_cli.commands.env import work
@@ -96,29 +96,13 @@ def update(
     with nullcontext() if dry_run else machine_turn(ctx.obj):  # the config is replaced whole, and no version guards it
         current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)
         if is_changed:
+            editing.refuse_unseen(filled(current), {"config"} - body.keys())
             current_config = mapping(current.get("config"))
-            editing.refuse_unseen(current, _kept(current_config, body.get("config"), options))
             config = body.get("config", current_config)
             if "config" in body and config.get("type") != "self_hosted":
                 config = {"networking": current_config.get("networking"), **config}
             body["config"] = changed(config, options, is_new=False)
         editing.update(ctx, _ENV, current, body, dry_run=dry_run)
-
-
-def _kept(current: Config, in_file: Config | None, options_given: Typed) -> Iterator[str]:
-    """Yield the places of what an update keeps of a config, where that has them: what is null there may hide some."""
-    if in_file is None:
-        yield "config"
-    if options_given["self_hosted"] or (in_file or current).get("type") == "self_hosted":
-        return
-    if "networking" in current and "networking" not in (in_file or {}) and options_given["network"] != "open":
-        yield "config.networking"
-        network = mapping(current["networking"])
-        if "allowed_hosts" in network and network.get("type") != "unrestricted":
-            yield "config.networking.allowed_hosts"
-    if in_file is None and "packages" in current:
-        yield "config.packages"
-        yield from (f"config.packages.{name}" for name in mapping(current["packages"]) if name != "type")
 
 
 def _read(app: App, verb: str, options_given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
