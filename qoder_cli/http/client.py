@@ -54,7 +54,7 @@ FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes ov
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
 _REDACTED = b"[redacted]"
-_MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
+_MAY_HOLD_A_SECRET = 4 * 2**20  # bytes of a body; a larger one is a file
 _LARGEST_ELSEWHERE = 65_536  # bytes of a response that has one
 _UNREACHED = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)  # the last: of a name too long to ask for
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
@@ -73,15 +73,15 @@ class _OurSecrets:
         self.tokens: list[str] = []
         self.were_read = False  # one was hidden in an answer
         self._keep = keep
-        self._sent: list[bytes] = []  # bodies, which may hold secrets
+        self._sent: dict[bytes, None] = {}  # bodies, which may hold secrets
 
     def got(self, token: str) -> None:
         self.tokens.append(token)
         self._keep(token)
 
     def note(self, content: bytes) -> None:
-        if len(content) in range(*_MAY_HOLD_A_SECRET) and content not in self._sent:
-            self._sent.append(content)
+        if len(content) < _MAY_HOLD_A_SECRET:
+            self._sent[content] = None
 
     def refuse_hidden(self, content: bytes) -> None:
         """Raise Rejected for what may have been read with one of our tokens hidden in it: this would write over it."""
@@ -569,6 +569,8 @@ def _put_token(request: httpx.Request, token: str) -> None:
 
 def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:
     try:
+        if proxy is not None:
+            httpx.URL(proxy.url).host.encode("idna")  # as asking for its address does
         client = httpx.Client(
             transport=transport,
             proxy=proxy.url if proxy else None,

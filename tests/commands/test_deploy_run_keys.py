@@ -146,6 +146,17 @@ def test_deploy_run_settles_the_doubt_of_its_key_first(
     assert ran.code != 9 or answers or "qoder key free night-1" in ran.error["hint"]
 
 
+def test_deploy_run_that_fails_beside_an_attempt_in_doubt_says_how_the_first_of_this_command_did(qoder: Qoder) -> None:
+    killed(qoder, *KEY)
+    oops = api_error(500, "api_error", "Oops.")
+    for answers, why in (([oops] * 3, "HTTP 500"), ([CUT, oops, oops], "the connection")):
+        qoder.clock.time += NOT_STARTED_AFTER / 2
+        qoder.wire.on(*TRIGGER, *answers)
+        shows(qoder)
+        ran = qoder(*NIGHT, "--on-lost", "resend", "--json")
+        assert (ran.code, why in ran.error["message"]) == (9, True), ran.error
+
+
 def test_deploy_run_on_lost_fail_settles_no_earlier_attempt_either(qoder: Qoder) -> None:
     killed(qoder, *KEY)
     assert qoder(*NIGHT, "--on-lost", "fail").code == 9

@@ -380,6 +380,16 @@ def test_memory_restore_refuses_a_version_without_content(qoder: Qoder, service:
     assert (ran.code, ran.errors, service.writes) == (6, [f"error: memver_1 {why}; nothing was sent"], [])
 
 
+def test_memory_restore_and_cat_notice_that_a_content_was_cut(qoder: Qoder, service: Things) -> None:
+    service.change(OLD, {"content": "new"})
+    for path in (OLD, f"{VERSIONS}/memver_1"):
+        service.lies[f"GET {path}"] = lambda raw: {**raw, "content": raw["content"][:2]}
+    ran = qoder("memory", "cat", "project", "conventions.md")
+    assert (ran.code, ran.out, "warning: the content of mem_1 was cut" in ran.err) == (0, "ne", True)
+    ran = qoder(*RESTORE)
+    assert (ran.code, service.writes, "the content of memver_1 was cut" in ran.err) == (6, [], True)
+
+
 DREAM = ("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")
 ENDS = {"completed": (0, ""), "failed": (1, " failed: No."), "canceled": (1, " was cancelled: No.")}
 ENDS |= {odd: (1, f" ended with the unrecognised status '{odd}': treated as failed: No.") for odd in ("cancelled", "x")}

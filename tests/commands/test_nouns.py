@@ -291,6 +291,7 @@ TOO_LONG = {
     f"agent create --model auto --name {LONG}": "--name: has more than 256 characters",
     f"vault create --name {LONG}": "--name: has more than 256 characters",
     f"env update env_1 --metadata {LONG[:70]}=v": "--metadata: 'xxx",
+    f"env update env_1 --metadata qoder_{LONG}=v": f"--metadata: qoder_{LONG[:54]} is",
     f"memory update memstore_1 --metadata k={LONG}{LONG}": "--metadata: k: has more than 512 characters",
 }
 

@@ -505,7 +505,8 @@ class Job:
         step, app = self.step, self.app
         if isinstance(error, Overtaken):
             self._show_theirs(step.before, error.theirs)
-        if not isinstance(error, Rejected | NotFound) or isinstance(error, Overtaken) or not error.http_status:
+            return error
+        if not isinstance(error, Rejected | NotFound) or not error.http_status:
             return error
         with suppress(ApiError):
             if error.http_status == 409 and "version" in step.body:
