@@ -138,6 +138,16 @@ def test_agent_create_warns_of_a_server_without_tools(qoder: Qoder, service: Thi
     assert "tools has no mcp_toolset for more: the agent cannot use them" in ran.err
 
 
+@pytest.mark.parametrize(("name", "said"), [("docs", "the name docs"), ("${NAME}", "one name")])
+def test_agent_create_refuses_two_servers_of_one_name(qoder: Qoder, service: Things, name: str, said: str) -> None:
+    qoder.env["NAME"] = "docs"
+    qoder.stdin = json.dumps({"name": "new", "model": "auto", "mcp_servers": [DOCS | {"name": name}] * 2})
+    ran = qoder("agent", "create", "-f", "-", "--json")
+    assert (ran.code, service.asked, f"mcp_servers: has two of {said}" in ran.error["message"]) == (2, [], True), (
+        ran.err
+    )
+
+
 def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, service: Things) -> None:
     service.keep("agents", {**WRITER, "id": "agent_2", "name": "idle", "tools": []})
     service.lies["GET /agents"] = lambda page: {**page, "data": page["data"] * 2}
