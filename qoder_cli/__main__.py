@@ -72,9 +72,9 @@ def _broke_down(failure: Exception, app: Any) -> int:
 
 
 def _end(code: int) -> None:
-    signals.deafen()
     for stream in (sys.stdout, sys.stderr):
-        silence(stream)
+        silence(stream)  # before signals are ignored: nobody may read it
+    signals.deafen()
     if code == Exit.INTERRUPTED and sys.platform != "win32":
         signals.die_by(signal.SIGINT)  # after exit 130 a shell loop would go on; this stops it
     sys.exit(code)

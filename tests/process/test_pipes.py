@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,16 @@ import qoder_cli
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.cells import ALL_CELLS, checkerboard
-from tests.support.processes import HEARING, MODULE, DelayedAnswers, Shell, sandbox, staged, until
+from tests.support.processes import (
+    HEARING,
+    MODULE,
+    MORE_THAN_ONE_SIGNAL,
+    DelayedAnswers,
+    Shell,
+    sandbox,
+    staged,
+    until,
+)
 
 FULL = Path("/dev/full")
 Servers = dict[Generation, Server]
@@ -56,12 +66,29 @@ def test_deploy_run_cancels_its_run_at_a_signal_when_the_disk_is_full(alone: She
         assert len(cancelled) == 1  # a look that was under way may come after it
 
 
-def test_deploy_run_waits_for_the_reader_of_a_pipe_that_another_program_made_not_to_wait(shell: Shell) -> None:
+def full_pipe() -> tuple[int, int]:
+    """Return the ends of a pipe that has no room left, and that does not wait for any."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with suppress(BlockingIOError):
         while os.write(writer, b" " * 4096):
             pass
+    return reader, writer
+
+
+def test_deploy_run_ends_at_a_second_signal_while_nobody_reads(shell: Shell) -> None:
+    reader, writer = full_pipe()
+    going = shell.begin("deploy", "run", "dep_demo", "--json", stdout=writer).says("run drun_")
+    os.close(writer)
+    for _ in range(5):
+        time.sleep(MORE_THAN_ONE_SIGNAL)
+        going.signal(signal.SIGTERM)
+    assert going.last()[0] == -signal.SIGTERM
+    os.close(reader)
+
+
+def test_deploy_run_waits_for_the_reader_of_a_pipe_that_another_program_made_not_to_wait(shell: Shell) -> None:
+    reader, writer = full_pipe()
     going = shell.begin("deploy", "run", "dep_fail", "--wait", "-q", stdout=writer, stderr=writer)
     until(lambda: os.get_blocking(writer), "a pipe that waits")
     os.close(writer)
