@@ -362,6 +362,11 @@ class Deployment(Resource):
         return error_type or text(mapping(reason).get("type")) or text(reason) or "unknown_error"
 
     @property
+    def is_paused_unexplained(self) -> bool:
+        """Whether it is paused, without the reason that belongs to that (api.md#deployments)."""
+        return self.state == "paused" and self.paused_because is None
+
+    @property
     def paused_by_error(self) -> str | None:
         """The type of the error that paused it; None if it is not paused, or was by a person."""
         if self.state != "paused" or self.paused_because == "manual":

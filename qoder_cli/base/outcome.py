@@ -209,8 +209,11 @@ class Judgement(NamedTuple):
     rests: bool  # whether only errors or endings follow an ending
 
 
-def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
-    """Return what events mean that come oldest first. If it `needs_work`, no idle before work is an ending."""
+def judge(story: Iterable[Placed], *, needs_work: bool = False, needs_proof: bool = False) -> Judgement:
+    """Return what events mean that come oldest first. If it `needs_work`, no idle before work is an ending.
+
+    If it `needs_proof`, no stop is one whose reason cannot be read: it may be an ask.
+    """
     endings: list[Rest] = []
     last: dict[str, Any] = {}  # of these events, but for what answers a call
     answered: list[str | None] = []  # the calls answered after it
@@ -242,7 +245,7 @@ def judge(story: Iterable[Placed], *, needs_work: bool = False) -> Judgement:
                 ending = SESSION_DELETED
             case "session.status_idle":
                 reason, at = stop_reason(event), event_time(event)
-                if reason == "requires_action":
+                if reason == "requires_action" or (needs_proof and reason == UNREADABLE):
                     rests = False
                 elif reason is not None and reason not in _TURN_DONE and (worked or not needs_work):
                     ending = Ending("failed", at, _explained(reason, last_error))

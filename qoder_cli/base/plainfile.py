@@ -86,7 +86,7 @@ def text_of(word: str, *, stdin: IO[str] | None, option: str) -> str:
 
 def replace_file(path: Path, data: bytes, *, is_private: bool = True) -> None:
     """Replace a file atomically, readable by its owner only if it `is_private`. Raises OSError."""
-    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    part = path.with_name(f".{path.name[:40]}.{os.urandom(4).hex()}")  # a name is 255 bytes long at most
     try:
         with open(part, "xb", opener=partial(os.open, mode=0o600 if is_private else 0o666)) as stream:
             stream.write(data)

@@ -30,7 +30,7 @@ from qoder_cli.nouns.edits.thing import archived, read, target_of
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.named import Names, read_named
 from qoder_cli.nouns.noun import Noun
-from qoder_cli.nouns.shown import name_of, show
+from qoder_cli.nouns.shown import found_at, name_of, show
 from qoder_cli.nouns.table import NOUNS, operation, words_of
 from qoder_cli.output.results import last_words
 
@@ -205,7 +205,7 @@ def read_current(app: App, noun: Noun, word: str, *parents: str, has_change: boo
     if not has_change:
         help = " ".join(words_of(noun, "update"))
         raise UsageError("nothing to update", hint=f"pass at least one option; see qoder {help} --help")
-    target = target_of(noun, *parents, Names(app, *parents, archived=True, is_whole=True).id_of(noun, word))
+    target = target_of(noun, *parents, Names(app, *parents, archived=True).id_of(noun, word))
     current = read_named(app, noun, word, target, fresh=True)
     creation = operation(noun, "create")
     if creation and (error := archived(target, current)):
@@ -213,9 +213,9 @@ def read_current(app: App, noun: Noun, word: str, *parents: str, has_change: boo
     return current
 
 
-def refuse_unseen(current: Raw, names: Iterable[str]) -> None:
-    """Raise NoResponse for a field that is replaced whole, but by what was added to what is not shown."""
-    if unseen := sorted(set(names) - current.keys()):
+def refuse_unseen(current: Raw, places: Iterable[str]) -> None:
+    """Raise NoResponse for a field that is replaced whole, but by what was added to what is absent, or null."""
+    if unseen := sorted(place for place in places if found_at(current, place) is None):
         what = f"the response does not show the {unseen[0]} of {current['id']}, which is replaced whole"
         raise NoResponse(f"{what}; nothing was sent", hint="try again, or write all of it into a file: -f FILE")
 

@@ -405,7 +405,7 @@ def things_named(
         return [(word, id if isinstance(id, QoderError) else target_of(noun, id)) for word, id in ids]
     Names.among(noun, words)  # check all before any request
     parents = parents_typed(app, noun, others or {})
-    names = Names(app, *parents, archived=True, is_whole=True)
+    names = Names(app, *parents, archived=True)
     targets: list[Named] = []
     for word in words:
         target = target_of(noun, *parents, names.id_of(noun, word))

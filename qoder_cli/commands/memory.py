@@ -55,8 +55,8 @@ def ls(
 def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
     """Print a memory.
 
-    Prints it unchanged; on a terminal, control sequences are removed. In JSON
-    it is the memory, with its `content`.
+    Prints it unchanged; on a terminal, control sequences are removed. Warns if
+    its digest is another. In JSON it is the memory, with its `content`.
 
     Examples:
       qoder memory cat project conventions.md"""
@@ -68,6 +68,8 @@ def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
     content = raw.get("content")
     if not isinstance(content, str):
         raise NoResponse(f"the response has no content of {raw['id']}")
+    if not memories.is_whole(raw, content):
+        app.progress.warn(f"the content of {raw['id']} was cut, or holds your token, which is shown as [redacted]")
     app.output.content(content.encode("utf-8", "replace"))
 
 

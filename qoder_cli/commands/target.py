@@ -30,20 +30,29 @@ class TypedSession(NamedTuple):
         return app.command(ids.noun(self.id, verb), verb, self.id, *words)
 
 
-def target_of(given: str, app: App) -> TypedSession:
-    """Return the session typed, or that of the run typed. Raises QoderError."""
+def target_of(given: str, app: App, *, writes: bool = False) -> TypedSession:
+    """Return the session typed, or that of the run typed; `writes` to change something in it. Raises QoderError."""
     word = ids.run(given)
     if word.startswith("sess_"):
         return TypedSession(word)
     run = observer_of(app, names.run(word, app)).read_once()
+    if writes:
+        refuse_adopted(run, word)
     if run.session_id is None:
         why = f"run {run.id} has no session, so nothing waits in it"
         raise Rejected(why, hint="to see how it went", next=app.looking("run", "get", run.id))
     return TypedSession(run.session_id, run)
 
 
-def sessions_of(words: Sequence[str], app: App) -> list[str]:
-    """Return the ids of the sessions typed, 8 at most. Raises QoderError."""
+def refuse_adopted(run: Run, word: str) -> None:
+    """Raise UsageError for a run that may be someone else's, unless the word is its id, or that of its session."""
+    if run.adopted and word not in (run.id, run.session_id):
+        message = f"run {run.id} was adopted, so it may be someone else's; nothing was sent"
+        raise UsageError(message, hint=f"to do it all the same, give its id: {run.id}")
+
+
+def sessions_of(words: Sequence[str], app: App, *, writes: bool = False) -> list[str]:
+    """Return the ids of the sessions typed, 8 at most; `writes` is that of `target_of`. Raises QoderError."""
     if len(words) > FEW:
         raise UsageError(f"{len(words)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
-    return [target_of(word, app).session_id for word in words]
+    return [target_of(word, app, writes=writes).session_id for word in words]

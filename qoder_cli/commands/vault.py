@@ -12,6 +12,7 @@ from qoder_cli.base.times import parse_duration, span
 from qoder_cli.cli.options import YES, Text, Texts, argument, confirmed, flag, option, secret_of, several
 from qoder_cli.commands import editing, generic
 from qoder_cli.nouns import vault as secrets
+from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.named import alive, id_of, read_one
 from qoder_cli.nouns.shown import fields, found_at, name_of, sheet_of, show
 from qoder_cli.nouns.table import NOUNS
@@ -119,7 +120,7 @@ def check(app: App, vault: str = _ONE) -> None:
     Examples:
       qoder vault check team-secrets"""
     id = id_of(app, _VAULT, vault)
-    oauth = [each for each in alive(app.client, _CREDENTIAL, id) if found_at(each, "auth.type") == "mcp_oauth"]
+    oauth = [row for row in ServerLists(app).rows(_CREDENTIAL, id) if found_at(row, "auth.type") == "mcp_oauth"]
     invalid = []
     first = ("name", "status", "why", "id")
     with Rows[tuple[Raw, Raw]](app.output, fields=lambda row: row[0], data=lambda row: row[1], first=first) as rows:
@@ -171,6 +172,9 @@ def connect(
     credential = poll(look, app.clock, pauses=pauses, is_enough=bool)
     if credential is None:
         raise WaitTimeout(f"nobody has logged in to {url} within {span(limit)}", hint="run it again for a new page")
+    if credential["id"] in before:
+        why = "has changed: by this login, or because the service renewed its token"
+        app.progress.warn(f"{credential['id']} was there before, and {why}")
     show(app, _CREDENTIAL, credential)
 
 

@@ -104,7 +104,6 @@ class Queue:
     _read_at: float = field(default=-inf, init=False)  # when they were read; later where the server asked for a pause
     _pause: float = field(default=READ_EVERY, init=False)  # until they are read again
     _over: set[str] = field(default_factory=set, init=False)  # runs that are over for certain
-    _unclear: set[str] = field(default_factory=set, init=False)  # runs that rest, but may wait for an answer
     _has_news: bool = field(default=False, init=False)  # a run is over, since the slots were looked at
     _said: dict[str, str] = field(default_factory=dict, init=False)  # what was said last, by what it is about
 
@@ -210,7 +209,8 @@ class Queue:
     def _name_doubts(self) -> None:
         """Name the slots of which nobody knows whether a run was started. Raises Unavailable if nothing else can go."""
         slots = self._seen()
-        unclear = [slot.stored.record for slot in slots if slot.stored.record.run in self._unclear]
+        resting = {id for id, polled in list(self._holders.items()) if polled.observer.state.story.may_wait}
+        unclear = [slot.stored.record for slot in slots if slot.stored.record.run in resting]
         in_doubt = [slot for slot in slots if slot.stored.record.state == "sending"]
         if self.group is None and len(in_doubt) + len(unclear) >= self.most:
             why = "no run can be told to have ended, so that nothing more is started"
@@ -229,16 +229,18 @@ class Queue:
 
     def note_run(self, run: Run | None) -> None:
         """Take note of a run that has ended, if it has. One that may wait for an answer keeps its slot."""
-        if run is not None and not is_going(run):
-            (self._unclear if may_wait(run) else self._over).add(run.id)
+        if run is not None and not is_going(run) and not may_wait(run):
+            self._over.add(run.id)
             self._has_news = True
 
     def _read_holders(self) -> None:
         """Read the runs that hold slots, once a second. Only an ending, or the API's own 404 for 30 s, is proof."""
         clock, troubles, is_answered = self.app.clock, list[ApiError](), False
-        ids = {stored.record.run for stored, _ in list(self._slots.values())} - self._over - self._unclear
+        ids = {stored.record.run for stored, _ in list(self._slots.values())} - self._over
         for id in filter(None, ids - self._holders.keys()):
-            self._holders[id] = PolledRun(Observer(self.app.client, id, is_fresh=lambda _: True))
+            observer = Observer(self.app.client, id, is_fresh=lambda _: True)
+            observer.needs_proof = True
+            self._holders[id] = PolledRun(observer)
             self._holders[id].begin(clock.monotonic())
         self._holders = {id: polled for id, polled in self._holders.items() if id in ids}
         if not self._holders or clock.monotonic() - self._read_at < self._pause:
@@ -295,7 +297,7 @@ class Queue:
         self._read_holders()
         started = [slot.stored.record for slot in self._seen() if slot.stored.record.state == "started"]
         ours = {polled.session_id for polled in list(self._holders.values())}
-        if any(record.run not in {*self._holders, *self._over, *self._unclear} for record in started) or None in ours:
+        if any(record.run not in {*self._holders, *self._over} for record in started) or None in ours:
             return  # which sessions are ours is not known yet
         deployments = {deployment_id, *(record.deployment for record in started)}
         query = {"statuses[]": MOVING, "limit": 100}

@@ -97,7 +97,7 @@ class Facts:
 
     def _list_credentials(self, vault: str) -> list[Raw]:
         if self._most is None:
-            return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True))
+            return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True, is_whole=True))
         rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
         if not is_all:
             raise Unavailable("there are more than one page shows")

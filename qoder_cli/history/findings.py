@@ -166,6 +166,8 @@ class _Checks(NamedTuple):
             if kind in PAUSED_BY:
                 says += f": {PAUSED_BY[kind]}"
             yield self._found("paused_by_error", "problem", says, *unpause)
+        elif self.deployment.is_paused_unexplained:
+            yield self._unread("why it is paused", "the response does not say")
         elif self.deployment.state == "paused" and self.deployment.schedule:
             says = f"paused by hand since {self.deployment.raw.get('updated_at')}: its schedule does not fire"
             yield self._found("paused", "warning", says, *unpause)

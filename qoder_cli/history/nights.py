@@ -30,7 +30,7 @@ from qoder_cli.history.window import Window, is_below, runs_within
 from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.local.reports import ReaderMemory
-from qoder_cli.nouns.lookup import find_deployment, read_pages
+from qoder_cli.nouns.lookup import find_deployment, read_deployment, read_pages
 from qoder_cli.runs.observe import LONGEST_RUN
 from qoder_cli.sessions.asks import Call, look
 from qoder_cli.sessions.log import is_last
@@ -175,6 +175,8 @@ class _NightReader:
                     night.problems.append(Unread("deployments", "some items of the list are not deployments"))
                 self._doubt_end(page, "deployments")
                 night.deployments |= {deployment.id: deployment for deployment in deployments}
+            for id in [id for id, deployment in night.deployments.items() if deployment.is_paused_unexplained]:
+                night.deployments[id] = read_deployment(self._app, id)  # a list may show less
         except ApiError as error:
             self._note(error, "deployments")
 

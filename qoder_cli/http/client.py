@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from qoder_cli import __version__
 from qoder_cli.base import jsontext
-from qoder_cli.base.errors import ApiError, AuthError, NoResponse, UsageError
+from qoder_cli.base.errors import ApiError, AuthError, NoResponse, Rejected, UsageError
 from qoder_cli.base.times import Clock, span
 from qoder_cli.base.words import shortened
 from qoder_cli.http.answers import (
@@ -54,7 +54,7 @@ FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes ov
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
 _REDACTED = b"[redacted]"
-_MAY_HOLD_A_SECRET = (8, 4 * 2**20)  # bytes of a body, from and to
+_MAY_HOLD_A_SECRET = 4 * 2**20  # bytes of a body; a larger one is a file
 _LARGEST_ELSEWHERE = 65_536  # bytes of a response that has one
 _UNREACHED = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)  # the last: of a name too long to ask for
 _SHORTEST_SECRET = 8  # characters; a shorter "token" would redact ordinary words
@@ -71,16 +71,25 @@ class _OurSecrets:
 
     def __init__(self, keep: Callable[[str], object]) -> None:
         self.tokens: list[str] = []
+        self.were_read = False  # one was hidden in an answer
         self._keep = keep
-        self._sent: list[bytes] = []  # bodies, which may hold secrets
+        self._sent: dict[bytes, None] = {}  # bodies, which may hold secrets
 
     def got(self, token: str) -> None:
         self.tokens.append(token)
         self._keep(token)
 
     def note(self, content: bytes) -> None:
-        if len(content) in range(*_MAY_HOLD_A_SECRET) and content not in self._sent:
-            self._sent.append(content)
+        if len(content) < _MAY_HOLD_A_SECRET:
+            self._sent[content] = None
+
+    def refuse_hidden(self, content: bytes) -> None:
+        """Raise Rejected for what may have been read with one of our tokens hidden in it: this would write over it."""
+        if self.were_read and _REDACTED in content:
+            raise Rejected(
+                "what is to be sent has [redacted] where the server may have your token; nothing was sent",
+                hint="write that field whole, into a file with ${NAME} for the token; or use another token",
+            )
 
     @property
     def _long(self) -> list[str]:
@@ -241,7 +250,8 @@ class Client:
     ) -> Pending:
         """Return one request, to be sent by its `start`; `timeout` is its limit, and each of its steps', in seconds.
 
-        A POST, PUT or PATCH carries `content`, else `body` as JSON. Raises UsageError where only reading is allowed.
+        A POST, PUT or PATCH carries `content`, else `body` as JSON. Raises UsageError where only reading is allowed,
+        Rejected for a body with a token of ours that is hidden.
         """
         if method != "GET" and self.settings.read_only:
             raise UsageError(
@@ -252,6 +262,7 @@ class Client:
         if method == "GET":
             self.take_turn()
         elif content is not None:
+            self._secrets.refuse_hidden(content)
             self._secrets.note(content)
         longest = timeout or self.request_timeout
         request = self._request(
@@ -430,7 +441,9 @@ class Client:
     ) -> Answer:
         # Bytes, because a header may have any: what is no ASCII cannot be put back as text.
         headers = httpx.Headers([(name, self._secrets.hidden_in(value)) for name, value in response.headers.raw])
-        body = self._secrets.hidden_in(body)
+        shown = self._secrets.hidden_in(body)
+        self._secrets.were_read |= shown != body
+        body = shown
         kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
         answer = Answer(response.status_code, headers, body, body.decode("utf-8", "replace"), kind, is_kept)
         if self._debug:
@@ -556,6 +569,8 @@ def _put_token(request: httpx.Request, token: str) -> None:
 
 def _http_client(transport: httpx.BaseTransport | None, proxy: Proxy | None, **settings: Any) -> httpx.Client:
     try:
+        if proxy is not None:
+            httpx.URL(proxy.url).host.encode("idna")  # as asking for its address does
         client = httpx.Client(
             transport=transport,
             proxy=proxy.url if proxy else None,

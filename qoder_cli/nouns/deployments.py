@@ -425,21 +425,26 @@ def _short_forms(fields: Raw) -> Raw:
     for name in ("agent", "schedule"):
         if isinstance(short.get(name), dict):
             short[name] = {key: value for key, value in short[name].items() if key != "type"}
-    if set(mapping(short.get("budget"))) == {"type", "max_credit_cost"}:
-        short["budget"] = short["budget"]["max_credit_cost"]
-    if VARIABLES in short and (pairs := _by_name(short[VARIABLES])) is not None:
+    match short.get("budget"):
+        case {"type": "limit", "max_credit_cost": cost}:
+            short["budget"] = cost
+    if (pairs := _by_name(short.get(VARIABLES))) is not None:
         short[VARIABLES] = pairs
     if isinstance(events := short.get("initial_events"), list):
-        short["initial_events"] = list(events)
-        for number, event in enumerate(events):
-            match event:
-                case {"content": [{"type": "text", "text": str(text), **others}]} if text and not others:
-                    short["initial_events"][number] = {**event, "content": text}
+        short["initial_events"] = [*map(_short_event, events)]
     match short.get("initial_events"):
         case [{"type": "user.message", "content": str(text), **others}] if not others:
             del short["initial_events"]
             short["message"] = text
     return short
+
+
+def _short_event(event: Any) -> Any:
+    """Return an event that is one text by this alone."""
+    match event:
+        case {"content": [{"type": "text", "text": str(text), **others}]} if text and not others:
+            return {**event, "content": text}
+    return event
 
 
 HOW = How(spell=_spell, form=FORM, plan=plan, remarks=_remarks, export=_export)

@@ -159,7 +159,12 @@ def digest(raw: Raw) -> str:
 
 def sha256_of(content: str) -> str:
     """Return a text's digest, as the API writes it."""
-    return sha256(content.encode()).hexdigest()
+    return sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_whole(raw: Raw, content: str) -> bool:
+    """Return whether the content of a memory, or of a version, has its digest, where it shows one."""
+    return raw.get("content_sha256") in (None, sha256_of(content))
 
 
 # A memory is its content, and that its digest: a list and a short answer show no more.
@@ -211,6 +216,9 @@ def restore(app: App, store: str, word: str, version: str, *, only_look: bool) -
     if not isinstance(content, str):
         why = "was erased" if old.get("redacted_at") else f"has no content ({old.get('operation')})"
         raise Rejected(f"{version} {why}; nothing was sent", hint="choose another version")
+    if not is_whole(old, content):
+        why = "was cut, or holds your token, which is hidden"
+        raise Rejected(f"the content of {version} {why}; nothing was sent", hint="try again, or with another token")
     if memory is not None and digest(memory) == sha256_of(content):
         app.progress.note(f"{path} already says this; nothing was sent")
         return memory

@@ -25,18 +25,18 @@ _SUGGESTED_FOR = 10  # unknown names; near names for more would take long
 
 
 def id_of(app: App, noun: Noun, word: str, *parents: str, archived: bool = False) -> str:
-    """Return the id of what was typed, as `Names.id_of` does."""
-    return Names(app, *parents, archived=archived).id_of(noun, word)
+    """Return the id of what was typed, as `Names.id_of` does. What may be `archived` is only read: any list will do."""
+    return Names(app, *parents, archived=archived, is_whole=not archived).id_of(noun, word)
 
 
 class Names:
     """Looks up names; each noun is listed at most once per command.
 
-    With `archived`, a name that nothing else has may be that of an archived thing. With `is_whole`, the list has to
-    say that it is complete: another thing may have the name, too.
+    With `archived`, a name that nothing else has may be that of an archived thing. Unless `is_whole` is false, the list
+    has to say that it is complete: another thing may have the name, too.
     """
 
-    def __init__(self, app: App, *parents: str, archived: bool = False, is_whole: bool = False) -> None:
+    def __init__(self, app: App, *parents: str, archived: bool = False, is_whole: bool = True) -> None:
         self._app = app
         self._parents, self._archived, self._is_whole = parents, archived, is_whole
         self._things: dict[str, list[Kept]] = {}

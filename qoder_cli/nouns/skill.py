@@ -309,20 +309,22 @@ def _new_version(app: App, skill: Raw, parts: Sequence[Part], *, files: Files) -
         except Unfit as error:
             raise OutcomeUnknown(f"version {number} cannot be compared: it {error}") from None
 
-    def of(version: Any) -> Resource | None:
-        return Resource({"id": id, "latest_version": version}) if version else None
+    def of(version: Raw) -> Resource | None:
+        if version.get("version") and version.get("skill_id") in (None, id):
+            return Resource({"id": id, "latest_version": version["version"]})
+        return None
 
     def find() -> Resource | None:
         for page in app.client.pages(path, {"limit": 100}, within=READ_WITHIN, retry=False, fresh=True):
             for row in map(mapping, page["data"]):
                 if number_of(row.get("version")) > before and is_ours(str(row["version"])):
-                    return of(row["version"])
+                    return of(row)
         return None
 
     return object_write(
         app.client,
         Sent("POST", path, files=parts),
-        parse=lambda value: of(mapping(value).get("version")),
+        parse=lambda value: of(mapping(value)),
         what=f"adding a version to {id}",
         shows=lambda resource: number_of(newest(resource.raw)) > before,
         find=find,

@@ -42,7 +42,7 @@ def all_operations() -> tuple[Operation, ...]:
     """Return all operations, by their ids."""
     table = (files("qoder_cli.nouns") / "operations.tsv").read_text("utf-8")
     operations = []
-    for line in table.splitlines():
+    for line in table.splitlines()[1:]:  # the first names the columns
         id, method, path, kind, *lists, command = line.split("\t")
         required, query, body = (tuple(filter(None, names.split(","))) for names in lists)
         operations.append(Operation(id, method, path, cast(Kind, kind), required, query, body, tuple(command.split())))

@@ -19,7 +19,6 @@ from qoder_cli.nouns.edits.step import Origin, Step
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.how import Exporting, How, Lists, Unexportable
 from qoder_cli.nouns.lists import ServerLists
-from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.noun import Kind
 from qoder_cli.nouns.parts import IDENTIFIER, Metadata, Name, Text, Url
 from qoder_cli.nouns.schema import KEPT, SECRET, UNSET, ByType, Fields, like, secrets_in, without
@@ -234,8 +233,8 @@ def host(name: str) -> str:
 
 
 def checked(app: App, text: str, source: str, *, is_header: bool) -> str:
-    """Return a secret without its last newline, hidden in output. Raises UsageError."""
-    secret = re.sub(r"\r?\n\Z", "", text)
+    """Return a secret without a byte order mark and its last newline, hidden in output. Raises UsageError."""
+    secret = re.sub(r"\r?\n\Z", "", text.removeprefix("\ufeff"))
     hidden = [spelled for line in {secret, *secret.splitlines()} for spelled in spellings(line)]
     app.out.keep_secrets(hidden)
     app.err.keep_secrets(hidden)
@@ -381,7 +380,7 @@ def validated(app: App, vault: str, id: str) -> Raw:
 
 def for_server(app: App, vault: str, url: str) -> list[Raw]:
     """Return the OAuth credentials of a vault for exactly this MCP server. Raises ApiError."""
-    rows, wanted = alive(app.client, _CREDENTIAL, vault, fresh=True), ("mcp_oauth", url)
+    rows, wanted = ServerLists(app).rows(_CREDENTIAL, vault), ("mcp_oauth", url)
     return [row for row in rows if (found_at(row, "auth.type"), found_at(row, PLACES[BEARER])) == wanted]
 
 
@@ -502,8 +501,6 @@ def _export(export: Exporting, fields: Raw) -> Raw:
                     refresh["token_endpoint_auth"] = {**client, "client_secret": secret}
         case _:
             raise Unexportable("is of an unknown type")
-    order = ("type", "secret_name", "mcp_server_url", "secret_value", "token", "access_token")
-    auth = {**{name: auth[name] for name in order if name in auth}, **auth}
     named = {"display_name": text(export.raw.get("display_name")), "auth": auth, "metadata": fields.get("metadata")}
     return {name: value for name, value in named.items() if value}
 

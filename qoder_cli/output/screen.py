@@ -82,6 +82,8 @@ class Screen:
             color = False
         screen = cls(stream.buffer, is_terminal=is_terminal, color=color, moves=not is_dumb)
         with suppress(OSError, ValueError):
+            if sys.platform != "win32":
+                os.set_blocking(stream.fileno(), True)  # else what a pipe has no room for is lost
             mode = os.fstat(stream.fileno()).st_mode
             screen.is_piped = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
         return screen

@@ -8,11 +8,11 @@ The list is read with two tests, never one:
     to say that nothing started   created after the attempt by either clock, however much later. A list that was not
                                   read back to the attempt, or that shows another deployment's runs, rules nothing out
 
-A run is adopted only if it alone passes the narrow test, if no other possible run is undated or of the same two
-minutes, and only after the last look: an early one may be a stranger's, while ours is still on its way. The wide test
-is strict, because it permits a second run.
+A run is adopted only if it alone passes the narrow test, if no other possible run is undated or of the same time,
+and only after the last look: an early one may be a stranger's, while ours is still on its way. The wide test is strict,
+because it permits a second run.
 
-If no possible run is listed for 10 minutes after the attempt, it counts as not started. If one is listed, only a person
+If no possible run is listed until NOT_STARTED_AFTER, the attempt counts as not started. If one is listed, only a person
 can end the doubt: `run wait last --forget`, `key free`.
 
 It stays unknown (OutcomeUnknown) where

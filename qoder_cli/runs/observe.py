@@ -61,9 +61,11 @@ class Observer:
     by the `state` of the session, which has a judge; it is asked for by its own id.
     `asks_a_person`: somebody, or a policy, is there to be asked, so an ask counts since its own time, not since it was
     seen, and is looked for more often where a status does not show it.
+    `needs_proof`: a stop whose reason cannot be read does not end it, for it may wait for an answer.
     """
 
     asks_a_person = False
+    needs_proof = False
 
     def __init__(
         self,
@@ -308,6 +310,7 @@ class Observer:
         if run.session_id and run.session_id != self.state.log.session_id:
             now = self._client.clock.monotonic()
             log, story = Log(self._client, run.session_id), story_of(run, self._client.server_now())
+            story.needs_proof = self.needs_proof
             self.state = SessionState(log, story, quiet_since=now)
         return self.state
 

@@ -27,7 +27,7 @@ from qoder_cli.http.answers import Answer
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.keys import protocol
 from qoder_cli.keys.opening import shared_store
-from qoder_cli.keys.protocol import LOOKS, KeyVerdict, SendTrigger, Started, Step, Watch, settle, start_once
+from qoder_cli.keys.protocol import LOOKS, KeyVerdict, SendTrigger, Started, Step, Watch, give_back, settle, start_once
 from qoder_cli.keys.record import KeyRecord, KeyStore, StoreAway, StoredKey, name_of
 from qoder_cli.local.store import Attempt, StoredAttempt
 from qoder_cli.runs.lost import dated, look_for_run, may_have_started, others_in
@@ -119,8 +119,8 @@ class SharedTrigger(RunTrigger):
             if self._steps.is_sent:
                 raise
             if (claim := self._unused_claim) is not None:
-                with suppress(QoderError):
-                    self._steps.do(protocol.Put(claim, claim.record.unused))
+                self._steps.is_sent = True  # what fails from now on does not count
+                played(give_back(claim), self._steps.do)
             if isinstance(error, StoreAway):
                 raise error.with_(message=f"{error.message}; nothing was sent") from error
             raise

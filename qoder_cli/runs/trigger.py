@@ -2,9 +2,9 @@
 
 Its page promises no idempotency, responses get lost and a server can act late (api.md#idempotency and
 #open-questions). What settles it is the run list (`lost`). After a 5xx from the API itself the request is sent again,
-at most twice; after a lost response only with --on-lost resend, or when the key is used again. In each case only if the
-list rules out a run of ours. An attempt that failed stays open after exit 6 or 7, too: the server may act on it late,
-so the next start under its key looks first.
+at most TRIGGER_RESENDS times; after a lost response only with --on-lost resend, or when the key is used again. In each
+case only if the list rules out a run of ours. An attempt that failed stays open after exit 6 or 7, too: the server may
+act on it late, so the next start under its key looks first.
 """
 
 import math

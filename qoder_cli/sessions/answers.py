@@ -73,15 +73,11 @@ def _accepted(
         wanted = {"session_id": session_id, "type": sent["type"]}
         wanted |= {name: sent.get(name) for name in ANSWERS.values()}
         is_other = any(event.get(name) not in (None, value) for name, value in wanted.items())
-        says_else = "content" in event and _words(event) != _words(sent)
+        says_else = "content" in event and message_text(event).split() != client.hide(message_text(sent)).split()
         is_old = event_key(event) in old_keys
         if is_other or says_else or is_old or (sent["type"] in REPLIES and not _results(event) <= _results(sent)):
             raise NoResponse("the response does not show what was accepted")
     return accepted
-
-
-def _words(event: dict[str, Any]) -> list[str]:
-    return message_text(event).split()
 
 
 def by_events(app: App, session_id: str, what: str, find: Callable[[], Events | None] | None) -> Recovery[Events]:
@@ -194,7 +190,7 @@ class Delivery:
     def _sent(self, *, retry: bool, clocks_differ: float = _DATES_DIFFER) -> Events | None:
         """Return the newest message that is ours: not listed before the first attempt, and not older, since a replica
         may have hidden it."""
-        ours = message_text(self._events[0])
+        ours = self._client.hide(message_text(self._events[0]))
         for event in self._messages(retry=retry, until=self._before):
             at = event_at(event)
             is_new = event_key(event) not in (self._before or ()) and (at is None or at >= self._began - clocks_differ)
@@ -377,7 +373,12 @@ class Answers:
 
     def _shown_of(self, ours: dict[str, Any]) -> dict[str, Any] | None:
         """Return the newest look's event with the same answer to the same call."""
-        return next((event for event in self._answers_to(ours) if _agrees(event, ours)), None)
+        said = self._app.client.hide(message_text(ours))
+        for event in self._answers_to(ours):
+            says_else = "content" in event and message_text(event) != said
+            if not says_else and _results(event) <= _results(ours):
+                return event
+        return None
 
     def _went_on(self) -> bool:
         """Return whether the agent went on, not stopped, and ran nothing denied."""
@@ -421,13 +422,6 @@ def is_denial(event: dict[str, Any]) -> bool:
 
 def _call_of(event: dict[str, Any]) -> str:
     return str(event.get(ANSWERS[str(event["type"])]))
-
-
-def _agrees(event: dict[str, Any], ours: dict[str, Any]) -> bool:
-    """Return whether an answer says the same as ours, as far as it shows."""
-    if "content" in event and message_text(event) != message_text(ours):
-        return False
-    return _results(event) <= _results(ours)
 
 
 def _results(event: dict[str, Any]) -> set[str]:

@@ -75,13 +75,13 @@ def guard_of(app: App) -> Policy | None:
 def guarded(app: App, call: Call, session: Mapping[str, Any]) -> Denial | None:
     """Return the deny of the profile's policy that means a call in a session, or may; {} if that cannot be read.
 
-    A session that shows no deployment, not even null, may be of any. Raises UsageError, ApiError.
+    A session that shows no deployment, or null, may be of any. Raises UsageError, ApiError.
     """
     guard = guard_of(app)
     if guard is None:
         return None
-    is_known = "deployment_id" in session
-    if guard.deployments and is_known and session["deployment_id"] not in with_ids(app, guard).deployments:
+    deployment = text(session.get("deployment_id"))
+    if guard.deployments and deployment is not None and deployment not in with_ids(app, guard).deployments:
         return None
     return denied(guard, subject_of(call, session, is_main=False, in_work=False))
 

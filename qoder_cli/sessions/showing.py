@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.model import Raw, open_shape
-from qoder_cli.base.outcome import event_time
+from qoder_cli.base.outcome import ENDS, event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
 from qoder_cli.sessions.log import Events, Log
@@ -43,14 +43,14 @@ class Selection:
         happened = parse_timestamp(event_time(event))
         return self.since is None or happened is None or happened >= self.since
 
-    def log(self, client: "Client", session_id: str, *, patience: float = 0.0) -> Log:
-        """Return the log of a session, in which a server may have others, too."""
+    def log(self, client: "Client", session_id: str, **how: Any) -> Log:
+        """Return the log of a session, in which a server may have others, too, and its endings; `how` as of a Log."""
         filters: Raw = {}
         if self.types:
-            filters["types[]"] = self.types
+            filters["types[]"] = tuple(dict.fromkeys((*self.types, *ENDS)))
         if self.since:
             filters["created_at[gte]"] = self.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        return Log(client, session_id, thread=self.thread, filters=filters, patience=patience)
+        return Log(client, session_id, thread=self.thread, filters=filters, **how)
 
     def past(self, log: Log, tail: int | None) -> Iterator[Events]:
         """Yield a log's events, oldest first; with `tail`, the newest that are wanted. Raises ApiError."""
@@ -85,7 +85,7 @@ class Showing:
     """Shows the events of sessions as a wait hears them from streams, and from lists what they missed, each once.
 
     `write` gets them, and what their session is called. With a `tail`, what happened before is shown up to so many
-    events. `at_move` hears of each session but the first.
+    events. `at_move` hears of each session but the first, `on_event` of each event, wanted or not.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Showing:
         *,
         tail: int | None = None,
         at_move: Callable[[str], None] = lambda session_id: None,
+        on_event: Callable[[Raw], None] = lambda event: None,
     ) -> None:
         self.names: dict[str, str] = {}  # of sessions
         self._client = client
@@ -103,6 +104,7 @@ class Showing:
         self._selection = selection
         self._tail = tail
         self._at_move = at_move
+        self._on_event = on_event
         self._logs: dict[str, Log] = {}
 
     def log(self, session_id: str) -> Log:
@@ -110,11 +112,12 @@ class Showing:
         if session_id not in self._logs:
             if self._logs:
                 self._at_move(session_id)
-            self._logs[session_id] = self._selection.log(self._client, session_id)
+            self._logs[session_id] = self._selection.log(self._client, session_id, on_event=self._on_event)
         return self._logs[session_id]
 
     def hear(self, event: Raw, *, session_id: str) -> None:
         """Show an event of a stream, unless it was shown before."""
+        self._on_event(event)
         self._show(self.log(session_id).hear(event), session_id)
 
     def catch_up(self, session_id: str) -> None:

@@ -13,6 +13,7 @@ from qoder_cli.base.outcome import (
     REPLIES,
     RUNNING,
     THREAD_STATUSES,
+    UNREADABLE,
     Asks,
     Ending,
     Placed,
@@ -21,6 +22,7 @@ from qoder_cli.base.outcome import (
     event_key,
     is_asking,
     judge,
+    stop_reason,
 )
 from qoder_cli.base.times import unix
 from qoder_cli.sessions.log import APART, Events, Log, by_time, dated
@@ -38,7 +40,10 @@ class Story:
     Each counts once, in the order in which it was added; where times contradict that, they decide. What is older than
     `since` (unix seconds) does not count. Of the agent's events in a row, only the first and the last are kept, and of
     each thread its newest status: it ends nothing, but a sub-agent may ask while the main agent works.
+    `needs_proof`: a stop whose reason cannot be read is no ending.
     """
+
+    needs_proof = False
 
     def __init__(
         self,
@@ -72,7 +77,7 @@ class Story:
         for event, at in dated(list(filter(None, map(mapping, events))), self._kept):
             self._keep(event, at)
         counting, is_of_message = self._counting(), bool(self.starts)
-        self.judged = judged = judge(counting, needs_work=is_of_message)
+        self.judged = judged = judge(counting, needs_work=is_of_message, needs_proof=self.needs_proof)
         if counting and is_of_message:
             # Work that is not read yet may stand before an idle, and behind a start of work right before the message.
             is_work = [placed.kind == RUNNING or placed.kind.startswith("agent.") for placed in counting]
@@ -144,6 +149,12 @@ class Story:
         if has_ended:
             return None
         return self.judged.asks
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether it stopped last for a reason that cannot be read."""
+        statuses = [event for event in self.events if event.get("type") in (RUNNING, *ENDS)]
+        return bool(statuses) and stop_reason(statuses[-1]) == UNREADABLE
 
     @property
     def asking_threads(self) -> frozenset[str]:

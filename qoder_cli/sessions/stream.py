@@ -121,7 +121,7 @@ class Feed:
             after = filled({"last-event-id": self._cursor})
             asked = {"event_deltas[]": self._deltas} if self._deltas else None
             with self._client.open_stream(self._path, params=asked, headers=after) as (_, chunks):
-                self._report("up")
+                self._report("up", {})
                 for item in frames(chunks):
                     while self._inbox.qsize() > MOST_UNREAD and not self._is_left:
                         time.sleep(_READER_TICK)  # unread data stays with the server
@@ -138,7 +138,7 @@ class Feed:
     def _pass_on(self, frame: Item) -> bool:
         """Report an item. Return whether the stream is over."""
         if not isinstance(frame, Frame):
-            self._report(frame)
+            self._report(frame, {})
             return False
         event = self._event(frame)
         kind = text(event.get("type")) or frame.event
@@ -149,7 +149,7 @@ class Feed:
             message = text(error) or text(mapping(error).get("message")) or text(event.get("message"))
             raise NoResponse(f"event stream error: {self._client.veil(message) if message else '(no message)'}")
         if kind in _ALIVE:
-            self._report("alive")
+            self._report("alive", {})
         if text(event.get("session_id")) not in (None, self._session_id):
             return False  # it is of another session, as on a page of a list
         if kind in _PREVIEWS and self._deltas:
@@ -175,8 +175,8 @@ class Feed:
             return {**{name: value for name, value in named.items() if value}, **event}
         return {}
 
-    def _report(self, kind: Kind, event: dict[str, Any] | None = None) -> None:
-        self._inbox.put(News(kind, self._session_id, event or {}))
+    def _report(self, kind: Kind, event: dict[str, Any]) -> None:
+        self._inbox.put(News(kind, self._session_id, event))
 
     def _pause(self, seconds: float) -> None:
         until = self._client.clock.monotonic() + seconds

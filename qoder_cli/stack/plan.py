@@ -267,9 +267,10 @@ class Planner:
         Raises ApiError.
         """
         declared_as = {(declared.noun.words, key_of(declared)): declared for declared in self.reading.things}
-        notes = recent(self.app.store, self.app.settings, now=self.app.clock.now())
+        clock, now = self.app.clock, self.app.clock.now()
+        notes = recent(self.app.store, self.app.settings, now=now)
         notes = [note for note in notes if (note.noun, note.name) in declared_as]
-        until = max((note.at for note in notes), default=0.0) + LAGS
+        until = clock.monotonic() + max((note.at for note in notes), default=now) - now + LAGS
 
         def missing() -> list[Creation]:
             return [note for note in notes if not self._shows(note, declared_as[note.noun, note.name])]
@@ -279,9 +280,9 @@ class Planner:
         count = f"{len(left)} of {len(notes)}"
         self.app.progress.note(f"waiting for lists to show what was created just now, or may have been: {count}")
         for pause in doubling(0.5, 4.0):
-            if not missing() or self.app.clock.now() >= until:
+            if not missing() or clock.monotonic() >= until:
                 return
-            self.app.clock.sleep(max(min(pause, until - self.app.clock.now()), 0.1))
+            clock.sleep(max(min(pause, until - clock.monotonic()), 0.1))
             self.lists = ServerLists(self.app)
 
     def _shows(self, note: Creation, declared: Declaration) -> bool:
@@ -486,7 +487,8 @@ class Planner:
             holder = made.get(declared.parent) if declared.parent else None
             if self.stack is None or holder is None or holder.step.current is None or not item.step.is_open:
                 continue
-            if owner_of(holder.step.noun, holder.step.current) != self.stack and declared.parent and not holder.adopts:
+            whole = self.lists.whole(holder.step.noun, holder.step.current)  # a list may hide the mark
+            if owner_of(holder.step.noun, whole) != self.stack and declared.parent and not holder.adopts:
                 adopts = f"exists, and was not made by the stack {self.stack}"
                 made[declared.parent] = replace(holder, adopts=adopts)
 
@@ -511,7 +513,11 @@ def key_of(declared: Declaration) -> str:
 def _shows_too_little(item: Planned, row: Raw) -> bool:
     """Return whether the row of a list shows too little to plan by."""
     noun, declared = item.step.noun, item.declared
-    if declared is None or declared.parent is not None or declared.content:
+    if declared is None or declared.parent is not None or not (noun.kind and noun.kind.is_declared):
+        return False
+    if item.step.is_open and owner_of(noun, row) is None:  # it may hide the mark
+        return True
+    if declared.content:
         return False
     updated = operation(noun, "update")
     names = {*declared.fields, *(["version"] if updated and "version" in updated.body else [])}

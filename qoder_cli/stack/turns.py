@@ -26,7 +26,9 @@ _TURN = "deployments"  # what is written in it
 
 
 @contextmanager
-def machine_turn(app: App, what: str = _TURN, *, does: str = "applies files, or writes deployments") -> Iterator[None]:
+def machine_turn(
+    app: App, what: str = _TURN, *, does: str = "applies files, or writes deployments or environments"
+) -> Iterator[None]:
     """Let one process of this machine at a time do something: `what` it does, and in words. Raises Signalled."""
     store, host = app.store, app.settings.host
 

@@ -420,10 +420,11 @@ def test_agent_update_does_not_fail_where_deployments_cannot_be_read(qoder: Qode
 
 
 @pytest.mark.parametrize("option", [("--tools", "Read"), ("--mcp", "docs=https://mcp.example.com/mcp")], ids=" ".join)
+@pytest.mark.parametrize("hidden", [{}, {"tools": None}], ids=["absent", "null"])
 def test_agent_update_replaces_no_tools_that_the_answer_does_not_show(
-    qoder: Qoder, service: Things, option: tuple[str, str]
+    qoder: Qoder, service: Things, option: tuple[str, str], hidden: dict[str, Any]
 ) -> None:
-    service.lies["GET /agents/agent_1"] = lambda raw: {name: raw[name] for name in raw if name != "tools"}
+    service.lies["GET /agents/agent_1"] = lambda raw: {name: raw[name] for name in raw if name != "tools"} | hidden
     ran = qoder(*UPDATE, *option)
     assert (ran.code, service.writes) == (7, [])
     assert "does not show the tools of agent_1, which is replaced whole; nothing was sent" in ran.err

@@ -632,6 +632,7 @@ def test_api_under_a_key_resends_a_write_and_counts_every_attempt(qoder: Qoder, 
 @pytest.mark.few(7)
 def test_api_says_only_what_is_true_of_a_write_under_a_key(qoder: Qoder, fault: str, times: str) -> None:
     world = Things(qoder, "current", f"trigger:{fault}{times}").world
+    world.honour_key = False
     ran = qoder("api", "POST", "/deployments/dep_demo/run", "--json", "--idempotency-key", "k-1")
     qoder.clock.sleep(60)
     world.settle()

@@ -736,6 +736,18 @@ def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -
     team.rests()
 
 
+def test_apply_waits_for_lists_no_longer_where_the_clock_is_set_back(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.write(THREE)
+    team.service.loses("reset", done=False)
+    assert team.apply().code == 9
+    clock, began = team.qoder.clock, team.qoder.clock.time
+    clock.at_sleep = lambda: monkeypatch.setattr(clock, "now", lambda: clock.time - 3600)
+    assert "waiting for lists to show" in team.apply().err
+    assert clock.time - began < 60
+
+
 NAMES = ("build", "mcp", "notes", "house-style", "reporter", "nightly", "glossary.csv")
 
 

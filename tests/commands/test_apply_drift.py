@@ -276,6 +276,20 @@ def test_apply_without_a_stack_changes_nothing_of_one_whose_mark_a_list_hides(te
         assert (ran.code, team.writes, "belongs to the stack s" in ran.err) == (6, [], True)
 
 
+@pytest.mark.parametrize("shown", [without("metadata"), each_row(lambda row: {**row, "metadata": {"a": "1"}})])
+def test_apply_changes_what_is_its_own_though_a_list_hides_the_mark(team: Team, shown: Lie) -> None:
+    vault = {"display_name": "v", "credentials": []}
+    team.write({"qoder.yaml": {"stack": "s"}, "environments/x.yaml": {"name": "x", "metadata": {"a": "1"}}})
+    team.write({"skills/mine/SKILL.md": skill("mine"), "vaults/v.yaml": vault})
+    team.applied()
+    team.write({"environments/x.yaml": {"name": "x", "description": "New", "metadata": {"a": "1"}}})
+    team.write({"skills/mine/SKILL.md": skill("mine", "New."), "vaults/v.yaml": vault | {"credentials": [DOCS]}})
+    team.service.lies |= {f"GET /{list}": shown for list in ("environments", "skills", "vaults")}
+    done = {row["kind"]: row["action"] for row in team.applied()}
+    assert done == {"environment": "changed", "skill": "changed", "vault": "unchanged", "credential": "created"}
+    team.rests()
+
+
 def test_diff_repins_where_a_list_shows_no_version(team: Team) -> None:
     lead = {"multiagent": {"type": "coordinator", "agents": ["writer"]}, "skills": ["release-notes"]}
     team.write({"agents/lead.yaml": {"name": "lead", "model": "auto", **lead}})
@@ -291,6 +305,17 @@ def test_diff_finds_a_newer_version_of_a_skill_that_a_list_does_not_show(team: T
     team.upload("mine", "Theirs.")
     team.service.lies["GET /skills"] = without("latest_version")
     assert team("diff").code == 8
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_diff_compares_a_skill_by_its_mark_or_else_by_its_files(team: Team, is_marked: bool) -> None:
+    team.write({"skills/mine/SKILL.md": skill("mine")})
+    team.applied()
+    if not is_marked:
+        del team.there("skills")["mine"]["metadata"]["qoder_sha256"]
+    team.service.requests.clear()
+    assert team("diff").code == 0
+    assert any(asked.endswith("/content") for asked in team.service.asked) != is_marked
 
 
 def hides(*names: str) -> Lie:

@@ -138,6 +138,9 @@ def pinned(newest: int, missing: int | None = None, id: str = "agent_1") -> Fiel
 ROSTER = of(multiagent={"agents": [{"type": "agent", "id": "agent_2", "version": 1}]})
 PUT = f"vault put vault_1 docs --mcp {URL}"
 
+UNEXPLAINED: Fields = {"id": "dep_1", "agent": {"id": "agent_0"}, "environment_id": "env_0", **paused(None)}
+UNEXPLAINED |= {"budget": {"type": "limit"}}
+
 # The finding and its weight, a part of what it says, and of the command that mends it: what a deployment has besides an
 # id and its schedule, and what is at other paths (None: not found).
 WRONG: dict[str, tuple[Fields, Fields]] = {
@@ -148,7 +151,11 @@ WRONG: dict[str, tuple[Fields, Fields]] = {
         {},
     ),
     "paused_by_error problem | (unknown_error) | deploy unpause dep_1": (paused(["x"]), {}),
-    "paused warning | paused by hand since 2026-01-01 | deploy unpause dep_1": (paused(None), {}),
+    "paused warning | paused by hand since 2026-01-01 | deploy unpause dep_1": (paused({"type": "manual"}), {}),
+    "unread warning | why it is paused could not be read | deploy check dep_1": (
+        paused(None),
+        {"/deployments/dep_1": UNEXPLAINED},
+    ),
     "environment_missing problem | env_1 does not exist | --env ENV": (OWN, {"/environments/env_1": None}),
     "agent_archived problem | agent_1 is archived | --agent AGENT": (USES, of(archived_at=LONG_AGO)),
     "agent_missing problem | version 3 of agent agent_1 does not exist | --agent agent_1": (AT_3, pinned(2, missing=3)),
@@ -174,6 +181,10 @@ WRONG: dict[str, tuple[Fields, Fields]] = {
         ROSTER | pinned(2, missing=1, id="agent_2"),
     ),
     f"credential_missing warning | no credential for {URL} | {PUT}": (VAULT, vault_with()),
+    "unread warning | does not say whether it is complete | deploy check dep_1": (
+        VAULT,
+        vault_with() | {"/vaults/vault_1/credentials": {"data": []}},
+    ),
     f"credential_missing problem | one is for {URL}/ | {PUT}": (VAULT, vault_with(NEAR)),
     f"credential_invalid problem | has expired | {PUT}": (VAULT, vault_with(OVER)),
     f"credential_invalid problem | is archived | {PUT}": (VAULT, vault_with({**BEARER, "archived_at": LONG_AGO})),
@@ -218,7 +229,7 @@ def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(qoder: Qo
     assert (told["deployment_id"], f"{told['finding']} {told['weight']}") == ("dep_1", finding)
     assert says in told["says"]
     assert fix in shlex.join(told["fix"])
-    assert ran.code == (8 if told["weight"] == "problem" else 0)
+    assert ran.code == (7 if told["finding"] == "unread" else 8 if told["weight"] == "problem" else 0)
 
 
 def with_server(place: Place, *credentials: Fields) -> None:

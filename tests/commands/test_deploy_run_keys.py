@@ -12,6 +12,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.local.store import Store
+from qoder_cli.runs.lost import ADOPT_WITHIN, NOT_STARTED_AFTER, THOROUGH_LOOKS
 from tests.conftest import Qoder
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, WORK, event
 from tests.support.triggers import (
@@ -118,12 +119,15 @@ DOUBTS: dict[str, tuple[float, list[Any], Any, dict[str, Any]]] = {
     "a run without a time may be the first's": (0, [], [{**fresh(7), "created_at": None}], IN_DOUBT),
     "the first's shows": (3600, [], [fresh(7, created=at(30))], ADOPTED),
     "nothing shows": (0, [fresh(7)], [], STARTED),
-    "nothing shows, and long ago": (601, [FORBIDDEN], [], nothing(4)),
-    "nothing shows, and not long ago": (569, [FORBIDDEN], [], IN_DOUBT),
+    "nothing shows, and long ago": (NOT_STARTED_AFTER + 1, [FORBIDDEN], [], nothing(4)),
+    "nothing shows, and not long ago": (NOT_STARTED_AFTER - THOROUGH_LOOKS[-1] - 1, [FORBIDDEN], [], IN_DOUBT),
     "the whole look before a key of long ago": (3600, [], late(3620, fresh(7, created=at(1))), ADOPTED),
     "an attempt of now is looked for, too": (300, [CUT], late(335, fresh(7, created=at(330))), ADOPTED),
     "the clock was set back since": (-3600, [], [fresh(7, created=at(-3600))], IN_DOUBT),
-    **{f"a run of {s} s later may be the first's": (s, [], [fresh(7, created=at(s))], IN_DOUBT) for s in (121, 3600)},
+    **{
+        f"a run of {s:.0f} s later may be the first's": (s, [], [fresh(7, created=at(s))], IN_DOUBT)
+        for s in (ADOPT_WITHIN + 1, 3600)
+    },
 }
 
 
@@ -140,6 +144,17 @@ def test_deploy_run_settles_the_doubt_of_its_key_first(
     ran = qoder(*NIGHT, "--json")
     assert seen(ran) == sees
     assert ran.code != 9 or answers or "qoder key free night-1" in ran.error["hint"]
+
+
+def test_deploy_run_that_fails_beside_an_attempt_in_doubt_says_how_the_first_of_this_command_did(qoder: Qoder) -> None:
+    killed(qoder, *KEY)
+    oops = api_error(500, "api_error", "Oops.")
+    for answers, why in (([oops] * 3, "HTTP 500"), ([CUT, oops, oops], "the connection")):
+        qoder.clock.time += NOT_STARTED_AFTER / 2
+        qoder.wire.on(*TRIGGER, *answers)
+        shows(qoder)
+        ran = qoder(*NIGHT, "--on-lost", "resend", "--json")
+        assert (ran.code, why in ran.error["message"]) == (9, True), ran.error
 
 
 def test_deploy_run_on_lost_fail_settles_no_earlier_attempt_either(qoder: Qoder) -> None:

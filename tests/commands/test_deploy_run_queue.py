@@ -350,6 +350,17 @@ def test_deploy_run_keeps_the_slot_of_a_run_that_may_wait_for_an_answer(machines
     assert machines.machine("b", lie=stops_unreadably)(*ONE).code == 0
 
 
+def test_deploy_run_frees_the_slot_of_a_run_that_goes_on_after_a_stop_that_cannot_be_read(machines: Machines) -> None:
+    holder = machines.machine("a", lie=stops_unreadably)("deploy", "run", "dep_ask", *ONE[3:], "--wait", "--json").json
+    session = machines.world.sessions[holder["session_id"]]
+    [asked] = session.waiting(machines.clock.time)
+    answer = {"type": "user.tool_confirmation", "tool_use_id": asked, "result": "allow"}
+    session.answer(machines.clock.time + 100, [answer])
+    ran = machines.machine("b", lie=stops_unreadably)(*ONE, "--queue-timeout", "5m")
+    assert (ran.code, len(machines.runs)) == (0, 2), ran.err
+    assert ran.err.count(f"run {holder['id']}, which holds the slot 'slot repo 1', stopped for a reason") == 1
+
+
 @pytest.mark.parametrize("wait", [(), ("--wait",)])
 def test_deploy_run_at_most_1_starts_nothing_beside_a_run_that_may_wait(
     qoder: Qoder, world: World, wait: tuple[str, ...]

@@ -224,6 +224,8 @@ def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path:
     ran = machines.machine("a", lie=lie)(*NIGHT)
     assert lists
     assert (ran.code, machines.triggers) == (9, 0), ran.out
+    if "just now" in what:  # which is looked for like this
+        assert machines.clock.slept[-10:] == [0.5, 1.0, 2.0, *[4.0] * 7]
 
 
 def test_deploy_run_adopts_nothing_that_the_services_clock_rules_out_at_last(tmp_path: Path) -> None:
@@ -327,6 +329,20 @@ def test_deploy_run_tells_the_store_of_the_run_that_was_answered_at_a_signal(tmp
     assert machines.machine("b")("key", "get", "night-1", "--json").json["state"] == "started"
 
 
+def test_deploy_run_frees_its_key_at_a_signal_though_the_answer_that_it_is_sending_was_lost(tmp_path: Path) -> None:
+    machines, left = Machines(tmp_path, MEMORY_STORE), [httpx.ReadError("reset"), Signalled(signal.SIGTERM)]
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        response = truth()
+        if left and "/memories" in request.url.path and (b"sending" in request.read() or len(left) == 1):
+            raise left.pop(0)
+        return response
+
+    ran = machines.machine("a", lie=lie)(*NIGHT)
+    assert (ran.code, ran.error["message"], machines.triggers) == (143, "interrupted; nothing was started", 0)
+    assert machines.machine("b")("key", "get", "night-1").code == 5
+
+
 def with_store(
     machines: Machines, answer: Callable[[], httpx.Response | None], *faults: str, is_at_once: bool = False
 ) -> Qoder:
@@ -380,6 +396,15 @@ def test_deploy_run_under_a_freed_key_forgets_its_old_run(machines: Machines, fa
     freed(machines, *faults, is_claimed=not faults)
     assert seen(machines.machine("a")(*NIGHT)) == (0, machines.runs[-1])
     assert len(machines.runs) == 2
+
+
+def test_deploy_run_takes_no_earlier_run_of_its_key_for_that_of_a_machine_that_was_killed(machines: Machines) -> None:
+    freed(machines, is_claimed=True)
+    keys = machines.store()
+    claimed = keys.read(claim("claimed").name)
+    assert claimed
+    assert keys.put(claimed, claimed.record._replace(state="sending", sent=machines.clock.time))
+    assert (machines.machine("a")(*NIGHT).code, machines.triggers) == (9, 1)
 
 
 @pytest.mark.parametrize("before", ["nothing", "a claim", "a freed key"])

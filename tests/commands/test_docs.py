@@ -10,7 +10,7 @@ import qoder_cli
 from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.help.documented import TOPICS
 from qoder_cli.local.store import NAME
-from qoder_cli.nouns.table import all_operations
+from qoder_cli.nouns.table import all_operations, in_folders
 from qoder_cli.runs.lost import ADOPT_WITHIN, RUN_LIST_LOOKS, THOROUGH_LOOKS
 from qoder_cli.runs.trigger import TRIGGER_RESENDS
 from tests.conftest import Qoder
@@ -75,6 +75,12 @@ def test_pages_name_only_help_topics_that_exist(qoder: Qoder) -> None:
     assert named - known == set()
 
 
+def test_page_of_stacks_names_every_kind_and_its_folder() -> None:
+    text = (PAGES / "stack.md").read_text("utf-8")
+    named = {words for folder, noun in in_folders().items() for words in (f"`{noun.type}`", f"\n{folder}/")}
+    assert {words for words in named if words not in text} == set()
+
+
 def test_map_of_the_house_has_every_room() -> None:
     text = (HOUSE / "README.md").read_text("utf-8")
     rooms = [f"{path.name}/" for path in HOUSE.iterdir() if (path / "__init__.py").is_file()]
@@ -83,10 +89,11 @@ def test_map_of_the_house_has_every_room() -> None:
 
 
 def test_guarantees_tell_the_numbers_that_decide_about_a_lost_start() -> None:
-    text = " ".join((PAGES / "guarantees.md").read_text("utf-8").split())
+    pages = (PAGES / "guarantees.md", PAGES / "many-machines.md")
+    text = " ".join(word for page in pages for word in page.read_text("utf-8").split())
     short, thorough = (f"{looks[-1]:.0f} seconds" for looks in (RUN_LIST_LOOKS, THOROUGH_LOOKS))
     words = {120.0: "two minutes", 2: "twice"}
-    assert {ADOPT_WITHIN, TRIGGER_RESENDS} <= words.keys(), "put the new number in words, here and in guarantees.md"
+    assert {ADOPT_WITHIN, TRIGGER_RESENDS} <= words.keys(), "put the new number in words, here and in both pages"
     within, resends = words[ADOPT_WITHIN], words[TRIGGER_RESENDS]
     promised = [
         f"it resends at most {resends}, each time only after the deployment's run list has shown for {thorough} that",
@@ -96,6 +103,7 @@ def test_guarantees_tell_the_numbers_that_decide_about_a_lost_start() -> None:
         f"looks at the run list for {thorough}, and",
         f"manually within {within}, and",
         f"processed more than {short} late",
+        f"manually within the same {within} may be adopted",
     ]
     assert [sentence for sentence in promised if sentence not in text] == []
 

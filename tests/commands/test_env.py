@@ -177,6 +177,46 @@ def test_env_update_sends_a_missing_network_as_what_it_means(qoder: Qoder, servi
     assert sent(service) == limited() | {"packages": {"pip": ["pandas"]}}
 
 
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("config", None),
+        ("config.networking", CONFIG | {"networking": None}),
+        ("config.networking.allowed_hosts", CONFIG | {"networking": LIMITED | {"allowed_hosts": None}}),
+        ("config.packages", CONFIG | {"packages": None}),
+        ("config.packages.pip", CONFIG | {"packages": {"pip": None}}),
+    ],
+)
+@pytest.mark.parametrize("words", [("--pip", "pandas"), ("--allow-host", "a.example.com")], ids=" ".join)
+def test_env_update_replaces_nothing_that_the_answer_shows_as_null(
+    qoder: Qoder, service: Things, words: Any, place: str, shown: Any
+) -> None:
+    service.lies["GET /environments/env_1"] = lambda raw: raw | {"config": shown}
+    ran = qoder(*UPDATE, *words)
+    assert (ran.code, service.writes) == (7, [])
+    assert f"the response does not show the {place} of env_1, which is replaced whole" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("--network", "open"), CONFIG | {"networking": None}),
+        (("--pip", "polars"), CONFIG | {"networking": {"type": "unrestricted", "allowed_hosts": None}}),
+        (("--pip", "polars"), CONFIG | {"setup_script": None}),
+        (("--self-hosted",), CONFIG | {"networking": None, "packages": None}),
+    ],
+)
+def test_env_update_goes_on_where_null_hides_nothing(qoder: Qoder, service: Things, words: Any, shown: Any) -> None:
+    service.lies["GET /environments/env_1"] = lambda raw: raw | {"config": shown}
+    assert (qoder(*UPDATE, *words).code, len(service.writes)) == (0, 1)
+
+
+def test_env_update_keeps_no_network_that_is_null_behind_the_config_of_a_file(qoder: Qoder, service: Things) -> None:
+    service.lies["GET /environments/env_1"] = lambda raw: raw | {"config": {"type": "cloud", "networking": None}}
+    qoder.stdin = json.dumps({"config": {"packages": {"apt": ["git"]}}})
+    assert (qoder(*UPDATE, "-f", "-").code, service.writes) == (7, [])
+
+
 def test_env_update_replaces_config_by_that_of_a_file(qoder: Qoder, service: Things) -> None:
     qoder.stdin = json.dumps({"config": {"type": "cloud", "packages": {"apt": ["git"]}}})
     assert qoder(*UPDATE, "-f", "-").code == 0
@@ -214,6 +254,7 @@ def test_env_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things,
 
 
 def test_env_update_replaces_no_config_that_the_answer_does_not_show(qoder: Qoder, service: Things) -> None:
-    service.lies["GET /environments/env_workers"] = lambda raw: {name: raw[name] for name in raw if name != "config"}
-    ran = qoder("env", "update", "workers", "--pip", "pandas")
-    assert (ran.code, service.writes) == (7, []), ran.err
+    for lie in (lambda raw: raw | {"config": None}, lambda raw: {name: raw[name] for name in raw if name != "config"}):
+        service.lies["GET /environments/env_workers"] = lie
+        ran = qoder("env", "update", "workers", "--pip", "pandas")
+        assert (ran.code, service.writes) == (7, []), ran.err

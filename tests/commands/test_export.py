@@ -282,7 +282,7 @@ def test_export_writes_no_secret_and_names_the_variables_that_apply_needs(
 ) -> None:
     auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "networking": {"type": "unrestricted"}}
     static = {"type": "static_bearer", "mcp_server_url": "https://mcp.example.com/mcp"}
-    vault(service, vcred_1={"auth": auth}, vcred_2={"auth": static, "display_name": "docs"})
+    vault(service, vcred_1={"auth": auth, "display_name": "bot"}, vcred_2={"auth": static, "display_name": "docs"})
     deployment(service, agent=WRITER, environment_variables="API_KEY=hunter2\nA=1")
     ran = qoder("export", "other", "team-secrets", "weekly")
     wanted = ["GITHUB_TOKEN", "DOCS_TOKEN", "TEAM_SECRETS_GITHUB_TOKEN", "API_KEY", "A"]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.conftest import Qoder
-from tests.support.things import Things, ok, refusal
+from tests.support.things import Things, each_row, ok, refusal
 
 REPORT = "# Status report\n\nAll checks pass.\n"
 LINK = "https://storage.example/1"
@@ -103,6 +103,26 @@ def test_file_upload_tells_its_own_from_a_colleagues(qoder: Qoder, service: Thin
         assert "confirmed by reading it back" in ran.err
     else:
         assert ran.error["next"][:3] == ["qoder", "file", "list"]
+
+
+def test_file_upload_warns_of_one_that_does_not_expire(qoder: Qoder, service: Things, notes: Path) -> None:
+    service.lies["POST /files"] = lambda raw: {**raw, "expires_at": None}
+    ran = qoder("file", "upload", str(notes), "--expires", "2h", "-q")
+    assert (ran.code, "does not expire" in ran.err) == (0, True)
+    assert "does not expire" not in qoder("file", "upload", str(notes), "-q").err
+
+
+@pytest.mark.parametrize("loss", ["", "reset"])
+def test_file_upload_says_that_the_server_has_a_part_of_it(
+    qoder: Qoder, service: Things, notes: Path, loss: str
+) -> None:
+    service.lies["POST /files"] = lambda raw: {**raw, "size_bytes": 3}
+    service.lies["GET /files"] = each_row(service.lies["POST /files"])
+    if loss:
+        service.loses(loss)
+    ran = qoder("file", "upload", str(notes), "--json")
+    assert (ran.code, ran.out, len(service.writes)) == (6, "", 1)
+    assert "was created, but the server has other content: size_bytes 3" in ran.error["message"]
 
 
 def test_file_download_never_writes_over_another(qoder: Qoder, service: Things, tmp_path: Path) -> None:

@@ -96,6 +96,16 @@ def test_memory_write_shows_and_leaves_what_a_colleague_wrote(qoder: Qoder, serv
 
 
 @pytest.mark.parametrize("answer", ["lost", "of theirs"])
+def test_memory_write_says_what_a_new_one_says_by_then(qoder: Qoder, service: Things, answer: str) -> None:
+    service.defaults = lambda raw: raw.update(content="theirs", content_sha256=digest("theirs"))
+    if answer == "lost":
+        service.loses("reset")
+    ran = qoder(*WRITE, "new.md", "-m", "mine")
+    assert (ran.code, ran.out, len(service.writes)) == (6, "", 1)
+    assert f"was created, but the server has other content: content_sha256 {digest('theirs')}" in ran.err
+
+
+@pytest.mark.parametrize("answer", ["lost", "of theirs"])
 def test_memory_write_shows_what_a_colleague_wrote_while_its_answer_was_lost(
     qoder: Qoder, service: Things, answer: str
 ) -> None:
@@ -370,6 +380,16 @@ def test_memory_restore_refuses_a_version_without_content(qoder: Qoder, service:
     assert (ran.code, ran.errors, service.writes) == (6, [f"error: memver_1 {why}; nothing was sent"], [])
 
 
+def test_memory_restore_and_cat_notice_that_a_content_was_cut(qoder: Qoder, service: Things) -> None:
+    service.change(OLD, {"content": "new"})
+    for path in (OLD, f"{VERSIONS}/memver_1"):
+        service.lies[f"GET {path}"] = lambda raw: {**raw, "content": raw["content"][:2]}
+    ran = qoder("memory", "cat", "project", "conventions.md")
+    assert (ran.code, ran.out, "warning: the content of mem_1 was cut" in ran.err) == (0, "ne", True)
+    ran = qoder(*RESTORE)
+    assert (ran.code, service.writes, "the content of memver_1 was cut" in ran.err) == (6, [], True)
+
+
 DREAM = ("dream", "create", "--from", "project", "--model", "auto", "--wait", "--json")
 ENDS = {"completed": (0, ""), "failed": (1, " failed: No."), "canceled": (1, " was cancelled: No.")}
 ENDS |= {odd: (1, f" ended with the unrecognised status '{odd}': treated as failed: No.") for odd in ("cancelled", "x")}
@@ -384,6 +404,13 @@ def test_dream_create_waits_and_exits_with_its_outcome(qoder: Qoder, service: Th
     ran, (code, said) = qoder(*DREAM), ENDS[status]
     assert (ran.code, ran.json["status"]) == (code, status)
     assert ran.code == 0 or ran.error["message"].endswith(said)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_dream_create_warns_of_what_it_does_not_write_to(qoder: Qoder, service: Things, waits: bool) -> None:
+    service.lies["POST /dreams"] = lambda raw: {**raw, "output_behavior": {"type": "create_new"}}
+    ran = qoder(*(word for word in DREAM if waits or word != "--wait"), "--into", "project")
+    assert (ran.code, "the server stored output_behavior differently" in ran.err) == (0, True)
 
 
 def test_dream_create_shows_the_dream_that_it_lost_track_of(qoder: Qoder, service: Things) -> None:

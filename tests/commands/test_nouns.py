@@ -291,6 +291,7 @@ TOO_LONG = {
     f"agent create --model auto --name {LONG}": "--name: has more than 256 characters",
     f"vault create --name {LONG}": "--name: has more than 256 characters",
     f"env update env_1 --metadata {LONG[:70]}=v": "--metadata: 'xxx",
+    f"env update env_1 --metadata qoder_{LONG}=v": f"--metadata: qoder_{LONG[:54]} is",
     f"memory update memstore_1 --metadata k={LONG}{LONG}": "--metadata: k: has more than 512 characters",
 }
 
@@ -306,10 +307,16 @@ def test_options_are_held_to_what_files_are_held_to(qoder: Qoder, line: str) -> 
     [
         *("env delete default --yes", "env update default --description New"),
         *("deploy run demo", "deploy pause demo", "deploy archive demo --yes", "deploy update demo --name new"),
+        *("memory write project a.md -m new", "memory remove project conventions.md --yes"),
+        *("memory redact project memver_1 --yes", "vault put team-secrets GH --variable --from-env HOME"),
+        *("vault credential delete team-secrets vcred_github --yes", "session new --agent writer -m Hi"),
+        "dream create --from project --model auto",
     ],
 )
 def test_nothing_is_written_by_a_name_in_a_list_that_may_be_cut(qoder: Qoder, service: Things, line: str) -> None:
-    service.lies |= dict.fromkeys(("GET /environments", "GET /deployments"), lambda page: {"data": page["data"]})
+    lists = ("agents", "deployments", "environments", "memory_stores", "vaults")
+    service.lies |= dict.fromkeys([f"GET /{list}" for list in lists], lambda page: {"data": page["data"]})
+    qoder.env["HOME"] = "secret"
     ran = qoder(*line.split())
     assert (ran.code, service.writes) == (7, []), ran.err
     assert "does not say whether it is complete; nothing was sent" in ran.err

@@ -496,6 +496,12 @@ def test_report_takes_a_deployment_for_paused_by_an_error_however_its_reason_is_
     assert (ran.code, "its agent is archived (agent_archived_error)" in ran.out) == (8, True)
 
 
+def test_report_exits_7_where_a_deployment_does_not_say_why_it_is_paused(qoder: Qoder) -> None:
+    serve(qoder, [], schedule=None, status="paused")
+    ran = qoder("report", "--exit-status")
+    assert (ran.code, "paused; the server does not say why" in ran.out) == (7, True)
+
+
 def test_report_new_tells_that_a_run_came_of_a_fire_that_it_had_called_missed(qoder: Qoder, quiet: World) -> None:
     id = hourly(quiet, "rare", hour="7")
     assert keys(qoder(*NEW)) == ["missed rare"]

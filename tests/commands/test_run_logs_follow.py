@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
+from qoder_cli.base.times import unix
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.sessions.stream import FRAME_LIMIT
@@ -69,7 +70,7 @@ def test_run_logs_follow_shows_each_event_once(qoder: Qoder, generation: Generat
     assert ran.code == 0
     assert lines_of(ran) == place.listed()
     assert lines_of(ran)[-1]["stop_reason"] == {"type": "end_turn"}
-    assert ran.err.count("falling back to polling") < 2
+    assert (ran.err.count("falling back to polling") < 2, "does not show its end" in ran.err) == (True, False)
     match faults:
         case ("stream:cut=2",):
             assert place.asked("/stream") >= 4  # after 5, 15, 45 s
@@ -403,6 +404,42 @@ def test_run_logs_follow_loses_sight_in_trouble_that_lasts(qoder: Qoder, name: s
 
 
 # What comes right before the end is shown, too.
+
+
+@BOTH
+@pytest.mark.parametrize("words", [(), ("--type", "agent.message"), ("--tail", "0")])
+@pytest.mark.parametrize("lag", [5, 999])
+def test_run_logs_follow_reads_on_until_its_end_shows_or_says_that_it_may_be_missing(
+    qoder: Qoder, generation: Generation, words: tuple[str, ...], lag: int
+) -> None:
+    """The list of all events lags behind that of those which tell how a run goes, and behind its status."""
+    run, last = (CURRENT, DONE)[generation == "legacy"], says("last", 22)
+    since = qoder.clock.time = (unix(DONE["completed_at"]) or 0.0) + 1
+
+    def listed(request: httpx.Request) -> Any:
+        kinds = [*request.url.params.get_list("types[]")]
+        is_shown = "session.status_running" in kinds or qoder.clock.time >= since + lag
+        events = [says("first", 8), *([last, idle("end_turn")] if is_shown else [])]
+        return page(*(event for event in [*WORK, *events] if not kinds or event["type"] in kinds))
+
+    qoder.wire.on(*RUN, run, repeat=True).on(*EVENTS, listed, repeat=True).may(*SESSION, {"id": "sess_1"})
+    ran = qoder(*FOLLOW, *words)
+    is_missing = "does not show its end, so more may be missing" in ran.err
+    assert (ran.code, last in lines_of(ran), is_missing) == (0, lag == 5, lag == 999), ran.err
+    assert sum(qoder.clock.slept) == pytest.approx(min(lag, 30), abs=2)
+
+
+@BOTH
+def test_run_logs_follow_misses_no_end_behind_what_is_shown_or_before_it(qoder: Qoder, generation: Generation) -> None:
+    later = page(*(says(str(second), second) for second in (40, 50)))
+    qoder.wire.on(*RUN, (CURRENT, DONE)[generation == "legacy"], repeat=True).may(*SESSION, {"id": "sess_1"})
+    lists(qoder, judged=[page(*WORK, idle("end_turn"))], shown=(shown := [later]))
+    qoder.wire.on("GET", "/sessions/sess_1/threads/sthr_1/events", page(*WORK))
+    for words in (("--tail", "1"), ("--thread", "sthr_1"), ("--since", "2026-06-14T08:54:30Z")):
+        shown[:] = [page() if "--since" in words else later]
+        ran = qoder(*FOLLOW, *words)
+        assert (ran.code, "does not show its end" in ran.err) == (0, False), ran.err
+
 
 LAST_READS: dict[str, tuple[list[Any], int]] = {
     "read": ([page(says("last", 2))], 0),

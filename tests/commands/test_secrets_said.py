@@ -21,7 +21,7 @@ from qoder_cli.http.redact import KnownSecrets
 from tests.conftest import TOKEN, Qoder, examples
 from tests.support.desk import Desk
 from tests.support.one_run import LEGACY
-from tests.support.things import refusal
+from tests.support.things import Things, ok, refusal
 
 SECRET = 's3cret-Value/with"quotes" and späces\\of-mine'
 REPO_TOKEN = "repo-Token-0123456789"
@@ -335,6 +335,44 @@ def test_export_says_where_it_hides_the_token(desk: Desk) -> None:
     desk.qoder.env |= {"A": "1", "B": TOKEN}
     refused = desk.apply(str(desk.folder))
     assert (refused.code, "[redacted] in place of a secret" in refused.err) == (2, True), refused.err
+
+
+WRITTEN_WHOLE = {
+    "env update env_1 --pip pandas": ("environments", "env_1"),
+    "memory restore project a.md memver_9": ("memory_stores/memstore_project/memory_versions", "memver_9"),
+    "session new --like dep_demo": ("deployments", "dep_demo"),
+    "deploy update dep_demo --outcome Done --rubric Well": ("deployments", "dep_demo"),
+}
+
+
+@pytest.mark.parametrize("line", WRITTEN_WHOLE)
+def test_no_command_writes_over_the_token_that_it_hid_in_what_it_read(qoder: Qoder, line: str) -> None:
+    service, (path, id) = Things(qoder), WRITTEN_WHOLE[line]
+    first = [{"type": "user.message", "content": [{"type": "text", "text": f"Use {TOKEN}"}]}]
+    theirs = {"id": id, "name": "mine", "path": "a.md", "content": f"Use {TOKEN}", "version": 1}
+    theirs |= {"config": {"type": "cloud", "setup_script": f"export QODER_PAT={TOKEN}"}, "archived_at": None}
+    service.instead[f"GET /{path}/{id}"] = [ok(theirs)] * 9
+    if path == "deployments":
+        service.instead = {}
+        service.lies[f"GET /{path}/{id}"] = lambda raw: {**raw, "initial_events": first}
+    ran = qoder(*line.split(), "--json")
+    assert (ran.code, service.writes) == (6, []), ran.err
+    assert "has [redacted] where the server may have your token; nothing was sent" in ran.error["message"]
+
+
+def test_session_new_warns_of_no_token_that_only_the_answer_hides(qoder: Qoder) -> None:
+    Things(qoder)
+    ran = qoder("session", "new", "--agent", "writer", "--env", "default", "--var", f"PAT={TOKEN}")
+    assert (ran.code, "warning" in ran.err) == (0, False), ran.err
+
+
+def test_session_send_knows_its_message_by_the_token_hidden_in_it(qoder: Qoder) -> None:
+    service = Things(qoder)
+    for loss in ("", "reset"):
+        id = service.session()
+        if loss:
+            service.loses(loss)
+        assert qoder("session", "send", id, "-m", f"Use {TOKEN}").code == 0
 
 
 @pytest.mark.parametrize("words", [("agent", "create"), ("agent", "update", "agent_1")])

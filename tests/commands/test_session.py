@@ -223,6 +223,13 @@ def knows_no_first_messages(service: Things) -> None:
     service.instead["POST /sessions"] = [refusal(400, "invalid_request_error", "unknown field initial_events")]
 
 
+def test_session_new_warns_of_a_session_without_its_budget(qoder: Qoder, service: Things) -> None:
+    service.lies["POST /sessions"] = lambda raw: {**raw, "budget": None}
+    ran = qoder("session", "new", "--agent", AGENT, "--budget", "5", "-q")
+    assert (ran.code, "the server stored budget differently from what was sent" in ran.err) == (0, True)
+    assert "differently" not in qoder("session", "new", "--agent", AGENT, "-q").err
+
+
 def test_session_new_sends_the_message_afterwards_to_a_server_that_knows_no_first_messages(
     qoder: Qoder, service: Things
 ) -> None:
@@ -400,9 +407,17 @@ def test_session_new_is_refused_once_for_what_it_cannot_send_otherwise(
 
 
 def test_session_new_like_what_shows_no_agent_needs_one_for_a_model(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "name": "nightly"})
+    qoder.wire.on("GET", "/deployments/dep_1", {"id": "dep_1", "name": "nightly", "vault_ids": [], "resources": []})
     ran = qoder("session", "new", "--like", "dep_1", "--model", "auto", "--json")
     assert (ran.code, ran.error["message"]) == (2, "--model needs to know the agent")
+
+
+@pytest.mark.parametrize("field", ["vault_ids", "resources"])
+def test_session_new_like_what_shows_only_a_part_starts_nothing(qoder: Qoder, service: Things, field: str) -> None:
+    service.lies["GET /deployments/dep_demo"] = lambda raw: {name: raw[name] for name in raw if name != field}
+    ran = qoder("session", "new", "--like", "dep_demo")
+    assert (ran.code, service.writes) == (7, [])
+    assert f"does not show the {field} of dep_demo" in ran.err
 
 
 @pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])
@@ -416,6 +431,24 @@ def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service:
     assert body_of(service)["agent"] == {"id": AGENT, "type": "agent", "version": 1}
     service.lies["GET /deployments/dep_demo"] = lambda raw: {**raw, "initial_events": None, "environment_id": None}
     assert qoder("session", "new", "--like", "dep_demo").code == 0  # where there is one environment
+
+
+WRITE = ["session cancel", "session delete", "session archive", "session update", "session files", "run cancel"]
+WRITE += ["run send", "run approve", "run deny", "run answer", "session send"]
+MORE = {"update": "--title New", "files": "--remove sesr_1 --yes", "send": "-m Hi", "answer": "evt_1 --with Hi"}
+MORE |= {"approve": "--all --yes", "deny": "--all --yes"}
+
+
+@pytest.mark.parametrize("command", WRITE)
+def test_session_of_an_adopted_run_is_not_changed_as_the_last(qoder: Qoder, service: Things, command: str) -> None:
+    service.faults.add("trigger:drop-after")
+    run = qoder("deploy", "run", "dep_ask", "-q").out.strip()
+    sent = list(service.writes)
+    for word in ("last", "dep_ask@last"):
+        ran = qoder(*command.split(), word, *MORE.get(command.split()[1], "--yes").split(), "--json")
+        assert (ran.code, service.writes) == (2, sent), ran.err
+        assert f"run {run} was adopted, so it may be someone else's; nothing was sent" in ran.err
+    assert qoder("session", "thread", "list", "last").code == 0
 
 
 # What is in a session.

@@ -169,6 +169,12 @@ def test_skill_upload_knows_its_own_version(qoder: Qoder, service: Things, folde
         assert ran.error["next"][:3] == ["qoder", "skill", "versions"]
 
 
+def test_skill_upload_takes_no_version_of_another_for_its_own(qoder: Qoder, service: Things, folder: Path) -> None:
+    other = {"id": "skillver_9", "type": "skill_version", "skill_id": "skill_other", "version": "9"}
+    service.instead[f"POST {VERSIONS}"] = [httpx.Response(200, json=other)]
+    assert qoder("skill", "upload", str(folder)).code == 9
+
+
 def main_of(text: str) -> Callable[[Path], object]:
     return lambda folder: (folder / "SKILL.md").write_text(text)
 

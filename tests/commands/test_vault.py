@@ -340,8 +340,9 @@ def test_vault_put_keeps_a_key_of_several_lines_whole_and_hidden(qoder: Qoder, s
     qoder.stdin = "-----BEGIN KEY-----\ns3cretline0123\n-----END KEY-----\n"
     service.never = [refusal(400, "invalid_request_error", f"bad value {qoder.stdin}")]
     assert put(qoder, "DEPLOY_KEY", "--variable", "--json", "--debug").code == 6
+    qoder.stdin = f"\ufeff{(key := qoder.stdin)}"  # as Windows may pipe it
     assert put(qoder, "DEPLOY_KEY", "--variable", "--debug").code == 0
-    assert service.sent[-1]["auth"]["secret_value"] == qoder.stdin.rstrip("\n")
+    assert service.sent[-1]["auth"]["secret_value"] == key.rstrip("\n")
 
 
 def test_vault_put_takes_the_secret_from_a_variable(qoder: Qoder, service: Things) -> None:
@@ -418,6 +419,15 @@ def test_vault_check_believes_no_answer_without_a_status(qoder: Qoder, service: 
     assert qoder("vault", "check", "team-secrets").code == 7
 
 
+@pytest.mark.parametrize("verb", ["check", "connect"])
+def test_vault_believes_no_list_of_credentials_that_may_be_cut(qoder: Qoder, service: Things, verb: str) -> None:
+    oauth(service, "docs", "invalid")
+    service.lies[f"GET {LIST}"] = lambda page: {"data": []}
+    ran = qoder(*(CONNECT if verb == "connect" else ("vault", "check", "team-secrets", "--json")))
+    assert (ran.code, service.writes) == (7, [])
+    assert "does not say whether it is complete" in ran.error["message"]
+
+
 CONNECT = ("vault", "connect", "team-secrets", "--mcp", "https://mcp.example.com/mcp", "--json")
 PAGE = {"authorization_url": "https://login.example.com/start?state=1"}
 
@@ -441,6 +451,7 @@ def test_vault_connect_shows_who_has_logged_in(qoder: Qoder, service: Things, mo
     qoder.clock.at_sleep = lambda: service.thing("vcred_new").update(updated_at="2027-02-01T00:00:00Z")
     ran = qoder(*CONNECT, "--open")
     assert (ran.code, ran.json["id"], opened) == (0, "vcred_new", [PAGE["authorization_url"]])
+    assert "vcred_new was there before, and has changed: by this login, or" in ran.err
 
 
 @pytest.mark.parametrize(

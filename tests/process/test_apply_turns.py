@@ -68,14 +68,15 @@ def writing(folder: str, home: Path) -> Iterator[tuple[Shell, Server, DelayedAns
 
 
 CREATE = ("deploy", "create", *["--name", "weekly", "--agent", "agent_writer", "--env", "env_workers", "-m", "Report."])
-WAITING = "another command of this machine applies files, or writes deployments; waiting for it"
+WAITING = "another command of this machine applies files, or writes deployments or environments; waiting for it"
+SECOND = {"create": CREATE, "env update": ("env", "update", "default", "--pip", "pandas")}
 
 
-@pytest.mark.parametrize("second", ["apply", "create"])
+@pytest.mark.parametrize("second", ["apply", *SECOND])
 def test_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, second: str) -> None:
     folder = write_files(tmp_path / "files", "weekly")
     with writing(folder, tmp_path) as (shell, server, delayed, first):
-        words = ("apply", folder, "--yes") if second == "apply" else CREATE
+        words = SECOND.get(second, ("apply", folder, "--yes"))
         waiting = shell.begin(*words, "--json").says(WAITING)
         assert shell.qoder("diff", folder).code == 0  # who only looks does not wait
         delayed.released.set()
@@ -84,8 +85,10 @@ def test_apply_and_create_wait_for_their_turn_and_say_so(tmp_path: Path, second:
         assert len(descriptions(server)["weekly"]) == 1
     if second == "apply":
         assert (ended.code, ended.json[0]["action"]) == (0, "unchanged")
-    else:
+    elif second == "create":
         assert (ended.code, "already exists" in ended.error["message"]) == (6, True)
+    else:
+        assert (ended.code, "pandas" in ended.json["config"]["packages"]["pip"]) == (0, True)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

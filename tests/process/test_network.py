@@ -133,7 +133,8 @@ def test_commands_name_the_variable_of_a_silent_proxy(online: Callable[..., Ran]
 
 
 @pytest.mark.parametrize(
-    "proxy", ["socks5://127.0.0.1:1", "gopher://hunter2:x@127.0.0.1:1", "http://[::1", "http://me:hunter2/@[::1"]
+    "proxy",
+    ["socks5://127.0.0.1:1", "gopher://hunter2:x@127.0.0.1:1", "http://[::1", "http://me:hunter2/@[::1", "http://a..b"],
 )
 def test_deploy_get_refuses_a_proxy_that_cannot_be_used(online: Callable[..., Ran], proxy: str) -> None:
     ran = online("deploy get dep_1", *AGENTS, all_proxy=proxy)

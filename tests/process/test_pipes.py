@@ -1,8 +1,10 @@
 """`qoder deploy run` where a stream is a pipe, closed, full or no text, and where its last words fail."""
 
+import os
 import re
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,21 @@ def test_deploy_run_cancels_its_run_at_a_signal_when_the_disk_is_full(alone: She
         assert [ended.error["run_id"]] == [run.id for run in server.world.started()]
         cancelled = [request for request in server.world.requests if request.path.endswith("/cancel")]
         assert len(cancelled) == 1  # a look that was under way may come after it
+
+
+def test_deploy_run_waits_for_the_reader_of_a_pipe_that_another_program_made_not_to_wait(shell: Shell) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while os.write(writer, b" " * 4096):
+            pass
+    going = shell.begin("deploy", "run", "dep_fail", "--wait", "-q", stdout=writer, stderr=writer)
+    until(lambda: os.get_blocking(writer), "a pipe that waits")
+    os.close(writer)
+    with open(reader, encoding="utf-8") as pipe:
+        said = pipe.read().strip()
+    assert going.end().code == 1
+    assert [said.startswith("starting "), "\ndrun_" in said, "\nerror: " in said] == [True] * 3, said
 
 
 def test_deploy_run_gives_a_pipe_plain_lines_with_whole_ids(shell: Shell) -> None:

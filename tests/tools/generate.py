@@ -8,7 +8,7 @@ import qoder_cli
 from qoder_cli.base.errors import RANKING
 from qoder_cli.help.documented import MEANING, THEN
 from tests.support import completions
-from tests.tools import pages
+from tests.tools import pages, pictures
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -45,3 +45,4 @@ def write() -> None:
         (completions.FOLDER / name).write_text(script, "utf-8", newline="\n")
     if os.name == "posix":
         pages.write()
+        pictures.write()

@@ -15,6 +15,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qoder_cli.runs.lost import ADOPT_WITHIN
 from tests.support.hostile import (
     ANSWERS,
     ATTACKS,
@@ -82,7 +83,6 @@ PROMISES = (
 )
 _NOTHING = (2, 4, 5, 6, 7)  # exit codes that say that nothing was started
 _OPEN = (9, 10, 11, 124)  # those that say that it goes on, or is not known
-WINDOW = 120.0  # seconds after the attempt in which a run may be adopted
 LOOK, LONG_LOOK = 7.5, 29.0  # seconds for which the list is looked at, at least
 
 
@@ -226,9 +226,8 @@ def _may_adopt(hostile: Hostile, run: Run, unseen: bool) -> bool:
         return False
     skew = hostile.server.date if isinstance(hostile.server.date, float) else 0.0
     created = math.floor(run.since)
-    return any(
-        math.floor(post.at + by) <= created <= post.at + by + WINDOW + 1 for post in hostile.posts for by in (0, skew)
-    )
+    sent = [post.at + by for post in hostile.posts for by in (0, skew)]
+    return any(math.floor(at) <= created <= at + ADOPT_WITHIN + 1 for at in sent)
 
 
 def _shows_only_a_strangers(hostile: Hostile) -> bool:

@@ -179,6 +179,29 @@ Be brief.
     )
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"initial_events": [{"type": "user.message", "content": "Hi.", "of_a_newer_server": 1}]},
+        {"initial_events": [{"type": "user.message", "content": [{"type": "text", "text": "Hi.", "newer": 1}]}]},
+    ],
+)
+def test_export_shortens_nothing_that_says_more(more: Any) -> None:
+    said(of(**more))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"budget": {"type": "soft", "max_credit_cost": "1.00"}},
+        {"budget": {"type": "limit"}},
+        {"initial_events": "Hi."},
+    ],
+)
+def test_export_keeps_what_is_of_another_shape_as_it_is(other: dict[str, Any]) -> None:
+    assert front_of(export(of(**other))).items() >= other.items()
+
+
 def test_export_speaks_of_tokens_only_where_a_resource_takes_one() -> None:
     assert "never returns tokens" not in said(of(resources=[{"type": "file", "file_id": "file_1"}]))
 

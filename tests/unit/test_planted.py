@@ -167,3 +167,4 @@ def test_planted_token_is_left_in_no_file_that_could_not_be_put_in_its_place(tmp
     with pytest.raises(OSError, match="config"):
         replace_file(tmp_path / "config.toml", b"token")
     assert [one.name for one in tmp_path.iterdir()] == ["config.toml"]
+    replace_file(tmp_path / ("n" * 255), b"a name of the greatest length")

@@ -9,6 +9,7 @@ from qoder_cli.base.errors import ApiError, NoResponse, NotFound, OutcomeUnknown
 from qoder_cli.nouns.edits.difference import FieldChange
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Job, Origin, Send, Step
+from qoder_cli.nouns.edits.update import Overtaken
 from qoder_cli.nouns.table import NOUNS
 from tests.support.answers import Server
 
@@ -114,6 +115,9 @@ def test_step_of_an_old_version_shows_what_came_since() -> None:
     for other in (stale.with_(http_status=400), ApiError("Gone.")):  # which no version is the cause of
         assert Job(server, step)._explained(other) is other
     assert Job(server, step_of())._explained(stale) is stale
+    overtaken = Overtaken("Changed.").with_(http_status=409, theirs=THEIRS)  # of which all is known
+    assert Job(server, step)._explained(overtaken) is overtaken
+    assert server.lines == [WHAT, THEIR_NAME]
 
 
 GONE = NotFound("Gone.")

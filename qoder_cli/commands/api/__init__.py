@@ -2,7 +2,7 @@
 
 A GET is retried. A write is sent once: a 4xx did nothing; after a 5xx, no response, or one not the API's, nobody knows
 (exit 9), unless it certainly never arrived (exit 7). With a key it is retried like a GET, under that key, which a
-server may ignore (api.md#idempotency).
+server may ignore (api.md#idempotency): so what has an agent work is sent once all the same.
 """
 
 import codecs
@@ -77,8 +77,9 @@ def api(
     For uploads that keep folders, use `files[]=@skill/SKILL.md`.
 
     GETs are retried, writes sent once (exit 9: effect unknown).
-    --idempotency-key allows retries, but not every endpoint honours it. Start
-    runs with `qoder deploy run`.
+    --idempotency-key allows retries, but not every endpoint honours it: what
+    starts a run, a session or a dream, and a message, is still sent once.
+    Start runs with `qoder deploy run`.
 
     --paginate follows all pages; -o jsonl prints an item a line, -q ids. Event
     streams are printed as they arrive. On errors stdout is empty, or with
@@ -237,7 +238,9 @@ class RawCall:
         )
         if request.is_write and not self._announced:
             self._announced = True
-            again = f"; retried with the key {request.key} if no response comes" if request.key else ""
+            again = ""
+            if request.key and not request.is_start:
+                again = f"; retried with the key {request.key} if no response comes"
             client.progress.note(f"{request}{client.settings.whereabouts}{again}")
         return pending
 
@@ -249,7 +252,7 @@ class RawCall:
         return answer
 
     def _resend_after(self, error: ApiError, meaning: Meaning, resends: int, spent: float) -> float | None:
-        if self._request.key is None or meaning is Meaning.DOUBTFUL:
+        if self._request.key is None or self._request.is_start or meaning is Meaning.DOUBTFUL:
             return None
         return next_try(error, tries=resends + 1, spent=spent, jitter=self._app.clock.jitter())
 

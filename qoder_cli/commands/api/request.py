@@ -30,6 +30,7 @@ _REFUSED = (
     " x-http-method-override x-http-method x-method-override connection content-encoding content-length expect"
     " keep-alive proxy-connection te trailer transfer-encoding upgrade"
 )
+_STARTS = ("deployments.run", "sessions.create", "sessions.events.send", "dreams.create")
 _KEY = re.compile(r"[^\[\]]+(\[[^\[\]]+\])*(\[\])?")  # a, a[b], a[b][c], a[], a[b][]
 _EXAMPLES = {"-f": "name=nightly", "-F": "budget=null", "--form": "file=@report.txt", "--query": "limit=5"}
 _UNDECODED = re.compile("[\ud800-\udfff]")  # from bytes in a command line that are not UTF-8
@@ -142,6 +143,11 @@ class RawRequest:
     @property
     def is_write(self) -> bool:
         return self.method != "GET"
+
+    @property
+    def is_start(self) -> bool:
+        """Whether it has an agent work, which costs credits: a key may be ignored (api.md#idempotency)."""
+        return self.operation is not None and self.operation.id in _STARTS
 
     @property
     def is_stream(self) -> bool:

@@ -101,7 +101,11 @@ def _deployments(app: App, words: Sequence[str]) -> tuple[list[Deployment], list
     listed = [Deployment.read(row) for page in pages for row in page["data"]]
     deployments = {one.id: one for one in listed if one is not None}
     alive = [deployment for deployment in deployments.values() if deployment.archived_at is None]
-    short = [one.id for one in alive if agent_id(one.raw) is None or not one.raw.get("environment_id")]
+    short = [
+        one.id
+        for one in alive
+        if agent_id(one.raw) is None or not one.raw.get("environment_id") or one.is_paused_unexplained
+    ]
     if len(short) > _PACED:
         app.pace_reads()
     read = in_order(or_error(lambda id: read_deployment(app, id)), short)

@@ -4,7 +4,8 @@ The API replaces its config whole, refuses an empty one, and takes one without `
 limited: so `networking` is always sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, Literal, NamedTuple
 
 import typer
@@ -88,17 +89,36 @@ def update(
 
     Examples:
       qoder env update default --pip pandas --dry-run"""
+    from qoder_cli.stack.turns import machine_turn
+
     body, options = _read(ctx.obj, "update", ctx.params)
     is_changed = "config" in body or bool(options_typed(options)) or options_given.self_hosted
-    current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)
-    if is_changed:
-        editing.refuse_unseen(current, {"config"} - body.keys())
-        current_config = mapping(current.get("config"))
-        config = body.get("config", current_config)
-        if "config" in body and config.get("type") != "self_hosted":
-            config = {"networking": current_config.get("networking"), **config}
-        body["config"] = changed(config, options, is_new=False)
-    editing.update(ctx, _ENV, current, body, dry_run=dry_run)
+    with nullcontext() if dry_run else machine_turn(ctx.obj):  # the config is replaced whole, and no version guards it
+        current = editing.read_current(ctx.obj, _ENV, env, has_change=bool(body) or is_changed)
+        if is_changed:
+            current_config = mapping(current.get("config"))
+            editing.refuse_unseen(current, _kept(current_config, body.get("config"), options))
+            config = body.get("config", current_config)
+            if "config" in body and config.get("type") != "self_hosted":
+                config = {"networking": current_config.get("networking"), **config}
+            body["config"] = changed(config, options, is_new=False)
+        editing.update(ctx, _ENV, current, body, dry_run=dry_run)
+
+
+def _kept(current: Config, in_file: Config | None, options_given: Typed) -> Iterator[str]:
+    """Yield the places of what an update keeps of a config, where that has them: what is null there may hide some."""
+    if in_file is None:
+        yield "config"
+    if options_given["self_hosted"] or (in_file or current).get("type") == "self_hosted":
+        return
+    if "networking" in current and "networking" not in (in_file or {}) and options_given["network"] != "open":
+        yield "config.networking"
+        network = mapping(current["networking"])
+        if "allowed_hosts" in network and network.get("type") != "unrestricted":
+            yield "config.networking.allowed_hosts"
+    if in_file is None and "packages" in current:
+        yield "config.packages"
+        yield from (f"config.packages.{name}" for name in mapping(current["packages"]) if name != "type")
 
 
 def _read(app: App, verb: str, options_given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

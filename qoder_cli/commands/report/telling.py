@@ -41,6 +41,7 @@ _CREDENTIAL_ERRORS = ("mcp_authentication_failed_error",)
 UNCLEAR = {
     "changed": "changed since; what was due before is unknown",
     "unsaid": "does not say when it was last changed",
+    "unexplained": "paused; the server does not say why",
     "paused": "paused; when, and what was due before, is unknown",
     "archived": "archived; what was due before is unknown",
     "unscheduled": "has no schedule now; what was due before is unknown",
@@ -51,7 +52,7 @@ UNCLEAR = {
     "unknown": "its session was deleted before its outcome was seen",
 }
 # What was not, or cannot be, read.
-_UNREAD = ("list_late", "undated", "unsaid", "unreadable", "too_many", "unknown", "problem")
+_UNREAD = ("list_late", "undated", "unsaid", "unexplained", "unreadable", "too_many", "unknown", "problem")
 
 
 _About = tuple[str, str | None, str | None, entries.Command | None]
@@ -215,6 +216,9 @@ class Reporter:
             about, message = self._about("paused", id, *mended_by(kind, id)), PAUSED_BY.get(kind, _NOT_STARTED)
             entry = entries.Paused(*about, since, kind, message, self._command(*resume))
             yield ReportItem("needs_you", f"paused {id} {kind}", entry, is_state=True)
+        elif deployment.is_paused_unexplained:
+            unsaid = entries.CannotTell(*self._about("unexplained", id), UNCLEAR["unexplained"])
+            yield ReportItem("cannot_tell", f"paused {id}", unsaid, is_state=True)
         elif deployment.schedule:
             entry = entries.Paused(*self._about("paused", id, *resume), since, None, "paused by hand")
             yield ReportItem("paused", f"paused {id}", entry, is_state=True)

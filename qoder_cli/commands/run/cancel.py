@@ -1,6 +1,5 @@
 """`qoder run cancel`: stop runs early."""
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from qoder_cli.base.outcome import is_going, may_wait
 from qoder_cli.base.times import Limits
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
+from qoder_cli.commands.target import refuse_adopted, sessions_of
 from qoder_cli.fleet.conductor import printed
 from qoder_cli.fleet.wait import Wait
 from qoder_cli.history import names
@@ -52,8 +52,6 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
 
     Examples:
       qoder deploy run dep_slow -q | qoder run cancel - --yes"""
-    from qoder_cli.commands.target import sessions_of
-
     app: App = ctx.obj
     words = named(runs, app, allow_empty=allow_empty)
     if not yes and not app.may_ask:
@@ -62,7 +60,7 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
         app.settings.allowed.check("answer", "cancelling by another word than an id")
     ids_by_word: names.Found = {}
     if is_of_sessions(ctx):
-        ids_by_word.update(zip(words, sessions_of(words, app), strict=True))
+        ids_by_word.update(zip(words, sessions_of(words, app, writes=True), strict=True))
     else:
         ids_by_word = names.runs(words, app)
     items: dict[Key, Ended] = {}  # by run; several words may mean one
@@ -144,11 +142,7 @@ def _request(app: App, word: str, run_id: str, sent: Sent, *, yes: bool) -> Ende
 def _ask(app: App, observer: Observer, word: str, *, yes: bool) -> Write[Any] | None:
     """Request it, and return the write that did; None if the run has finished. Raises QoderError."""
     run = observer.read_once()
-    if run.adopted and word not in (run.id, run.session_id):
-        raise UsageError(
-            f"run {run.id} was adopted, so it may be someone else's",
-            hint="to cancel it all the same, give its id: " + shlex.join(app.command("run", "cancel", run.id)),
-        )
+    refuse_adopted(run, word)
     if not is_going(run):
         so = f"already finished: {run.status}"
         if not run.status:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from math import inf
+from typing import Annotated, Any
 
 from qoder_cli.app import App
 from qoder_cli.base import jsontext
@@ -20,7 +21,8 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Raw, Run
-from qoder_cli.base.outcome import fill_status, is_going
+from qoder_cli.base.outcome import ENDS, event_at, event_key, fill_status, is_going
+from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted
 from qoder_cli.fleet.wait import wait_for
 from qoder_cli.history import names
@@ -30,7 +32,7 @@ from qoder_cli.output.results import NotFoundItem, deciding_error, last_words
 from qoder_cli.output.screen import inert
 from qoder_cli.runs.ending import Ended, RunItem, Wanted, going_on
 from qoder_cli.runs.observe import YOUNG, Observer, any_observer, freshness
-from qoder_cli.sessions.log import LAGGING, Events, Log
+from qoder_cli.sessions.log import APART, LAG_PAUSE, LAGGING, Events, Log
 from qoder_cli.sessions.showing import EventData, Printer, Selection, Showing
 from qoder_cli.sessions.state import read_session, session_of
 
@@ -109,7 +111,8 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
     def note_move(session_id: str) -> None:
         app.progress.note(f"the run now has session {session_id}; following that one")
 
-    showing = Showing(app.client, write, selection, tail=tail, at_move=note_move)
+    met = _Met()
+    showing = Showing(app.client, write, selection, tail=tail, at_move=note_move, on_event=met.note)
     with printer.rows:
         if is_going(run):
             app.progress.note(f"following (Ctrl-C to stop; the {noun(chosen)} keeps running)")
@@ -119,19 +122,48 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
             error = None
         if error is not None and not isinstance(error, NeedsAnswer):
             raise error
-        log = _log_of(app, run, selection)
+        log = _log_of(app, run, selection, on_event=met.note)
         with _explained(run, selection):
             showing.finish(log)
+            ended_at, key = unix(run.completed_at) or -inf, observer.state.story.ending_key
+            if selection.thread or (selection.since and ended_at < selection.since.timestamp()):
+                ended_at = -inf  # its end was not asked for
+            while met.lacks(ended_at, key) and abs(app.client.server_now() - ended_at) < LAGGING:
+                app.clock.sleep(LAG_PAUSE)
+                showing.finish(log)
+        if met.lacks(ended_at, key):
+            app.progress.warn(f"the log of session {run.session_id} does not show its end, so more may be missing")
     if error is not None:
         raise error
 
 
-def _log_of(app: App, run: Run, selection: Selection) -> Log:
-    """Return the log of a run's session. Raises NotYet or NotFound without one."""
+class _Met:
+    """How far a log was read: the ends of turns in it, and the time of its newest event."""
+
+    def __init__(self) -> None:
+        self._ends: Events = []
+        self._newest = -inf
+
+    def note(self, event: Raw) -> None:
+        self._newest = max(self._newest, event_at(event) or -inf)
+        if event.get("type") in ENDS:
+            self._ends.append(event)
+
+    def lacks(self, ended_at: float, key: str | None) -> bool:
+        """Return whether it was not read to what ended a run then, if anything: the event of this key, if known."""
+        if key:
+            is_there = any(event_key(event) == key for event in self._ends)
+        else:
+            is_there = any((event_at(event) or ended_at) >= ended_at - APART for event in self._ends)
+        return ended_at > -inf and not is_there and self._newest <= ended_at + APART
+
+
+def _log_of(app: App, run: Run, selection: Selection, **how: Any) -> Log:
+    """Return the log of a run's session; `how` as of a Log. Raises NotYet or NotFound without one."""
     if run.session_id is None:
         raise _without_session(app, run)
     young = run.created is not None and app.client.server_now() - run.created < YOUNG
-    return selection.log(app.client, run.session_id, patience=LAGGING if young else 0.0)
+    return selection.log(app.client, run.session_id, patience=LAGGING if young else 0.0, **how)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def _decide(app: App, run: str, chosen: Chosen, waiting: WaitOptions, verb: str,
         raise UsageError(f"to {verb} a call requires confirmation", hint="confirm with --yes")
     if verb == "approve":
         require_guard(app)
-    target = target_of(run, app)
+    target = target_of(run, app, writes=True)
     write = decide(app, target, calls, verb, every=every, yes=yes, hashes=hashes or [], because=because)
     return deliver(app, target, write, wanted)
 
@@ -134,7 +134,7 @@ def answer(
     require_question(app, [call])
     text = text_of(reply, stdin=app.stdin, option="--with")
     run, call = one_named(run, app), ids.call(call)
-    target = target_of(run, app)
+    target = target_of(run, app, writes=True)
     return deliver(app, target, with_result(app, target, call, text, is_error=error), wanted)
 
 
@@ -170,4 +170,4 @@ def send(
     options = options_typed(ctx, without=("message", "interrupt", "when_idle"))
     to_say = ToSay(message, text, interrupt, when_idle, options)
     run, began = one_named(run, app), app.clock.monotonic()
-    return send_message(app, target_of(run, app), to_say, began=began, wanted=wanted, stays=stays)
+    return send_message(app, target_of(run, app, writes=True), to_say, began=began, wanted=wanted, stays=stays)

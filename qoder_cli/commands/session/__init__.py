@@ -53,12 +53,13 @@ def found(words: Sequence[str], app: App) -> list[str | QoderError]:
     """Return the id of each session, or of each run's session, or the error. Raises UsageError."""
     from qoder_cli.commands.target import target_of
 
+    writes = app.flags.purpose != "read"
     for word in words:
         ids.run(word)  # check all before any request
     ids_or_errors: list[str | QoderError] = []
     for word in words:
         try:
-            ids_or_errors.append(target_of(word, app).session_id)
+            ids_or_errors.append(target_of(word, app, writes=writes).session_id)
         except QoderError as error:
             ids_or_errors.append(error)
     return ids_or_errors
@@ -95,7 +96,7 @@ def chat(app: App, run: Text = SESSION_OR_LAST) -> None:
 
     require_terminal(app)
     require_guard(app)
-    open_chat(app, target_of(or_last(run, app, of_sessions=True), app).session_id)
+    open_chat(app, target_of(or_last(run, app, of_sessions=True), app, writes=True).session_id)
 
 
 def of_session(verb: str) -> Callable[..., Any]:

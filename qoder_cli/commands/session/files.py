@@ -55,8 +55,8 @@ def files(
     token = repository_token(app)
     if renew is not None and not token:
         raise UsageError("--renew takes the token from QODER_REPO_TOKEN, which is not set", hint="set it")
-    id = target_of(run, app).session_id
     changes = bool(read or remove or renew is not None)
+    id = target_of(run, app, writes=changes).session_id
     if changes:
         app.progress.note(f"changing the files of {id}{app.client.settings.whereabouts}")
     for file in read:

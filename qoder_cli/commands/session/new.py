@@ -14,6 +14,7 @@ from qoder_cli.base import ids
 from qoder_cli.base.errors import (
     ApiError,
     InternalError,
+    NoResponse,
     QoderError,
     ReaderGone,
     Rejected,
@@ -31,6 +32,8 @@ from qoder_cli.commands.session.files import FileTyped, read_file, repository_to
 from qoder_cli.help.completion import values
 from qoder_cli.nouns.deployments import TOKENS, settable
 from qoder_cli.nouns.edits.create import creating
+from qoder_cli.nouns.edits.forms import form_of
+from qoder_cli.nouns.edits.step import Step, as_stored
 from qoder_cli.nouns.lists import only_environment
 from qoder_cli.nouns.lookup import deployment_id_of, find_deployment
 from qoder_cli.nouns.named import id_of
@@ -51,6 +54,8 @@ _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # The fields of a resource to copy to another session: no server shows a repository's token.
 _OF_RESOURCE = ("type", "file_id", "mount_path", "url", "checkout", "memory_store_id", "access", "instructions")
+_TOLD = ("budget", "vault_ids", "environment_variables")  # what a new session tells as it was sent
+_SESSION = NOUNS["session"]
 _FIRST = {
     "user.message": ("type", "content"),
     "user.define_outcome": ("type", "description", "rubric", "max_iterations"),
@@ -185,14 +190,20 @@ def _body(app: App, options: Raw, text: str | None, token: str | None, *, needs_
 
 
 def _like(app: App, word: str, token: str | None) -> Raw:
+    """Return the body of a session like what was named. Raises QoderError, also for one that shows only a part."""
     from qoder_cli.commands.target import target_of
     from qoder_cli.sessions.state import session_of
 
     if ids.is_deployment(word):
-        deployment = find_deployment(app, deployment_id_of(word, app)).raw
-        return _like_fields(deployment, deployment.get("initial_events"), token)
-    session = session_of(app, target_of(word, app).session_id)
-    return _like_fields(session, _first_messages(app, str(session["id"])), token)
+        like = find_deployment(app, deployment_id_of(word, app)).raw
+        events = like.get("initial_events")
+    else:
+        like = session_of(app, target_of(word, app).session_id)
+        events = _first_messages(app, str(like["id"]))
+    if unseen := next((name for name in ("vault_ids", "resources") if name not in like), None):
+        what = f"the response does not show the {unseen} of {like['id']}; nothing was started"
+        raise NoResponse(what, hint="try again, or say what it is to have without --like")
+    return _like_fields(like, events, token)
 
 
 def _variables(words: Sequence[str]) -> dict[str, str]:
@@ -281,7 +292,7 @@ def _create(app: App, body: Raw) -> tuple[Run, Events]:
     later: Events = []
     while True:
         try:
-            created = Run({**creating(app, NOUNS["session"], body).deliver().raw, "type": "session"})
+            created = Run({**creating(app, _SESSION, body).deliver().raw, "type": "session"})
             break
         except Rejected as error:
             pairs = body.get("environment_variables")
@@ -293,6 +304,8 @@ def _create(app: App, body: Raw) -> tuple[Run, Events]:
             else:
                 raise
     app.progress.note(f"session {created.id} was created")
+    told = {name: value for name, value in body.items() if name in _TOLD and not isinstance(value, str)}
+    as_stored(app, Step(noun=_SESSION, form=form_of(_SESSION), wanted=told).sending(told), created.raw)
     return created, later
 
 

@@ -3,10 +3,11 @@
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, NotFound, OutcomeUnknown
+from qoder_cli.base.errors import ApiError, CannotBe, NotFound, OutcomeUnknown
 from qoder_cli.base.marks import KEY, has_room
 from qoder_cli.base.model import Raw, Resource, created_at, mapping, text
 from qoder_cli.base.times import utc_text
@@ -38,10 +39,13 @@ def creating(
     empty `metadata` proves nothing (api.md#vaults): what may be ours by name, body and time
     leaves it unknown, as does a thing that has no metadata, or no room in it.
     """
-    wanted = body
+    wanted, content = body, Raw()
+    if "content" in body:
+        content["content_sha256"] = sha256(str(body["content"]).encode()).hexdigest()
     if files:
         wanted = {**body, noun.naming.named_by: files[0][1]}
-    ours = _Ours(app, noun, parents, wanted)
+        content["size_bytes"] = sum(len(part) for _, _, part in files)
+    ours = _Ours(app, noun, parents, wanted, content)
     created = operation(noun, "create") or operation(noun, "upload")
     assert created is not None  # asked only for what can be created
     metadata = mapping(body.get("metadata"))
@@ -73,9 +77,10 @@ def creating(
 class _Ours:
     """What tells a new thing of ours from others."""
 
-    def __init__(self, app: App, noun: Noun, parents: Sequence[str], sent: Raw) -> None:
+    def __init__(self, app: App, noun: Noun, parents: Sequence[str], sent: Raw, content: Raw) -> None:
         self.mark = str(uuid.uuid4())
         self._app, self._noun, self._parents, self._sent = app, noun, parents, sent
+        self._content = content  # what a thing says of its content, if it does
         self._attempt: _FirstAttempt | None = None  # the first
         self._suspects: dict[str, Raw] = {}
 
@@ -85,13 +90,25 @@ class _Ours:
             self._attempt = _FirstAttempt(self._app.clock.now(), self._app.clock.monotonic())
 
     def can_be(self, raw: Raw) -> bool:
-        """Return whether an answer may be it: by kind, mark, names, what it is made of, and time."""
+        """Return whether an answer may be it: by kind, mark, names, what it is made of, content, and time."""
         sent, noun = self._sent, self._noun
         is_other = any(contradicts(raw.get(field), sent[field]) for field in _IN_ANSWER if field in sent)
         is_of_kind = str(raw.get("id")).startswith(noun.prefix) or raw.get("type") == noun.called
         is_alive = not raw.get("archived_at") and ("name" not in sent or bool(raw.get("name")))
         is_marked = mark_in(raw) in (None, self.mark)
-        return is_of_kind and is_alive and not is_other and is_marked and not self._is_older(raw)
+        is_whole = not self._otherwise(raw)
+        return is_of_kind and is_alive and not is_other and is_marked and is_whole and not self._is_older(raw)
+
+    def _otherwise(self, raw: Raw) -> list[str]:
+        """Return what a thing says of its content that was not sent so."""
+        return [f"{name} {raw[name]}" for name, sent in self._content.items() if raw.get(name) not in (None, sent)]
+
+    def _confirmed(self, raw: Raw) -> Resource:
+        """Return what has our mark. Raises CannotBe for other content than was sent."""
+        if other := self._otherwise(raw):
+            message = f"{raw['id']} was created, but the server has other content: {other[0]}"
+            raise CannotBe(message, hint="compare it with what you sent")
+        return Resource(raw)
 
     def _may_be_ours(self, raw: Raw) -> bool:
         """Return whether something whose metadata is silent, without anybody's mark, cannot be ruled out."""
@@ -110,7 +127,7 @@ class _Ours:
         return created is not None and first is not None and created < first
 
     def find(self) -> Resource | None:
-        """Return the one with our mark. Raises OutcomeUnknown if nobody can tell."""
+        """Return the one with our mark. Raises OutcomeUnknown if nobody can tell, CannotBe for other content."""
         attempt, listed, query = self._attempt, operation(self._noun, "list"), dict[str, str]()
         assert attempt is not None  # it was sent
         assert listed is not None  # what can be created can be listed
@@ -125,7 +142,7 @@ class _Ours:
             if not has_id(self._noun, row):
                 has_others = True
             elif mark_in(row) == self.mark:
-                return Resource(row)
+                return self._confirmed(row)
             elif not self._is_older(row) and (self._may_be_ours(row) or not isinstance(row.get("metadata"), dict)):
                 silent.append(row)
         for row in sorted(silent, key=self._may_be_ours, reverse=True)[:_READ_SINGLY]:
@@ -133,7 +150,7 @@ class _Ours:
             with suppress(NotFound):  # it is gone, or a replica lags
                 current = read(self._app.client, target, **ONCE)
             if mark_in(current) == self.mark:
-                return Resource(current)
+                return self._confirmed(current)
             if self._may_be_ours(current):
                 self._suspects[target.id] = current
         if len(silent) > _READ_SINGLY or has_others or not reading.is_whole:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from qoder_cli.app import App
+from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, ErrorData, InternalError, NotFound, OutcomeUnknown, QoderError, Rejected
 from qoder_cli.base.ids import called
 from qoder_cli.base.marks import without_ours
@@ -288,6 +289,22 @@ def _otherwise(form: Form, body: Raw, raw: Raw) -> set[str]:
     return {change.field for change in missing(form, body, raw)}
 
 
+def as_stored(app: App, step: Step, answer: Raw) -> Raw:
+    """Warn of what a server stored otherwise than a step sent it. Return the answer; the thing where it is short."""
+    body: Raw = jsontext.parse(app.client.hide(jsontext.dump(step.body)))  # an answer shows no token of ours
+    if "metadata" in body:
+        body["metadata"] = without_ours(mapping(body["metadata"]))
+    others = _otherwise(step.form, body, answer)
+    if unshown := others - answer.keys():
+        others -= unshown
+        with suppress(ApiError):
+            answer = read(app.client, target_of(step.noun, *step.parents, str(answer["id"])), fresh=True)
+            others = _otherwise(step.form, body, answer)
+    if other := ", ".join(sorted(others)):
+        app.progress.warn(f"{answer['id']}: the server stored {other} differently from what was sent")
+    return answer
+
+
 class Job:
     """The doing of one step: which of its requests is under way, and how the thing is as far as that is known."""
 
@@ -439,18 +456,7 @@ class Job:
         if step.form.is_read_back:
             return self._verified(answer)
         self._heed_others(answer)
-        body = step.body
-        if "metadata" in body:
-            body = {**body, "metadata": without_ours(mapping(body["metadata"]))}
-        others = _otherwise(step.form, body, answer)
-        if unshown := others - answer.keys():  # the answer may be short
-            others -= unshown
-            with suppress(ApiError):
-                answer = read(self.app.client, target_of(step.noun, *step.parents, str(answer["id"])), fresh=True)
-                others = _otherwise(step.form, body, answer)
-        if other := ", ".join(sorted(others)):
-            self.app.progress.warn(f"{answer['id']}: the server stored {other} differently from what was sent")
-        return result_of(step, step.done, answer)
+        return result_of(step, step.done, as_stored(self.app, step, answer))
 
     def _verified(self, written: Raw) -> Applied:
         step, app = self.step, self.app
@@ -499,7 +505,8 @@ class Job:
         step, app = self.step, self.app
         if isinstance(error, Overtaken):
             self._show_theirs(step.before, error.theirs)
-        if not isinstance(error, Rejected | NotFound) or isinstance(error, Overtaken) or not error.http_status:
+            return error
+        if not isinstance(error, Rejected | NotFound) or not error.http_status:
             return error
         with suppress(ApiError):
             if error.http_status == 409 and "version" in step.body:
