@@ -97,7 +97,7 @@ class Kind:
     main: str = ""  # the file that makes a folder one of it
     refers: tuple[Refers, ...] = ()
     below: str = ""  # the noun of what it holds: of the field called as these are, else of the texts in its folder
-    filled: Mapping[str, Any] = field(default_factory=dict)  # what the server fills in, in normal form; None: anything
+    filled: Mapping[str, Any] = field(default_factory=dict)  # what the server fills in, in normal form
     is_written_once: bool = False  # what is there stays as it is
     is_declared: bool = True  # whether files of a folder declare it; else other things bring it along
     refused: str = ""  # what to do where the API refuses a change of one

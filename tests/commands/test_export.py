@@ -83,13 +83,14 @@ def unchanged(qoder: Qoder, *folder: str) -> None:
 
 def test_export_of_everything_says_the_same_on_an_empty_server(qoder: Qoder, home: Path) -> None:
     led_to(qoder, a_world(qoder))
-    first = qoder("export", "--all", "-O", "first", "--json")
+    first, shown = qoder("export", "--all", "-O", "first", "--json"), qoder("env", "get", "default", "--json").json
     assert (first.code, set(actions(first).values())) == (0, {"written"})
     qoder.env |= SECRETS
     unchanged(qoder, "first")
     (home / "first/deployments/nostart.md").unlink()  # its environment is archived
     led_to(qoder, emptied(a_world(qoder, seed=8)))
     assert qoder("apply", "first", "--yes").code == 0
+    assert qoder("env", "get", "default", "--json").json["config"] == shown["config"]
     assert qoder("export", "--all", "-O", "second").code == 0
     assert texts(home / "second") == texts(home / "first")
     again = qoder("export", "--all", "-O", "second", "--json")

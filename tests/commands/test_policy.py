@@ -576,16 +576,25 @@ def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Aski
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such groups")
 @pytest.mark.parametrize(
-    ("name", "members", "is_trusted"),
-    [("me", [], True), ("me", ["me"], True), ("me", ["me", "you"], False), ("us", [], False), ("", [], False)],
+    ("name", "members", "mode", "is_trusted"),
+    [
+        *(("me", [], 0o620, True), ("me", ["me"], 0o620, True), ("me", ["me", "you"], 0o620, False)),
+        *(("us", [], 0o620, False), ("us", [], 0o640, True), ("", [], 0o620, False)),
+    ],
 )
 def test_policy_check_trusts_a_group_that_is_its_owners_own(
-    qoder: Qoder, policy: Path, monkeypatch: pytest.MonkeyPatch, name: str, members: list[str], is_trusted: bool
+    qoder: Qoder,
+    policy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    members: list[str],
+    mode: int,
+    is_trusted: bool,
 ) -> None:
     groups = {policy.stat().st_gid: SimpleNamespace(gr_name=name, gr_mem=members)} if name else {}
     monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_name="me"))
     monkeypatch.setattr("grp.getgrgid", groups.__getitem__)
-    policy.chmod(0o620)
+    policy.chmod(mode)
     assert (f"others may write {policy}" in qoder("policy", "check", str(policy)).err) != is_trusted
 
 

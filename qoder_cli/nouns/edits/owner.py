@@ -92,7 +92,7 @@ def recorded(raw: Raw) -> dict[str, str]:
 def is_filled_in(noun: Noun, name: str, value: Any) -> bool:
     """Return whether the server fills a field in with this value, where nobody sets it."""
     filled = noun.kind.filled if noun.kind else {}
-    return name in filled and (filled[name] is None or digest(filled[name]) == digest(value))
+    return name in filled and digest(filled[name]) == digest(value)
 
 
 def has_room(metadata: Raw) -> bool:
