@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -283,6 +284,22 @@ def test_word_is_taken_or_refused(what: str) -> None:
     take, taken, refused = TAKEN[what]
     assert [word for word in taken if not is_taken(take, word)] == []
     assert [word for word in refused if is_taken(take, word)] == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="there are no pipes with a name, as of <(…)")
+def test_pipe_that_fills_slowly_is_read_to_its_end() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"half, ")
+
+    def rest() -> None:
+        os.write(writer, b"and the rest")
+        os.close(writer)
+
+    later = threading.Timer(0.1, rest)
+    later.start()
+    assert read_checked(f"/dev/fd/{reader}", None, 99) == b"half, and the rest"
+    later.join()
+    os.close(reader)
 
 
 def test_write_that_fails_means_what_its_status_says_if_the_api_itself_said_it() -> None:
