@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,9 +77,14 @@ def full_pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def test_deploy_run_ends_at_a_second_signal_while_nobody_reads(shell: Shell) -> None:
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_deploy_run_ends_at_a_second_signal_while_nobody_reads(shell: Shell, stream: str) -> None:
     reader, writer = full_pipe()
-    going = shell.begin("deploy", "run", "dep_demo", "--json", stdout=writer).says("run drun_")
+    full: dict[str, Any] = {stream: writer}
+    going = shell.begin("deploy", "run", "dep_demo", "--json", **full)
+    if stream == "stdout":
+        going.says("run drun_")
+    until(lambda: os.get_blocking(writer), "a pipe that waits")
     os.close(writer)
     for _ in range(5):
         time.sleep(MORE_THAN_ONE_SIGNAL)
