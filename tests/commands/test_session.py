@@ -420,15 +420,6 @@ def test_session_new_like_what_shows_only_a_part_starts_nothing(qoder: Qoder, se
     assert f"does not show the {field} of dep_demo" in ran.err
 
 
-@pytest.mark.parametrize("field", ["budget", "environment_variables"])
-def test_session_new_like_says_what_another_does_not_show_and_need_not_have(
-    qoder: Qoder, service: Things, field: str
-) -> None:
-    service.lies["GET /deployments/dep_demo"] = lambda raw: {name: raw[name] for name in raw if name != field}
-    ran = qoder("session", "new", "--like", "dep_demo")
-    assert (ran.code, f"dep_demo shows no {field.replace('_', ' ')}; none is copied" in ran.err) == (0, True), ran.err
-
-
 @pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])
 @pytest.mark.few(3)
 def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service: Things, like: str) -> None:

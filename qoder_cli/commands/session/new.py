@@ -203,9 +203,6 @@ def _like(app: App, word: str, token: str | None) -> Raw:
     if unseen := next((name for name in ("vault_ids", "resources") if name not in like), None):
         what = f"the response does not show the {unseen} of {like['id']}; nothing was started"
         raise NoResponse(what, hint="try again, or say what it is to have without --like")
-    for name in ("budget", VARIABLES):  # which a server leaves out where there is none
-        if name not in like:
-            app.progress.note(f"{like['id']} shows no {name.replace('_', ' ')}; none is copied")
     return _like_fields(like, events, token)
 
 
