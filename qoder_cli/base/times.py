@@ -90,12 +90,17 @@ def parse_when(text: str, *, option: str, now: float, latest: float) -> datetime
 
 
 def unix(text: object) -> float | None:
-    """Return an RFC 3339 timestamp in unix seconds, or None (api.md#ids-times-and-numbers)."""
+    """Return an RFC 3339 timestamp in unix seconds, or None (api.md#ids-times-and-numbers).
+
+    The years 1 and 9999 mean no time, and a zone may lead out of the calendar there.
+    """
     if not isinstance(text, str) or not _TIMESTAMP.fullmatch(text.strip()):
         return None
     try:
         moment = datetime.fromisoformat(text.strip().upper())
     except ValueError:  # the 31st of February, hour 25
+        return None
+    if not 1 < moment.year < 9999:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
@@ -103,12 +108,7 @@ def unix(text: object) -> float | None:
 def parse_timestamp(text: object) -> datetime | None:
     """Return the moment of a timestamp in UTC, or None."""
     seconds = unix(text)
-    try:
-        if seconds is None:
-            return None
-        return _EPOCH + timedelta(seconds=seconds)
-    except OverflowError:
-        return None
+    return None if seconds is None else _EPOCH + timedelta(seconds=seconds)
 
 
 def descend(times: Sequence[float]) -> bool:

@@ -12,7 +12,6 @@ from itertools import pairwise, takewhile
 from math import inf
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from qoder_cli.base import cron
 from qoder_cli.base.errors import ApiError, Exit
@@ -29,6 +28,7 @@ from qoder_cli.history.facts import (
     is_self_hosted,
     roster_of,
 )
+from qoder_cli.nouns.agent import server_url
 from qoder_cli.nouns.vault import why_invalid
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class _Checks(NamedTuple):
             if url is None or name not in used:
                 continue
             if isinstance(environment, dict) and not _reaches(environment, url, is_mcp=True):
-                host = urlsplit(url).hostname or url
+                host = _host(url) or url
                 says = f"the network of {environment['id']} does not reach {host}, the MCP server {name}"
                 fix = ("env", "update", str(environment["id"]), "--allow-host", host)
                 yield self._found("mcp_egress", "problem", says, *fix)
@@ -311,8 +311,7 @@ class _Checks(NamedTuple):
             says = f"credential {row['id']} for the MCP server {server} {why}"
             yield self._found(finding, "problem", says, "vault", "put", vault, server, "--mcp", url)
             return
-        host = urlsplit(url).hostname
-        near = next((its for _, _, its in of_servers if its and urlsplit(its).hostname == host), None)
+        near = next((its for _, _, its in of_servers if its and _host(its) == _host(url)), None)
         put = ("vault", "put", vaults[0] if vaults else "VAULT", server, "--mcp", url)
         weight: Weight = "warning"
         says = f"no credential for {url}: the MCP server {server} is asked without one"
@@ -435,6 +434,11 @@ def _expires_by(credential: Raw, at: float) -> bool:
     return is_over and not mapping(auth.get("refresh"))
 
 
+def _host(url: str) -> str:
+    """Return the host of a URL, in lowercase; empty if it has none."""
+    return getattr(server_url(url), "hostname", None) or ""
+
+
 def _reaches(environment: Raw, url: str, *, is_mcp: bool) -> bool:
     """Return whether an environment's network lets its sessions reach a URL; without one it is limited."""
     config = mapping(environment.get("config"))
@@ -443,7 +447,7 @@ def _reaches(environment: Raw, url: str, *, is_mcp: bool) -> bool:
         return True
     if is_mcp and network.get("allow_mcp_servers") is True:
         return True
-    host = (urlsplit(url).hostname or "").lower()
+    host = _host(url)
     allowed = [str(pattern).lower() for pattern in array(network.get("allowed_hosts"))]
     return any(
         host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) or pattern == "*"

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import NoResponse, NotFound, Rejected, UsageError
@@ -394,7 +393,7 @@ def login_page(app: App, vault: str, url: str) -> str:
     except NotFound as error:
         hint = "use qoder vault put VAULT NAME --mcp URL with a token; not every server can do this"
         raise error.with_(hint=hint).about("POST /oauth/start") from None
-    if page is None or urlsplit(page).scheme != "https":
+    if page is None or getattr(server_url(page), "scheme", None) != "https":
         raise NoResponse("the response has no https address of a login page")
     return page
 

@@ -555,7 +555,7 @@ def replace(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content, is_private=False)
     except OSError as error:
-        hint = "free some space, or name another folder with -O"
+        hint = "free some space, or name another folder"
         raise UsageError(f"{path} cannot be written: {error.strerror or error}", hint=hint) from None
 
 

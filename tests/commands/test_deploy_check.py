@@ -76,6 +76,7 @@ SERVER: Fields = {"mcp_servers": [{"name": "docs", "type": "url", "url": URL}]}
 SERVER |= {"tools": [*TOOLS, {"type": "mcp_toolset", "mcp_server_name": "docs"}]}
 LONG_AGO = "2026-01-01T00:00:00Z"
 BEARER = {"auth": {"type": "static_bearer", "mcp_server_url": URL}}
+NO_URL = {"auth": {"type": "static_bearer", "mcp_server_url": "https://[x"}}
 NEAR = {"auth": {"type": "static_bearer", "mcp_server_url": f"{URL}/"}}
 OVER = {"auth": {"type": "mcp_oauth", "mcp_server_url": URL, "expires_at": "2027-01-01T00:00:00Z"}}
 SHORT = {"auth": {**OVER["auth"], "expires_at": "2027-01-15T20:00:00Z"}}
@@ -185,6 +186,7 @@ WRONG: dict[str, tuple[Fields, Fields]] = {
         VAULT,
         vault_with() | {"/vaults/vault_1/credentials": {"data": []}},
     ),
+    f"credential_missing warning | is asked without one | {PUT}": (VAULT, vault_with(NO_URL)),
     f"credential_missing problem | one is for {URL}/ | {PUT}": (VAULT, vault_with(NEAR)),
     f"credential_invalid problem | has expired | {PUT}": (VAULT, vault_with(OVER)),
     f"credential_invalid problem | is archived | {PUT}": (VAULT, vault_with({**BEARER, "archived_at": LONG_AGO})),
@@ -192,6 +194,10 @@ WRONG: dict[str, tuple[Fields, Fields]] = {
     "mcp_egress problem | does not reach mcp.example.com | env update env_1 --allow-host mcp.example.com": (
         VAULT | OWN,
         vault_with(BEARER) | NARROW,
+    ),
+    "mcp_egress problem | does not reach https://[x, | env update env_1 --allow-host": (
+        VAULT | OWN,
+        vault_with(NO_URL) | of(**SERVER | {"mcp_servers": [{"name": "docs", "url": "https://[x"}]}) | NARROW,
     ),
     "hosts warning | GITHUB_TOKEN is only sent to api.github.com | env update env_1 --allow-host": (
         {"vault_ids": ["vault_1"], **OWN},

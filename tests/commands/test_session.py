@@ -286,7 +286,7 @@ MISTAKES = [
     *("--agent writer --repo https://me:secret@github.com/org/repo", "--agent writer --repo git@github.com:org/repo"),
     *("--agent writer --var QODER_X=1", "--agent writer --var 1A=secret", "--agent writer --var secret"),
     *("--agent writer --budget 5.001", "--agent writer -m - --with-repo-token", "--agent writer -m EMPTY"),
-    "--agent writer -m BLANK",
+    *("--agent writer -m BLANK", "--agent writer --repo https://[x/org/repo"),
 ]
 
 

@@ -456,7 +456,11 @@ def test_vault_connect_shows_who_has_logged_in(qoder: Qoder, service: Things, mo
 
 @pytest.mark.parametrize(
     ("answer", "code"),
-    [(ok(PAGE), 124), (refusal(404, "not_found_error", "No."), 5), (ok({"authorization_url": "http://x"}), 7)],
+    [
+        (ok(PAGE), 124),
+        (refusal(404, "not_found_error", "No."), 5),
+        *((ok({"authorization_url": url}), 7) for url in ("http://x", "https://[x")),
+    ],
 )
 def test_vault_connect_ends_where_nobody_logs_in_or_nobody_can(
     qoder: Qoder, service: Things, answer: Any, code: int

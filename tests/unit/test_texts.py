@@ -77,7 +77,8 @@ def test_timestamp_with_any_number_of_digits_is_read(moment: datetime, digits: i
 @example("0001-01-01T00:00:00+14:00")
 @example("9999-12-31T23:59:59+00:00")
 def test_timestamp_however_odd_is_read_or_none(value: Any) -> None:
-    parse_timestamp(value)
+    if moment := parse_timestamp(value):  # has a date in every zone
+        assert [moment.astimezone(timezone(timedelta(hours=hours))) for hours in (-14, 14)] == [moment, moment]
     milliseconds_between(value, value)
     if isinstance(value, str):
         assert parse_timestamp(value) or local_time(value) == value

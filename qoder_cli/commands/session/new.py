@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
-from urllib.parse import urlsplit
 
 import typer
 
@@ -30,6 +29,7 @@ from qoder_cli.cli.options import AGENT, Text, Texts, WaitOptions, flag, option,
 from qoder_cli.commands.editing import BUDGET, TITLE, OutcomeOptions, budget_of, with_outcome
 from qoder_cli.commands.session.files import FileTyped, read_file, repository_token, resource_of
 from qoder_cli.help.completion import values
+from qoder_cli.nouns.agent import server_url
 from qoder_cli.nouns.deployments import TOKENS, settable
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.edits.forms import form_of
@@ -222,10 +222,10 @@ def _variables(words: Sequence[str]) -> dict[str, str]:
 def repository(word: str, token: str | None) -> Raw:
     """Return the repository typed as URL[@REF][:MOUNT]. Raises UsageError."""
     match = _REPOSITORY.fullmatch(word)
-    url = urlsplit(match[1] if match else word)
+    url = server_url(match[1]) if match else None
     if "@" in word.partition("://")[2].partition("/")[0]:
         raise UsageError("--repo: a URL must not hold a password or a token", hint="set QODER_REPO_TOKEN to it")
-    if match is None or not url.hostname or not url.path.strip("/"):
+    if match is None or url is None or not url.path.strip("/"):
         hint = "for example https://github.com/org/repo@main:/data/repo"
         raise UsageError(f"--repo takes URL[@REF][:MOUNT], not {word[:100]!r}", hint=hint)
     _, ref, mount = match.groups()
