@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from qoder_cli.base import jsontext
@@ -97,6 +97,9 @@ def put(folder: Path, wanted: dict[str, bytes], *, is_forced: bool) -> tuple[lis
             f"{files_are} there already: {few(others)}; nothing was written",
             hint="name another folder, or pass --force to replace them",
         )
+    above = dict.fromkeys(folder / parent for path in wanted for parent in PurePath(path).parents)
+    if no_folder := next((path for path in above if os.path.lexists(path) and not path.is_dir()), None):
+        raise Rejected(f"{no_folder} is not a folder; nothing was written", hint="move it away, or name another folder")
     written = [path for path in wanted if path not in same and path not in kept]
     for path in written:
         replace(folder / path, wanted[path])

@@ -100,6 +100,14 @@ def test_init_replaces_no_file_unless_forced(qoder: Qoder, home: Path) -> None:
     assert {path: (home / path).read_bytes() for path in files(home)} == {**before, ".gitignore": b"mine"}
 
 
+def test_init_writes_nothing_where_a_file_stands_for_a_folder(qoder: Qoder, home: Path) -> None:
+    (home / "environments").write_text("mine")
+    for words in ((), ("--force",)):
+        refused = qoder("init", *words)
+        assert (refused.code, files(home)) == (6, ["environments"])
+        assert "environments is not a folder; nothing was written" in refused.err
+
+
 def scripts(job: Any) -> Iterator[str]:
     """Yield the shell lines of a job, whichever system it is for."""
     yield from job.get("script", [])
