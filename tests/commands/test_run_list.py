@@ -117,6 +117,11 @@ def test_run_list_shows_rows_that_lack_fields_with_what_they_have(qoder: Qoder, 
     assert format != "json" or len(ran.json) == 5
 
 
+def test_run_list_takes_no_duration_below_zero_for_one(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS, page(run(1, duration_ms=-5)))
+    assert qoder(*LIST).out.split("\t")[4] == "17.228"
+
+
 # What a terminal has room for.
 
 
