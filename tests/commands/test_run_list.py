@@ -122,6 +122,14 @@ def test_run_list_takes_no_duration_below_zero_for_one(qoder: Qoder) -> None:
     assert qoder(*LIST).out.split("\t")[4] == "17.228"
 
 
+@pytest.mark.parametrize("data", [None, []])
+def test_run_list_takes_an_error_with_no_rows_for_no_list(qoder: Qoder, data: object) -> None:
+    qoder.wire.on(*RUNS, {"data": data, "has_more": False, "error": {"type": "internal_error", "message": "No."}})
+    ran = qoder(*LIST)
+    assert (ran.code, ran.out) == (7, "")
+    assert "not a page of a list" in ran.err
+
+
 # What a terminal has room for.
 
 
