@@ -296,7 +296,7 @@ class Run(Resource):
     def duration_ms(self) -> int | None:
         """How long the run took in milliseconds: the server's figure, else from its timestamps."""
         sent = self.get("duration_ms")
-        if isinstance(sent, int) and not isinstance(sent, bool):
+        if isinstance(sent, int) and not isinstance(sent, bool) and sent >= 0:
             return sent
         return milliseconds_between(self.triggered_at, self.completed_at)
 

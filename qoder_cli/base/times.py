@@ -23,6 +23,8 @@ LAST_LOOK = 5.0  # seconds that a request may take beyond a deadline
 CLOCK_AHEAD = 60.0  # seconds by which our clock may be ahead of the server's before times are read again
 SUSPENDED = 30.0  # seconds that a pause may overrun before this machine is held to have been suspended
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Years of a time; others are none: zones and slack would leave the calendar, and to list the days would take for ever.
+_YEARS = range(1000, 2200)
 _LONGEST = 366 * 86400.0
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 
@@ -82,6 +84,8 @@ def parse_when(text: str, *, option: str, now: float, latest: float) -> datetime
             moment = datetime.fromtimestamp(now, UTC) - timedelta(**units)
         else:
             moment = datetime.fromisoformat(written.upper()).astimezone()
+        if moment.year not in _YEARS:
+            raise ValueError
     except (ValueError, OverflowError, OSError):  # hour 25, a million weeks ago
         raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
     if moment.timestamp() > latest:
@@ -100,7 +104,7 @@ def unix(text: object) -> float | None:
         moment = datetime.fromisoformat(text.strip().upper())
     except ValueError:  # the 31st of February, hour 25
         return None
-    if not 1 < moment.year < 9999:
+    if moment.year not in _YEARS:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 

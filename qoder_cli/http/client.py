@@ -534,7 +534,7 @@ class Client:
             page = self.get(path, query, headers=headers, within=within, retry=retry, fresh=fresh, exact=exact)
             if isinstance(page, dict) and page.get("data", ...) is None:
                 page["data"] = []  # how some servers spell an empty list
-            if not isinstance(page, dict) or not isinstance(page.get("data"), list):
+            if not isinstance(page, dict) or not isinstance(page.get("data"), list) or page.get("error"):
                 raise no_response(
                     f"unexpected response from {self.settings.host}: not a page of a list",
                     hint=f"to see the response: qoder api GET {path}",

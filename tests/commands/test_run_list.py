@@ -77,6 +77,7 @@ def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qod
         *("-n 0", "-n -1", "-n many", "--all -n 3", "--status done", "--trigger cron", "drun_1"),
         *("--status failed,done", "--status failed,", "dep_1 --deployment dep_2", "--deployment drun_1"),
         *("--since 1h --until 2h", "--since 7", "--until x", "--since 2099-01-01"),
+        "--since 0001-01-01T00:00:00Z",
     ],
 )
 def test_run_list_refuses_what_makes_no_sense(qoder: Qoder, options: str) -> None:
@@ -114,6 +115,19 @@ def test_run_list_shows_rows_that_lack_fields_with_what_they_have(qoder: Qoder, 
     assert "drun_1" in ran.out
     assert "ignored 2 items in the server's list that are not objects" in ran.err
     assert format != "json" or len(ran.json) == 5
+
+
+def test_run_list_takes_no_duration_below_zero_for_one(qoder: Qoder) -> None:
+    qoder.wire.on(*RUNS, page(run(1, duration_ms=-5)))
+    assert qoder(*LIST).out.split("\t")[4] == "17.228"
+
+
+@pytest.mark.parametrize("data", [None, []])
+def test_run_list_takes_an_error_with_no_rows_for_no_list(qoder: Qoder, data: object) -> None:
+    qoder.wire.on(*RUNS, {"data": data, "has_more": False, "error": {"type": "internal_error", "message": "No."}})
+    ran = qoder(*LIST)
+    assert (ran.code, ran.out) == (7, "")
+    assert "not a page of a list" in ran.err
 
 
 # What a terminal has room for.

@@ -251,6 +251,15 @@ def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.Mo
     assert (sum(line["sessions"] for line in ran.json), sum(line["growing"] for line in ran.json)) == (4, 1)
 
 
+@pytest.mark.parametrize("words", [(), ("--by", "day"), ("--by", "day", "-o", "html")])
+def test_usage_sums_no_session_of_a_year_to_come(qoder: Qoder, words: tuple[str, ...]) -> None:
+    """Else the days up to then would be millions of lines."""
+    sessions = [session("1", "1"), session("2", "1", created_at="9999-12-31T23:59:59Z")]
+    ran = serve(qoder, *sessions)("usage", *words)
+    assert (ran.code, ran.out.count("\n") < 100) == (0, True)
+    assert "ignored 1 run or session without a creation time" in ran.err
+
+
 def test_usage_prints_all_that_it_knows_of_a_deployment(qoder: Qoder) -> None:
     """Also of a run whose session is gone: what that used is unknown."""
     left = session("1", "2.5", archived_at=NOW, deployment_name="nightly")
