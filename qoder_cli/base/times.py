@@ -96,7 +96,7 @@ def parse_when(text: str, *, option: str, now: float, latest: float) -> datetime
 def unix(text: object) -> float | None:
     """Return an RFC 3339 timestamp in unix seconds, or None (api.md#ids-times-and-numbers).
 
-    The years 1 and 9999 mean no time, and a zone may lead out of the calendar there.
+    A year that no run is of, such as 1 or 9999, means no time; and a zone may lead out of the calendar there.
     """
     if not isinstance(text, str) or not _TIMESTAMP.fullmatch(text.strip()):
         return None

@@ -396,6 +396,8 @@ def _export(export: Exporting, fields: Raw) -> Raw:
             export.comments["resources"].append("Uploaded files cannot be read back: only this account has these ids.")
     if kind := deployment.paused_by_error:
         export.note(f"was paused by an error ({kind}); its file does not say so")
+    elif deployment.is_paused_unexplained:
+        export.note("is paused, and the server does not say why; its file does not say so")
     elif deployment.state == "paused":
         short["paused"] = True
     order = ("name", "description", "agent", "environment", VARIABLES, "schedule", "paused", "initial_events")

@@ -336,9 +336,14 @@ def test_export_puts_a_variable_where_apply_takes_no_token(qoder: Qoder, service
     assert service.thing("dep_1")["metadata"]["team"] == "us"
 
 
-def test_export_says_what_no_file_can_carry(qoder: Qoder, service: Things, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("paused", "why"),
+    [({"type": "error", "error": {"type": "agent_archived_error"}}, "paused by an error"), (None, "does not say why")],
+)
+def test_export_says_what_no_file_can_carry(
+    qoder: Qoder, service: Things, home: Path, paused: dict[str, Any] | None, why: str
+) -> None:
     at = service.world.now() - 3600
-    paused = {"type": "error", "error": {"type": "agent_archived_error"}}
     resource = {"type": "file", "file_id": "file_notes", "mount_path": "/mnt/notes.md"}
     deployment(
         service, agent=WRITER, environment_id="env_retired", resources=[resource], status="paused", paused_reason=paused
@@ -351,7 +356,7 @@ def test_export_says_what_no_file_can_carry(qoder: Qoder, service: Things, home:
     ran = qoder("export", "weekly", "project")
     assert (ran.code, ran.err.count("warning:")) == (0, 4)
     left_out = ".hidden.md, CON.md, a.md, a.md/b.md, notes.txt"
-    for said in ("env_retired is archived", "uploaded files", "paused by an error", left_out):
+    for said in ("env_retired is archived", "uploaded files", why, left_out):
         assert said in ran.err
     assert "paused" not in "\n".join(front(home, "deployments/weekly.md"))
     unchanged(qoder)
