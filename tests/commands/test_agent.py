@@ -143,7 +143,9 @@ def test_agent_create_refuses_two_servers_of_one_name(qoder: Qoder, service: Thi
     qoder.env["NAME"] = "docs"
     qoder.stdin = json.dumps({"name": "new", "model": "auto", "mcp_servers": [DOCS | {"name": name}] * 2})
     ran = qoder("agent", "create", "-f", "-", "--json")
-    assert (ran.code, service.asked, f"mcp_servers: has two of {said}" in ran.error["message"]) == (2, [], True), ran.err
+    assert (ran.code, service.asked, f"mcp_servers: has two of {said}" in ran.error["message"]) == (2, [], True), (
+        ran.err
+    )
 
 
 def test_agent_get_names_the_tools_or_says_that_there_are_none(qoder: Qoder, service: Things) -> None:
