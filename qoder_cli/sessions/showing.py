@@ -44,7 +44,7 @@ class Selection:
         return self.since is None or happened is None or happened >= self.since
 
     def log(self, client: "Client", session_id: str, *, also: Sequence[str] = (), **how: Any) -> Log:
-        """Return the log of a session, in which a server may have others, too; `also` of some types, `how` as of a Log."""
+        """Return the log of a session, in which others may be, too; `also` has more types, `how` is as of a Log."""
         filters: Raw = {}
         if self.types:
             filters["types[]"] = tuple(dict.fromkeys((*self.types, *also)))

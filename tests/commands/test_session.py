@@ -224,9 +224,11 @@ def knows_no_first_messages(service: Things) -> None:
 
 
 def test_session_new_warns_of_a_session_without_its_budget(qoder: Qoder, service: Things) -> None:
-    service.lies["POST /sessions"] = lambda raw: {**raw, "budget": None}
-    ran = qoder("session", "new", "--agent", AGENT, "--budget", "5", "-q")
-    assert (ran.code, "the server stored budget differently from what was sent" in ran.err) == (0, True)
+    shown: dict[str, Any] = {}
+    service.lies["POST /sessions"] = lambda raw: raw | shown
+    for shown["budget"], is_other in (None, True), ({"type": "limit", "max_credit_cost": "5"}, False):
+        ran = qoder("session", "new", "--agent", AGENT, "--budget", "5", "-q")
+        assert (ran.code, "the server stored budget differently from what was sent" in ran.err) == (0, is_other)
     assert "differently" not in qoder("session", "new", "--agent", AGENT, "-q").err
 
 
