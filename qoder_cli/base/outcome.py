@@ -212,7 +212,7 @@ class Judgement(NamedTuple):
 def judge(story: Iterable[Placed], *, needs_work: bool = False, needs_proof: bool = False) -> Judgement:
     """Return what events mean that come oldest first. If it `needs_work`, no idle before work is an ending.
 
-    If it `needs_proof`, no stop is one whose reason cannot be read: it may be an ask.
+    If it `needs_proof`, nor is one whose reason cannot be read: it may be an ask.
     """
     endings: list[Rest] = []
     last: dict[str, Any] = {}  # of these events, but for what answers a call

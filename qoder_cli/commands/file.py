@@ -53,7 +53,7 @@ def upload(
     def upload_one(target: Target) -> Resource:
         uploaded = changed(app, target, change, files.upload(app, names[target.id], contents[target.id], fields))
         if expires is not None and uploaded.raw.get("expires_at") is None:
-            app.progress.warn(f"{uploaded.id} does not expire: the response shows no expires_at")
+            app.progress.warn(f"{uploaded.id} may not expire: the response shows no expires_at")
         return uploaded
 
     change_things(app, _FILE, change, targets, as_list=len(paths) > 1, perform=upload_one)

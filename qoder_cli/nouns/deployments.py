@@ -22,13 +22,13 @@ from qoder_cli.app import App
 from qoder_cli.base.cron import next_fires, words_of
 from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.ids import with_version
-from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import KEY, MOST_KEYS
 from qoder_cli.base.model import Deployment, Raw, array, mapping
 from qoder_cli.files.filling import is_unset
 from qoder_cli.nouns.declared import Declaration
 from qoder_cli.nouns.deploy import Deployment as Schema
 from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, by_key, metadata
+from qoder_cli.nouns.edits.forms import budget
 from qoder_cli.nouns.edits.owner import NOTHING, recorded
 from qoder_cli.nouns.edits.step import Send, Step
 from qoder_cli.nouns.how import Exporting, How, Lists
@@ -59,7 +59,6 @@ WRITE_ONLY = tuple(TOKENS.values())
 
 _WHOLE = {name: fields_of(each) for name in _FIELDS for each in inside(_FIELDS[name].hint) if each.unknown == "refused"}
 _INSIDE = {name: [key for key, field in inner.items() if not field.is_servers] for name, inner in _WHOLE.items()}
-_DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
 _DIGITS = re.compile(r"[1-9][0-9]{0,8}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -146,20 +145,6 @@ def _whole_number(fields: dict[str, Any], name: str) -> dict[str, Any]:
     return fields
 
 
-def _budget(budget: Any) -> Any:
-    if isinstance(budget, int | str | Number) and not isinstance(budget, bool):
-        budget = {"max_credit_cost": budget}
-    if not isinstance(budget, dict):
-        return budget
-    normal = {"type": "limit", **budget}
-    cost = budget.get("max_credit_cost")
-    if isinstance(cost, int | Number) and not isinstance(cost, bool):
-        cost = normal["max_credit_cost"] = str(cost)
-    if isinstance(cost, str) and (match := _DECIMAL.fullmatch(cost)):
-        normal["max_credit_cost"] = f"{match[1].lstrip('0') or '0'}.{match[2] or '':0<2}"
-    return normal
-
-
 def _sendable(value: Any) -> Any:
     """Return a value without lone surrogates, which UTF-8 cannot carry."""
     if isinstance(value, dict):
@@ -176,7 +161,7 @@ _NORMAL: dict[str, Callable[[Any], Any]] = {
     "environment_variables": _environment_variables,
     "schedule": lambda value: {"type": "cron", **value} if isinstance(value, dict) else value,
     "initial_events": lambda value: [_event(each) for each in value] if isinstance(value, list) else value,
-    "budget": _budget,
+    "budget": budget,
 }
 
 

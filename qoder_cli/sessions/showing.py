@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError
 from qoder_cli.base.model import Raw, open_shape
-from qoder_cli.base.outcome import ENDS, event_time
+from qoder_cli.base.outcome import ENDING_EVENTS, event_time
 from qoder_cli.base.times import parse_timestamp
 from qoder_cli.output.data import Rows
 from qoder_cli.sessions.log import Events, Log
@@ -43,11 +43,11 @@ class Selection:
         happened = parse_timestamp(event_time(event))
         return self.since is None or happened is None or happened >= self.since
 
-    def log(self, client: "Client", session_id: str, **how: Any) -> Log:
-        """Return the log of a session, in which a server may have others, too, and its endings; `how` as of a Log."""
+    def log(self, client: "Client", session_id: str, *, also: Sequence[str] = (), **how: Any) -> Log:
+        """Return the log of a session, in which others may be, too; `also` has more types, `how` is as of a Log."""
         filters: Raw = {}
         if self.types:
-            filters["types[]"] = tuple(dict.fromkeys((*self.types, *ENDS)))
+            filters["types[]"] = tuple(dict.fromkeys((*self.types, *also)))
         if self.since:
             filters["created_at[gte]"] = self.since.astimezone(UTC).isoformat().replace("+00:00", "Z")
         return Log(client, session_id, thread=self.thread, filters=filters, **how)
@@ -112,7 +112,9 @@ class Showing:
         if session_id not in self._logs:
             if self._logs:
                 self._at_move(session_id)
-            self._logs[session_id] = self._selection.log(self._client, session_id, on_event=self._on_event)
+            self._logs[session_id] = self._selection.log(
+                self._client, session_id, also=ENDING_EVENTS, on_event=self._on_event
+            )
         return self._logs[session_id]
 
     def hear(self, event: Raw, *, session_id: str) -> None:

@@ -36,8 +36,8 @@ def read_session(client: "Client", id: str, **how: Any) -> dict[str, Any]:
 def names_agents(session: Mapping[str, Any]) -> bool | None:
     """Return whether the agent of a session has others to work for it; None if that is not shown."""
     agent = mapping(session.get("agent"))
-    if "multiagent" in agent:
-        return bool(agent["multiagent"])
+    if "multiagent" in agent or "model" in agent:  # the whole agent: what has no roster may leave it out
+        return bool(agent.get("multiagent"))
     return None
 
 

@@ -487,8 +487,10 @@ class Planner:
             holder = made.get(declared.parent) if declared.parent else None
             if self.stack is None or holder is None or holder.step.current is None or not item.step.is_open:
                 continue
-            whole = self.lists.whole(holder.step.noun, holder.step.current)  # a list may hide the mark
-            if owner_of(holder.step.noun, whole) != self.stack and declared.parent and not holder.adopts:
+            noun, holding = holder.step.noun, holder.step.current
+            if owner_of(noun, holding) is None:  # a list may hide the mark
+                holding = self.lists.whole(noun, holding)
+            if owner_of(noun, holding) != self.stack and declared.parent and not holder.adopts:
                 adopts = f"exists, and was not made by the stack {self.stack}"
                 made[declared.parent] = replace(holder, adopts=adopts)
 

@@ -410,7 +410,7 @@ def test_dream_create_waits_and_exits_with_its_outcome(qoder: Qoder, service: Th
 def test_dream_create_warns_of_what_it_does_not_write_to(qoder: Qoder, service: Things, waits: bool) -> None:
     service.lies["POST /dreams"] = lambda raw: {**raw, "output_behavior": {"type": "create_new"}}
     ran = qoder(*(word for word in DREAM if waits or word != "--wait"), "--into", "project")
-    assert (ran.code, "the server stored output_behavior differently" in ran.err) == (0, True)
+    assert (ran.code, "the server does not show output_behavior as it was sent" in ran.err) == (0, True)
 
 
 def test_dream_create_shows_the_dream_that_it_lost_track_of(qoder: Qoder, service: Things) -> None:

@@ -418,7 +418,7 @@ def test_run_logs_follow_reads_on_until_its_end_shows_or_says_that_it_may_be_mis
 
     def listed(request: httpx.Request) -> Any:
         kinds = [*request.url.params.get_list("types[]")]
-        is_shown = "session.status_running" in kinds or qoder.clock.time >= since + lag
+        is_shown = "user.tool_confirmation" in kinds or qoder.clock.time >= since + lag
         events = [says("first", 8), *([last, idle("end_turn")] if is_shown else [])]
         return page(*(event for event in [*WORK, *events] if not kinds or event["type"] in kinds))
 
@@ -433,10 +433,12 @@ def test_run_logs_follow_reads_on_until_its_end_shows_or_says_that_it_may_be_mis
 def test_run_logs_follow_misses_no_end_behind_what_is_shown_or_before_it(qoder: Qoder, generation: Generation) -> None:
     later = page(*(says(str(second), second) for second in (40, 50)))
     qoder.wire.on(*RUN, (CURRENT, DONE)[generation == "legacy"], repeat=True).may(*SESSION, {"id": "sess_1"})
-    lists(qoder, judged=[page(*WORK, idle("end_turn"))], shown=(shown := [later]))
+    early = page(*WORK, idle("end_turn", 10))  # seconds before a status says so
+    lists(qoder, judged=[early], shown=(shown := [later]))
     qoder.wire.on("GET", "/sessions/sess_1/threads/sthr_1/events", page(*WORK))
-    for words in (("--tail", "1"), ("--thread", "sthr_1"), ("--since", "2026-06-14T08:54:30Z")):
-        shown[:] = [page() if "--since" in words else later]
+    since = ("--since", "2026-06-14T08:54:30Z")
+    for words, answer in {(): early, ("--tail", "1"): later, ("--thread", "sthr_1"): later, since: page()}.items():
+        shown[:] = [answer]
         ran = qoder(*FOLLOW, *words)
         assert (ran.code, "does not show its end" in ran.err) == (0, False), ran.err
 

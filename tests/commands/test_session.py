@@ -224,10 +224,12 @@ def knows_no_first_messages(service: Things) -> None:
 
 
 def test_session_new_warns_of_a_session_without_its_budget(qoder: Qoder, service: Things) -> None:
-    service.lies["POST /sessions"] = lambda raw: {**raw, "budget": None}
-    ran = qoder("session", "new", "--agent", AGENT, "--budget", "5", "-q")
-    assert (ran.code, "the server stored budget differently from what was sent" in ran.err) == (0, True)
-    assert "differently" not in qoder("session", "new", "--agent", AGENT, "-q").err
+    shown: dict[str, Any] = {}
+    service.lies["POST /sessions"] = lambda raw: raw | shown
+    for shown["budget"], is_other in (None, True), ({"type": "limit", "max_credit_cost": "5"}, False):
+        ran = qoder("session", "new", "--agent", AGENT, "--budget", "5", "-q")
+        assert (ran.code, "the server does not show budget as it was sent" in ran.err) == (0, is_other)
+    assert "as it was sent" not in qoder("session", "new", "--agent", AGENT, "-q").err
 
 
 def test_session_new_sends_the_message_afterwards_to_a_server_that_knows_no_first_messages(
@@ -810,4 +812,4 @@ def test_session_update_warns_of_a_budget_that_the_server_does_not_keep(qoder: Q
     service.lies[f"POST {path}"] = lambda raw: {name: raw[name] for name in raw if name != "budget"}
     qoder.clock.time += 5
     ran = qoder("session", "update", id, "--budget", "1.50")
-    assert "the server stored budget differently from what was sent" in ran.err
+    assert "the server does not show budget as it was sent" in ran.err

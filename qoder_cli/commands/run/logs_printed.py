@@ -21,7 +21,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.ids import noun, segment
 from qoder_cli.base.model import Raw, Run
-from qoder_cli.base.outcome import ENDS, event_at, event_key, fill_status, is_going
+from qoder_cli.base.outcome import ENDING_EVENTS, ENDS, RUNNING, event_at, event_key, fill_status, is_going
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted
 from qoder_cli.fleet.wait import wait_for
@@ -122,7 +122,7 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
             error = None
         if error is not None and not isinstance(error, NeedsAnswer):
             raise error
-        log = _log_of(app, run, selection, on_event=met.note)
+        log = _log_of(app, run, selection, also=ENDING_EVENTS, on_event=met.note)
         with _explained(run, selection):
             showing.finish(log)
             ended_at, key = unix(run.completed_at) or -inf, observer.state.story.ending_key
@@ -138,28 +138,33 @@ def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wa
 
 
 class _Met:
-    """How far a log was read: the ends of turns in it, and the time of its newest event."""
+    """How far a log was read: the starts and ends of work in it, and the time of its newest event."""
 
     def __init__(self) -> None:
         self._ends: Events = []
+        self._starts: list[float] = []
         self._newest = -inf
 
     def note(self, event: Raw) -> None:
-        self._newest = max(self._newest, event_at(event) or -inf)
+        at = event_at(event) or -inf
+        self._newest = max(self._newest, at)
         if event.get("type") in ENDS:
             self._ends.append(event)
+        elif event.get("type") == RUNNING:
+            self._starts.append(at)
 
     def lacks(self, ended_at: float, key: str | None) -> bool:
         """Return whether it was not read to what ended a run then, if anything: the event of this key, if known."""
         if key:
             is_there = any(event_key(event) == key for event in self._ends)
-        else:
-            is_there = any((event_at(event) or ended_at) >= ended_at - APART for event in self._ends)
+        else:  # a run's own end may come later than its session's
+            since = min(max(self._starts, default=inf), ended_at - APART)
+            is_there = any((event_at(event) or ended_at) >= since for event in self._ends)
         return ended_at > -inf and not is_there and self._newest <= ended_at + APART
 
 
 def _log_of(app: App, run: Run, selection: Selection, **how: Any) -> Log:
-    """Return the log of a run's session; `how` as of a Log. Raises NotYet or NotFound without one."""
+    """Return the log of a run's session; `how` as of `Selection.log`. Raises NotYet or NotFound without one."""
     if run.session_id is None:
         raise _without_session(app, run)
     young = run.created is not None and app.client.server_now() - run.created < YOUNG

@@ -1,9 +1,11 @@
 """The normal form of the nouns' fields (api.md#agents and #environments)."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import without_ours
 from qoder_cli.base.model import Raw, mapping
 from qoder_cli.base.places import spelled
@@ -13,6 +15,7 @@ from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.schema import Fields, secrets_in, without
 from qoder_cli.nouns.table import operation
 
+_DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,2}))?")
 _DEFAULTS = {"enabled": True, "permission_policy": {"type": "always_allow"}}  # of a toolset's tools
 
 
@@ -94,5 +97,20 @@ def _config(config: Any) -> Any:
     return _network(config)
 
 
-_NORMAL: dict[str, Callable[[Any], Any]] = {"model": _model, "tools": _tools, "multiagent": _roster}
+def budget(budget: Any) -> Any:
+    """Return a budget with its type and two decimals; what has an unexpected type as it is."""
+    if isinstance(budget, int | str | Number) and not isinstance(budget, bool):
+        budget = {"max_credit_cost": budget}
+    if not isinstance(budget, dict):
+        return budget
+    normal = {"type": "limit", **budget}
+    cost = budget.get("max_credit_cost")
+    if isinstance(cost, int | Number) and not isinstance(cost, bool):
+        cost = normal["max_credit_cost"] = str(cost)
+    if isinstance(cost, str) and (match := _DECIMAL.fullmatch(cost)):
+        normal["max_credit_cost"] = f"{match[1].lstrip('0') or '0'}.{match[2] or '':0<2}"
+    return normal
+
+
+_NORMAL: dict[str, Callable[[Any], Any]] = {"model": _model, "tools": _tools, "multiagent": _roster, "budget": budget}
 _NORMAL |= {"config": _config, "auth": _network}

@@ -290,7 +290,7 @@ def _otherwise(form: Form, body: Raw, raw: Raw) -> set[str]:
 
 
 def as_stored(app: App, step: Step, answer: Raw) -> Raw:
-    """Warn of what a server stored otherwise than a step sent it. Return the answer; the thing where it is short."""
+    """Warn of what a server does not show as a step sent it. Return the answer; the thing where it is short."""
     body: Raw = jsontext.parse(app.client.hide(jsontext.dump(step.body)))  # an answer shows no token of ours
     if "metadata" in body:
         body["metadata"] = without_ours(mapping(body["metadata"]))
@@ -301,7 +301,7 @@ def as_stored(app: App, step: Step, answer: Raw) -> Raw:
             answer = read(app.client, target_of(step.noun, *step.parents, str(answer["id"])), fresh=True)
             others = _otherwise(step.form, body, answer)
     if other := ", ".join(sorted(others)):
-        app.progress.warn(f"{answer['id']}: the server stored {other} differently from what was sent")
+        app.progress.warn(f"{answer['id']}: the server does not show {other} as it was sent")
     return answer
 
 
