@@ -579,6 +579,10 @@ def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None
     team.write({"environments/one.yaml": {"id": team.there("environments")["one"]["id"], "name": "renamed"}})
     assert {row["action"] for row in team.applied("--prune")} == {"changed", "unchanged"}
     assert "renamed" in team.there("environments")
+    two = team.there("environments")["two"]
+    team.service.change("/environments", {"name": "two", "metadata": two["metadata"]})
+    team.write({"environments/two.yaml": {"id": two["id"], "name": "two"}})
+    assert {row["action"] for row in team.applied("--prune")} == {"unchanged"}  # another of this name stays
 
 
 def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:

@@ -309,13 +309,14 @@ def test_diff_finds_a_newer_version_of_a_skill_that_a_list_does_not_show(team: T
 
 @pytest.mark.parametrize("is_marked", [True, False])
 def test_diff_compares_a_skill_by_its_mark_or_else_by_its_files(team: Team, is_marked: bool) -> None:
-    team.write({"skills/mine/SKILL.md": skill("mine")})
+    team.write({"qoder.yaml": "stack: s", "skills/mine/SKILL.md": skill("mine")})
     team.applied()
     if not is_marked:
         del team.there("skills")["mine"]["metadata"]["qoder_sha256"]
     team.service.requests.clear()
     assert team("diff").code == 0
-    assert any(asked.endswith("/content") for asked in team.service.asked) != is_marked
+    id = team.there("skills")["mine"]["id"]
+    assert any(id in asked for asked in team.service.asked) != is_marked
 
 
 def hides(*names: str) -> Lie:
