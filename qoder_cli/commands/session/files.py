@@ -129,10 +129,6 @@ def _add(app: App, session_id: str, file: FileTyped) -> Resource:
     def is_it(raw: Raw) -> bool:
         return raw.get("file_id") == body["file_id"] and file.mount in (None, raw.get("mount_path"))
 
-    def can_be(resource: Resource) -> bool:
-        is_other = any(contradicts(resource.raw.get(name), body.get(name)) for name in ("file_id", "mount_path"))
-        return text(resource.raw.get("id")) is not None and not is_other
-
     def find() -> Resource | None:
         reading = ReadBack(app.client, target.path)
         for row in filter(is_it, reading.rows(lambda: None)):
@@ -145,7 +141,7 @@ def _add(app: App, session_id: str, file: FileTyped) -> Resource:
         app.client,
         Sent("POST", target.path, body),
         what=f"adding {body['file_id']} to {session_id}",
-        shows=can_be,
+        shows=lambda resource: text(resource.raw.get("id")) is not None and not contradicts(resource.raw, body),
         find=find,
         look=app.looking(*target.look),
     )
