@@ -84,7 +84,7 @@ def parse_when(text: str, *, option: str, now: float, latest: float) -> datetime
             moment = datetime.fromtimestamp(now, UTC) - timedelta(**units)
         else:
             moment = datetime.fromisoformat(written.upper()).astimezone()
-        if moment.year not in _YEARS:
+        if moment.year < _YEARS.start:
             raise ValueError
     except (ValueError, OverflowError, OSError):  # hour 25, a million weeks ago
         raise UsageError(f"{shown} is not a valid date", hint=_HINT) from None
