@@ -56,7 +56,7 @@ def cat(app: App, store: str = _STORE, path: str = _PATH) -> None:
     """Print a memory.
 
     Prints it unchanged; on a terminal, control sequences are removed. Warns if
-    its digest is another. In JSON it is the memory, with its `content`.
+    it does not match its digest. In JSON it is the memory, with its `content`.
 
     Examples:
       qoder memory cat project conventions.md"""
