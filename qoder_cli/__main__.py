@@ -73,7 +73,7 @@ def _broke_down(failure: Exception, app: Any) -> int:
 
 def _end(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
-        silence(stream)  # before signals are ignored: nobody may read it
+        silence(stream)  # while a signal still ends this: perhaps nobody reads it
     signals.deafen()
     if code == Exit.INTERRUPTED and sys.platform != "win32":
         signals.die_by(signal.SIGINT)  # after exit 130 a shell loop would go on; this stops it

@@ -9,7 +9,7 @@ from qoder_cli.cli.options import MODEL, TIMEOUT, Text, Texts, flag, is_list, op
 from qoder_cli.commands import editing, generic
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Step, as_stored
+from qoder_cli.nouns.edits.step import as_stored
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.edits.verbs import Change
 from qoder_cli.nouns.named import Names
@@ -60,7 +60,7 @@ def create(
     app.progress.note(f"creating the dream{app.client.settings.whereabouts}")
     dream = creating(app, _DREAM, body).deliver().raw
     app.progress.note(f"dream {dream['id']} has begun")
-    _wait(app, as_stored(app, Step(noun=_DREAM, form=form_of(_DREAM), wanted=body).sending(body), dream), limits)
+    _wait(app, as_stored(app, _DREAM, form_of(_DREAM), body, dream), limits)
 
 
 def _wait(app: App, dream: Raw, limits: Limits) -> None:

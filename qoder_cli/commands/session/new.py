@@ -33,7 +33,7 @@ from qoder_cli.nouns.agent import server_url
 from qoder_cli.nouns.deployments import TOKENS, settable
 from qoder_cli.nouns.edits.create import creating
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Step, as_stored
+from qoder_cli.nouns.edits.step import as_stored
 from qoder_cli.nouns.lists import only_environment
 from qoder_cli.nouns.lookup import deployment_id_of, find_deployment
 from qoder_cli.nouns.named import id_of
@@ -305,7 +305,7 @@ def _create(app: App, body: Raw) -> tuple[Run, Events]:
                 raise
     app.progress.note(f"session {created.id} was created")
     told = {name: value for name, value in body.items() if name in _TOLD and not isinstance(value, str)}
-    as_stored(app, Step(noun=_SESSION, form=form_of(_SESSION), wanted=told).sending(told), created.raw)
+    as_stored(app, _SESSION, form_of(_SESSION), told, created.raw)
     return created, later
 
 

@@ -289,17 +289,17 @@ def _otherwise(form: Form, body: Raw, raw: Raw) -> set[str]:
     return {change.field for change in missing(form, body, raw)}
 
 
-def as_stored(app: App, step: Step, answer: Raw) -> Raw:
-    """Warn of what a server does not show as a step sent it. Return the answer; the thing where it is short."""
-    body: Raw = jsontext.parse(app.client.hide(jsontext.dump(step.body)))  # an answer shows no token of ours
+def as_stored(app: App, noun: Noun, form: Form, sent: Raw, answer: Raw, *parents: str) -> Raw:
+    """Warn of what a server does not show as it was sent. Return the answer; the thing where it is short."""
+    body: Raw = jsontext.parse(app.client.hide(jsontext.dump(sent)))  # an answer shows no token of ours
     if "metadata" in body:
         body["metadata"] = without_ours(mapping(body["metadata"]))
-    others = _otherwise(step.form, body, answer)
+    others = _otherwise(form, body, answer)
     if unshown := others - answer.keys():
         others -= unshown
         with suppress(ApiError):
-            answer = read(app.client, target_of(step.noun, *step.parents, str(answer["id"])), fresh=True)
-            others = _otherwise(step.form, body, answer)
+            answer = read(app.client, target_of(noun, *parents, str(answer["id"])), fresh=True)
+            others = _otherwise(form, body, answer)
     if other := ", ".join(sorted(others)):
         app.progress.warn(f"{answer['id']}: the server does not show {other} as it was sent")
     return answer
@@ -456,7 +456,8 @@ class Job:
         if step.form.is_read_back:
             return self._verified(answer)
         self._heed_others(answer)
-        return result_of(step, step.done, as_stored(self.app, step, answer))
+        stored = as_stored(self.app, step.noun, step.form, step.body, answer, *step.parents)
+        return result_of(step, step.done, stored)
 
     def _verified(self, written: Raw) -> Applied:
         step, app = self.step, self.app
