@@ -407,6 +407,19 @@ def test_deploy_run_takes_no_earlier_run_of_its_key_for_that_of_a_machine_that_w
     assert (machines.machine("a")(*NIGHT).code, machines.triggers) == (9, 1)
 
 
+@pytest.mark.parametrize("what", ["of another deployment", "adopted"])
+def test_deploy_run_tells_the_store_of_no_run_here_that_need_not_be_the_one_in_doubt(
+    machines: Machines, what: str
+) -> None:
+    faults, deployment = (["trigger:drop-after"], "dep_demo") if what == "adopted" else ([], "dep_slow")
+    keys, machines.keys, sent = machines.keys, "", machines.clock.time
+    assert machines.machine("c", *faults)(*NIGHT[:2], deployment, *NIGHT[3:]).code == 0
+    machines.keys = keys
+    leave(machines, "sending", sent=sent)
+    assert (machines.machine("c")(*NIGHT).code, machines.triggers) == (9, 1)
+    assert machines.machine("b")("key", "get", "night-1", "--json").json["run"] is None
+
+
 @pytest.mark.parametrize("before", ["nothing", "a claim", "a freed key"])
 def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(
     machines: Machines, before: str
