@@ -725,6 +725,22 @@ def test_apply_lets_a_colleague_keep_what_he_writes_in_between(team: Team) -> No
     assert "was changed by someone else in the meantime" in ran.err
 
 
+def test_apply_changes_no_deployment_that_somebody_changed_since_it_was_paused(team: Team) -> None:
+    team.write({"qoder.yaml": "stack: s", "deployments/d.yaml": OUTSIDE})
+    team.applied()
+    id = team.there("deployments")["weekly"]["id"]
+    team.write({"deployments/d.yaml": OUTSIDE | {"paused": True, "message": "Report all."}})
+
+    def theirs(done: Any) -> Any:
+        team.service.change(f"/deployments/{id}", {"description": "Theirs"})
+        return done
+
+    team.service.after = [theirs]
+    ran = team.apply()
+    assert (ran.code, team.writes) == (6, [f"POST /deployments/{id}/pause"]), ran.err
+    assert "was changed by someone else in the meantime; not all was sent" in ran.err
+
+
 def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -> None:
     team.write()
     team.applied()
