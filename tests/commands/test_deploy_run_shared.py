@@ -569,6 +569,21 @@ def test_deploy_run_sends_nothing_if_its_turn_among_many_comes_too_late(machines
     assert machines.machine("b")("key", "get", "night-1").code == 5
 
 
+def test_deploy_run_sends_nothing_if_its_store_answers_that_it_may_too_late(tmp_path: Path) -> None:
+    """It may have written that at once: others then hold the run for abandoned so long after."""
+    machines, lost = Machines(tmp_path, MEMORY_STORE), list[bytes]()
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if b"sending" not in request.content or lost:
+            return truth()
+        lost.append(request.content)
+        machines.clock.time += SEND_WITHIN + 1
+        raise httpx.ReadError("reset")
+
+    ran = machines.machine("a", lie=lie)(*NIGHT)
+    assert (ran.code, len(lost), machines.triggers) == (7, 1, 0)
+
+
 REFUSED: dict[str, tuple[str, tuple[str, ...], int]] = {
     "a store that is not there": ("memstore_gone", (), 7),
     "a database that is not there": ("postgresql://ci:s3cret-word@127.0.0.1:1/ci", (), 7),
