@@ -243,19 +243,19 @@ def plan(lists: Lists | None, declared: Declaration | None, step: Step) -> Step:
     it changes, and unpaused after it.
     """
     step = step.with_(sends=[send._replace(body=_sendable_body(step, send.body)) for send in step.sends])
-    if step.error is None and (lost := _would_lose(step)):
-        step = step.with_(error=UsageError(f"{step.label}: {lost}", hint="correct the file"))
-    if step.error is None and lists is not None and step.body.get(VARIABLES) and _drops_variables(lists, step):
+    if lost := _would_lose(step):
+        return step.with_(error=UsageError(f"{step.label}: {lost}", hint="correct the file"))
+    if lists is not None and step.body.get(VARIABLES) and _drops_variables(lists, step):
         why = f"{step.label}: this server keeps no environment_variables of a deployment; nothing was changed"
         hint = "remove them from the file; put secrets into a vault of it: qoder vault put"
-        step = step.with_(error=Rejected(why, hint=hint))
+        return step.with_(error=Rejected(why, hint=hint))
     paused = declared.own.get("paused") if declared else None
     if not isinstance(paused, bool):
         return step
     state = _state_of(lists, step)
     if state not in ("active", "paused"):
         why = f"{step.label}: the server does not say whether it is paused; nothing was changed"
-        return step.with_(error=step.error or Rejected(why, hint="remove `paused` from the file, or try again later"))
+        return step.with_(error=Rejected(why, hint="remove `paused` from the file, or try again later"))
     is_paused = state == "paused"
     if paused == is_paused:
         return step

@@ -154,7 +154,7 @@ class Observer:
                 return self._take_reading(raw, reading)
             if not (is_read or confirms):
                 self.unconfirmed = raw, reading
-                return self._shown()
+                break
             again = raw if is_read else self._read_again(raw, within, retry)
             if again.session_id == raw.session_id and standing(again) is Standing.ASK_SESSION:
                 return self._take_confirmed(raw, reading, within)

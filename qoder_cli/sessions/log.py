@@ -158,7 +158,7 @@ class Log:
         """Return a stream's event, if it is new. The list is read on from it, if it follows the last one."""
         new = self._new([event])
         types = self._query.get("types[]")
-        if new and self.is_current and (not types or event.get("type") in types):  # else the list does not have it
+        if self.is_current and (not types or event.get("type") in types):  # else the list does not have it
             self.last = text(event.get("id")) or self.last
         return new
 

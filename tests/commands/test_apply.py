@@ -207,6 +207,29 @@ def test_apply_takes_over_what_it_did_not_make_only_with_adopt(team: Team) -> No
     assert team.applied()[0]["action"] == "unchanged"
 
 
+def test_apply_moves_what_another_stack_has_only_from_the_one_that_is_named(team: Team) -> None:
+    team.write(BUILD | {"skills/mine/SKILL.md": skill("mine")})
+    team.applied()
+    team.write({"qoder.yaml": "stack: t"})
+    refused = [team.apply(*words) for words in ((), ("--adopt",), ("--adopt-from", "u"))]
+    assert [(ran.code, "belongs to the stack s; nothing was changed" in ran.err) for ran in refused] == [(6, True)] * 3
+    ran = team.apply("--adopt-from", "s")
+    assert (ran.code, "the API cannot change that of a skill" in ran.err, team.writes) == (6, True, [])
+    removed(team, "skills/mine/SKILL.md")
+    assert "moves from the stack s to this one" in team.plan("--adopt-from", "s").out
+    [build] = team.applied("--adopt-from", "s")
+    change = {"path": "metadata.qoder_stack", "before": "s/environment/build", "after": "t/environment/build"}
+    assert (build["action"], build["changes"]) == ("changed", [change])
+    team.rests()
+
+
+def test_apply_says_that_a_server_did_not_keep_its_marks(team: Team) -> None:
+    team.write({"qoder.yaml": "stack: s", "agents/a.yaml": {"name": "a", "model": "auto"}})
+    team.service.defaults = lambda raw: raw.update(metadata={})
+    ran = team.apply()
+    assert (ran.code, "the server stored something else: metadata.qoder_stack" in ran.err) == (6, True), ran.err
+
+
 def test_apply_believes_no_mark_that_was_copied_from_another_thing(team: Team) -> None:
     mark = {"qoder_stack": "s/environment/other", "qoder_applied": "description=000000000000"}
     team.service.change("/environments", {"name": "build", "description": "Theirs", "metadata": mark})
@@ -723,6 +746,22 @@ def test_apply_lets_a_colleague_keep_what_he_writes_in_between(team: Team) -> No
     ran = team.apply()
     assert (ran.code, team.there("agents")["reporter"]["description"]) == (6, "Theirs")
     assert "was changed by someone else in the meantime" in ran.err
+
+
+def test_apply_changes_no_deployment_that_somebody_changed_since_it_was_paused(team: Team) -> None:
+    team.write({"qoder.yaml": "stack: s", "deployments/d.yaml": OUTSIDE})
+    team.applied()
+    id = team.there("deployments")["weekly"]["id"]
+    team.write({"deployments/d.yaml": OUTSIDE | {"paused": True, "message": "Report all."}})
+
+    def theirs(done: Any) -> Any:
+        team.service.change(f"/deployments/{id}", {"description": "Theirs"})
+        return done
+
+    team.service.after = [theirs]
+    ran = team.apply()
+    assert (ran.code, team.writes) == (6, [f"POST /deployments/{id}/pause"]), ran.err
+    assert "was changed by someone else in the meantime; not all was sent" in ran.err
 
 
 def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -> None:

@@ -407,6 +407,19 @@ def test_deploy_run_takes_no_earlier_run_of_its_key_for_that_of_a_machine_that_w
     assert (machines.machine("a")(*NIGHT).code, machines.triggers) == (9, 1)
 
 
+@pytest.mark.parametrize("what", ["of another deployment", "adopted"])
+def test_deploy_run_tells_the_store_of_no_run_here_that_need_not_be_the_one_in_doubt(
+    machines: Machines, what: str
+) -> None:
+    faults, deployment = (["trigger:drop-after"], "dep_demo") if what == "adopted" else ([], "dep_slow")
+    keys, machines.keys, sent = machines.keys, "", machines.clock.time
+    assert machines.machine("c", *faults)(*NIGHT[:2], deployment, *NIGHT[3:]).code == 0
+    machines.keys = keys
+    leave(machines, "sending", sent=sent)
+    assert (machines.machine("c")(*NIGHT).code, machines.triggers) == (9, 1)
+    assert machines.machine("b")("key", "get", "night-1", "--json").json["run"] is None
+
+
 @pytest.mark.parametrize("before", ["nothing", "a claim", "a freed key"])
 def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_store(
     machines: Machines, before: str
@@ -554,6 +567,21 @@ def test_deploy_run_sends_nothing_if_its_turn_among_many_comes_too_late(machines
             trigger_for(app, Order("dep_demo", "night-1"), pace=pace).start()
     assert machines.triggers == 0
     assert machines.machine("b")("key", "get", "night-1").code == 5
+
+
+def test_deploy_run_sends_nothing_if_its_store_answers_that_it_may_too_late(tmp_path: Path) -> None:
+    """It may have written that at once: others then hold the run for abandoned so long after."""
+    machines, lost = Machines(tmp_path, MEMORY_STORE), list[bytes]()
+
+    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
+        if b"sending" not in request.content or lost:
+            return truth()
+        lost.append(request.content)
+        machines.clock.time += SEND_WITHIN + 1
+        raise httpx.ReadError("reset")
+
+    ran = machines.machine("a", lie=lie)(*NIGHT)
+    assert (ran.code, len(lost), machines.triggers) == (7, 1, 0)
 
 
 REFUSED: dict[str, tuple[str, tuple[str, ...], int]] = {

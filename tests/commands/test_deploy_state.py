@@ -3,6 +3,7 @@
 import re
 import signal
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -179,8 +180,12 @@ GET_1 = ("GET", "/deployments/dep_1")
 
 
 def test_deploy_pause_is_done_where_the_first_attempt_makes_the_second_fail(qoder: Qoder) -> None:
+    def active(_: httpx.Request) -> httpx.Response:
+        """Return one of which nothing says when it was changed, on a server that tells the time."""
+        return httpx.Response(200, json=ACTIVE, headers={"date": formatdate(qoder.clock.time, usegmt=True)})
+
     qoder.wire.on(*PAUSE_1, httpx.ReadError("reset"), api_error(409, "conflict_error", "Deployment is already paused."))
-    qoder.wire.on(*GET_1, *[ACTIVE] * 7, PAUSED)
+    qoder.wire.on(*GET_1, *[active] * 7, PAUSED)
     ran = change(qoder, "pause", "dep_1")
     assert ran.code == 0
     assert re.search(r"\nno confirmation \(.* was lost \(reset\)\); reading back for up to \d+s\n", ran.err), ran.err

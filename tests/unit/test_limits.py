@@ -74,11 +74,12 @@ def is_read_on(rows: int, age: Callable[[int], int] = lambda n: n) -> bool:
     return len(wire.requests) == 2
 
 
-def is_whole(pages: int) -> bool:
-    """Return whether a list of so many pages is read back to its end."""
-    listed = [{"data": [{"id": f"{n}"}], "next_page": f"{n}"} for n in range(1, pages)]
-    reading = ReadBack(client_of(Wire().on("GET", "*", *listed, page()), FakeClock()), "/things")
-    list(reading.rows(lambda: None))
+def is_whole(pages: int, seconds: float = 0.0) -> bool:
+    """Return whether a list of so many pages is read back to its end, if whoever reads takes so long for a row."""
+    listed, clock = [{"data": [{"id": f"{n}"}], "next_page": f"{n}"} for n in range(1, pages)], FakeClock()
+    reading = ReadBack(client_of(Wire().on("GET", "*", *listed, page()), clock), "/things")
+    for _ in reading.rows(lambda: None):
+        clock.time += seconds
     return reading.is_whole
 
 
@@ -172,6 +173,7 @@ LIMITS: dict[str, tuple[Callable[[Any], object], Any, Any]] = {
     "bytes of what comes": (lambda n: [*_limited(iter([b"x" * n]), 9, "too large")], 9, 10),
     "rows that do not yet show an order": (is_read_on, 7, 8),
     "pages that are read back": (is_whole, 29, 30),
+    "seconds in which they are": (lambda s: is_whole(2, s), 45.0, 45.1),
     "seconds of a response that tells the time": (tells_the_time, 1.0, 1.1),
     "characters of a body that is looked through": (
         lambda n: "…" not in redact.body(b"pwd=" + b"x" * (n - 4)),

@@ -725,7 +725,8 @@ def test_a_policy_that_others_may_write_or_replace_is_warned_of(tmp_path: Path) 
     file = folder / "policy.yaml"
     file.write_text("allow: [{read: /x}]")
     warned = {}
-    for mode, of_folder in ((0o600, 0o755), (0o644, 0o755), (0o646, 0o755), (0o600, 0o757), (0o600, 0o1777)):
+    modes = ((0o600, 0o755), (0o644, 0o755), (0o646, 0o755), (0o1646, 0o755), (0o600, 0o757), (0o600, 0o1777))
+    for mode, of_folder in modes:
         file.chmod(mode)
         folder.chmod(of_folder)
         here = [each for each in load(str(file)).warnings if str(folder) in each]
@@ -734,6 +735,7 @@ def test_a_policy_that_others_may_write_or_replace_is_warned_of(tmp_path: Path) 
         (0o600, 0o755): [],
         (0o644, 0o755): [],
         (0o646, 0o755): [str(file)],
+        (0o1646, 0o755): [str(file)],  # which keeps others only from what is in a folder
         (0o600, 0o757): [str(folder)],
         (0o600, 0o1777): [],
     }
@@ -744,10 +746,12 @@ def test_a_policy_that_others_may_write_or_replace_is_warned_of(tmp_path: Path) 
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="gives a file to another user")
-def test_a_policy_of_another_user_is_warned_of(tmp_path: Path) -> None:
+def test_a_policy_of_another_user_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("allow: [{read: /x}]")
     file.chmod(0o600)
     assert [warning for warning in load(str(file)).warnings if str(file) in warning] == []
     os.chown(file, 12345, 12345)
     assert [warning for warning in load(str(file)).warnings if str(file) in warning]
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert [warning for warning in load(str(file)).warnings if str(tmp_path) in warning] == []  # root may write all
