@@ -127,7 +127,7 @@ def with_marks(step: Step, marks: Raw) -> Step:
     )
     if not missing or (missing.keys() == {APPLIED} and not step.changes and was == now):
         return step
-    if not step.changes:
-        changes = [FieldChange(f"metadata.{key}", before.get(key, ABSENT), value) for key, value in missing.items()]
-        step = step.with_(changes=changes)
+    if step.current is not None and (STACK in missing or not step.changes):
+        key = STACK if STACK in missing else APPLIED
+        step = step.with_(changes=[*step.changes, FieldChange(f"metadata.{key}", before.get(key, ABSENT), marks[key])])
     return step.sending({**step.body, "metadata": {**mapping(step.body.get("metadata")), **missing}})
