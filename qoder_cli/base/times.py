@@ -83,7 +83,7 @@ def parse_when(text: str, *, option: str, now: float, latest: float) -> datetime
             units = {unit: int(part) for unit, part in age.groupdict("0").items()}
             moment = datetime.fromtimestamp(now, UTC) - timedelta(**units)
         else:
-            moment = datetime.fromisoformat(written.upper()).astimezone()
+            moment = datetime.fromtimestamp(datetime.fromisoformat(written.upper()).timestamp(), UTC)
         if moment.year < _YEARS.start:
             raise ValueError
     except (ValueError, OverflowError, OSError):  # hour 25, a million weeks ago

@@ -275,7 +275,7 @@ class Usage:
 
 
 def _day(moment: datetime) -> str:
-    return moment.astimezone().date().isoformat()
+    return datetime.fromtimestamp(moment.timestamp()).date().isoformat()
 
 
 def _days(known: list[str]) -> list[str]:

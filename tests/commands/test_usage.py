@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -249,6 +250,17 @@ def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.Mo
     assert sum(line["credits"] for line in ran.json) == 4.25
     assert [sum(line[each] for line in ran.json) for each in ("runs", "completed", "failed", "going")] == [3, 1, 1, 1]
     assert (sum(line["sessions"] for line in ran.json), sum(line["growing"] for line in ran.json)) == (4, 1)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="needs time.tzset, which Windows lacks")
+def test_usage_by_day_counts_days_in_a_zone_that_is_a_day_away(
+    qoder: Qoder, utc: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC-25")
+    time.tzset()
+    asked = serve(qoder, session("1", "1", created_at="2027-01-13T07:00:00Z"), runs=page())
+    ran = asked("usage", "--by", "day", "--since", "2027-01-12", "--json")
+    assert [line["key"] for line in ran.json][:1] == ["2027-01-14"]
 
 
 @pytest.mark.parametrize("words", [(), ("--by", "day"), ("--by", "day", "-o", "html")])
