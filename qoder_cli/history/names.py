@@ -71,9 +71,6 @@ def _whole(word: str, app: App) -> str | QoderError:
         return word
     if len(seen) > 1:
         return UsageError(f"{word!r} matches {len(seen)} runs: {', '.join(seen[:_LISTED])}", hint="use the full id")
-    if app.flags.yes:  # nobody looks at what it was taken for, and not all that fits may have been seen
-        why = f"{word} is the beginning of an id, which does not go with --yes; nothing was sent"
-        return UsageError(why, hint=f"give the full id: {seen[0]}")
     app.progress.note(f"using run {seen[0]}")
     return seen[0]
 

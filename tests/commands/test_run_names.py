@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from qoder_cli.app import App
+from qoder_cli.local.store import Store
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.support.inprocess import seed_runs
@@ -238,11 +239,12 @@ def test_run_get_takes_the_beginning_of_an_id_that_was_seen(qoder: Qoder) -> Non
         assert qoder("run", "get", typed).code == 5
 
 
-def test_run_cancel_takes_no_beginning_of_an_id_with_yes(qoder: Qoder) -> None:
+def test_run_cancel_takes_no_beginning_of_several_or_adopted_ids(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
     seen(qoder, LONG)
+    monkeypatch.setattr(Store, "adopted", lambda *those: frozenset({LONG}))
     ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")
     assert (ran.code, qoder.wire.asked("POST")) == (2, [])
-    assert ran.error["hint"] == f"give the full id: {LONG}"
+    assert LONG in ran.error["hint"]
     other = LONG[:-1] + "9"
     seen(qoder, other)
     ran = qoder("run", "cancel", "drun_019ec556", "--yes", "--json")
