@@ -39,7 +39,7 @@ def target_of(given: str, app: App, *, writes: bool = False) -> TypedSession:
     if writes:
         refuse_adopted(run, word)
     if run.session_id is None:
-        why = f"run {run.id} has no session, so nothing waits in it"
+        why = f"run {run.id} has no session"
         raise Rejected(why, hint="to see how it went", next=app.looking("run", "get", run.id))
     return TypedSession(run.session_id, run)
 

@@ -210,6 +210,12 @@ NO_MOMENTS = {
 }
 
 
+@pytest.mark.parametrize("typed", ["", "agent.message,", "\udcff"])
+def test_run_logs_refuses_what_is_no_type(qoder: Qoder, typed: str) -> None:
+    ran = qoder("run", "logs", "drun_1", "--type", typed)
+    assert (ran.code, "--type must be the name of a type" in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize("typed", NO_MOMENTS, ids=lambda typed: typed[:30])
 def test_run_logs_since_says_what_is_no_moment(qoder: Qoder, typed: str) -> None:
     qoder.clock.time = NOW.timestamp()

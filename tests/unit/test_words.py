@@ -129,7 +129,7 @@ def texts() -> list[Text]:
 
 
 def test_messages_are_found(texts: list[Text]) -> None:
-    assert {"--type must not be empty", "nothing was changed"} <= {text.text for text in texts}
+    assert {"--type must be the name of a type of events", "nothing was changed"} <= {text.text for text in texts}
     assert len(texts) > 400
     assert sum(text.is_hint for text in texts) > 60
 

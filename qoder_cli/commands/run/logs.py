@@ -74,8 +74,8 @@ def logs(
         why = "a trace is of one whole run: no --follow, --tail, --type, --since or --thread with it"
         raise UsageError(why, hint="give one run, and none of these options")
     words = [word.strip() for types_typed in types or [] for word in types_typed.split(",")]
-    if not all(words):
-        raise UsageError("--type must not be empty", hint="for example --type agent.message")
+    if not all(word and word.isprintable() for word in words):
+        raise UsageError("--type must be the name of a type of events", hint="for example --type agent.message")
     start = None if since is None else app.when(since, option="--since")
     selection = Selection(tuple(words), start, thread)
     of_sessions = options.is_of_sessions(ctx)
