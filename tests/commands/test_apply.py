@@ -719,6 +719,8 @@ def test_apply_changes_where_a_secret_goes_without_sending_it(team: Team) -> Non
 
     team.write({"qoder.yaml": "stack: s", **vault("a.example.com")})
     team.applied()
+    [key] = team.there(f"vaults/{team.there('vaults')['mcp']['id']}/credentials").values()
+    key["metadata"].pop("qoder_stack")  # that of its vault is enough
     team.write(vault("b.example.com"))
     assert actions(team.applied())["credential"] == "changed"
     [sent] = team.service.sent
