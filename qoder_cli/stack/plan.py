@@ -457,16 +457,15 @@ class Planner:
     def _owned(self, item: Planned) -> Planned:
         """Refuse what belongs to another stack, and note what a person has to agree to."""
         step, current = item.step, item.step.current
-        if current is None or step.error is not None or not (step.noun.kind and step.noun.kind.is_declared):
+        if current is None or not (step.noun.kind and step.noun.kind.is_declared):
             return item
         owner = owner_of(step.noun, current)
         if owner == self.stack:
             return item
-        if self.stack is None and owner is not None:
+        if self.stack is None:
             return replace(item, adopts=f"belongs to the stack {owner}" if step.is_open else "")
         if owner is None:
-            is_taken = step.is_open and self.stack is not None
-            return replace(item, adopts=f"exists, and was not made by the stack {self.stack}" if is_taken else "")
+            return replace(item, adopts=f"exists, and was not made by the stack {self.stack}" if step.is_open else "")
         if owner == self.options.adopt_from and operation(step.noun, "update") is not None:
             return replace(item, adopts=f"{_MOVES} {owner} to this one")
         error = Rejected(
