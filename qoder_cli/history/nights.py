@@ -175,10 +175,12 @@ class _NightReader:
                     night.problems.append(Unread("deployments", "some items of the list are not deployments"))
                 self._doubt_end(page, "deployments")
                 night.deployments |= {deployment.id: deployment for deployment in deployments}
-            for id in [id for id, deployment in night.deployments.items() if deployment.is_paused_unexplained]:
-                night.deployments[id] = read_deployment(self._app, id)  # a list may show less
         except ApiError as error:
             self._note(error, "deployments")
+        # A list may show less. One that cannot be read stays unexplained, which the report says.
+        paused = [id for id, deployment in night.deployments.items() if deployment.is_paused_unexplained]
+        whole = in_order(or_error(partial(read_deployment, self._app)), paused)
+        night.deployments |= {read.id: read for read in whole if isinstance(read, Deployment)}
 
     def _note(self, error: ApiError, what: str) -> None:
         """Note that a list could not be read. Raises the error if nobody is logged in."""

@@ -1,7 +1,6 @@
 """Policies: what they decide is sent once, and is on stderr and in the log before; `policy check`, `test`, `log`."""
 
 import json
-import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -574,7 +573,6 @@ def test_run_pending_shows_what_a_policy_would_decide(qoder: Qoder, server: Aski
     assert "policy" not in qoder("run", "pending", "--json").json[0]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no such groups")
 @pytest.mark.parametrize(
     ("name", "members", "mode", "is_trusted"),
     [

@@ -252,7 +252,6 @@ def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.Mo
     assert (sum(line["sessions"] for line in ran.json), sum(line["growing"] for line in ran.json)) == (4, 1)
 
 
-@pytest.mark.skipif(not hasattr(time, "tzset"), reason="needs time.tzset, which Windows lacks")
 def test_usage_by_day_counts_days_in_a_zone_that_is_a_day_away(
     qoder: Qoder, utc: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

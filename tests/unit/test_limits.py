@@ -288,7 +288,6 @@ def test_word_is_taken_or_refused(what: str) -> None:
     assert [word for word in refused if is_taken(take, word)] == []
 
 
-@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="there are no pipes with a name, as of <(…)")
 def test_pipe_that_fills_slowly_is_read_to_its_end() -> None:
     reader, writer = os.pipe()
     os.write(writer, b"half, ")

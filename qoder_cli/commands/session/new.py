@@ -54,7 +54,7 @@ _REPOSITORY = re.compile(r"(https://[^\s@]+?)(?:@([^\s:@]+))?(?::(/\S*))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # The fields of a resource to copy to another session: no server shows a repository's token.
 _OF_RESOURCE = ("type", "file_id", "mount_path", "url", "checkout", "memory_store_id", "access", "instructions")
-_TOLD = ("budget", "vault_ids", "environment_variables")  # what a new session tells as it was sent
+_COMPARED = ("budget", "vault_ids", "environment_variables")  # which a server shows as they were sent
 _SESSION = NOUNS["session"]
 _FIRST = {
     "user.message": ("type", "content"),
@@ -304,8 +304,8 @@ def _create(app: App, body: Raw) -> tuple[Run, Events]:
             else:
                 raise
     app.progress.note(f"session {created.id} was created")
-    told = {name: value for name, value in body.items() if name in _TOLD and not isinstance(value, str)}
-    as_stored(app, _SESSION, form_of(_SESSION), told, created.raw)
+    compared = {name: value for name, value in body.items() if name in _COMPARED and not isinstance(value, str)}
+    as_stored(app, _SESSION, form_of(_SESSION), compared, created.raw)
     return created, later
 
 
