@@ -25,6 +25,7 @@ from qoder_cli.sessions.log import in_order, message_text
 SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
 WITHIN = 10.0  # seconds for a receiver to answer
 _HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+_FRAMING = ("content-length", "transfer-encoding")  # they say where a request ends: that is ours to say
 _INTERNAL, _CLIENT, _ERROR = 1, 3, 2
 _REQUEST, _RESPONSE = "span.model_request_start", "span.model_request_end"
 
@@ -245,6 +246,8 @@ def _headers(pairs: str) -> dict[str, str]:
         name, _, value = map(str.strip, map(unquote, pair.partition("=")))
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or "=" not in pair or not re.fullmatch(r"[ -~]*", value):
             raise UsageError(f"{_HEADERS} is not NAME=VALUE, with commas between; nothing was sent")
+        if name.lower() in _FRAMING:
+            raise UsageError(f"{_HEADERS} cannot set {name.lower()}; nothing was sent")
         headers[name.lower()] = value
     return headers
 

@@ -239,7 +239,10 @@ def test_run_logs_calls_the_trace_of_a_running_run_unfinished(
     assert ("qoder.unfinished" in attributes(root), root.get("status", {}).get("code")) == (is_unfinished, code)
 
 
-@pytest.mark.parametrize("headers", ["api-key=word\x01", "api-key=w\u00f6rd", "a key=word", "word", "=word"])
+@pytest.mark.parametrize(
+    "headers",
+    ["api-key=word\x01", "api-key=w\u00f6rd", "a key=word", "word", "=word", "Content-Length=1", "transfer-encoding=x"],
+)
 def test_run_logs_refuses_headers_that_are_none_and_does_not_repeat_them(
     qoder: Qoder, world: World, received: list[httpx.Request], headers: str
 ) -> None:
