@@ -243,6 +243,7 @@ NOTHING: dict[str, tuple[Any, Any, int, str]] = {
     "no events": (CURRENT, page(), 0, "run drun_1 has no events yet\n"),
     "no events that are any": (CURRENT, {**page(), "data": [1, None]}, 0, "run drun_1 has no events yet\n"),
     "never started": ({**NO_SESSION, "error": ERROR}, None, 5, "The environment is archived."),
+    "never started, and then": ({**NO_SESSION, "error": ERROR}, None, 5, '"next":["qoder","run","why","drun_1",'),
     "skipped": ({**LEGACY, "session_id": None, "status": "skipped"}, None, 5, "skipped"),
     "no session yet": (NO_SESSION, None, 8, '"next":["qoder","run","logs","drun_1","--follow","-o","json"]'),
     "deleted": (CURRENT, GONE, 5, "sess_1 of run drun_1 was deleted, along with its events"),

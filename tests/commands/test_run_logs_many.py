@@ -107,7 +107,7 @@ def test_run_logs_of_several_shows_the_others_where_some_cannot_be_read(qoder: Q
     assert [line[:9] for line in warnings] == ["warning: "] * 3
     for line, told in zip(warnings, ["drun_2", "drun_3 has no session", "sess_4 of run drun_4"], strict=True):
         assert told in line
-    assert "3 of 5 logs are incomplete: run drun_2" in error
+    assert "3 of 5 logs are incomplete or missing: run drun_2" in error
     whole = [("drun_1", "drun_1", 0, 1), ("drun_5", "drun_5", 0, 1)]
     items = [whole[0], (None, "drun_2", 5, 0), ("drun_3", "drun_3", 5, 0), ("drun_4", "drun_4", 5, 0), whole[1]]
     match format:

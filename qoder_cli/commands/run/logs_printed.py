@@ -199,6 +199,8 @@ def _without_session(app: App, run: Run) -> QoderError:
     why = ": ".join(filter(None, (run.error_type, run.error_message))) or run.status or "it never started"
     return NotFound(
         f"run {run.id} has no session, so it has no events: {why}",
+        hint="to see what changed since it last worked",
+        next=app.looking("run", "why", run.id),
         run_id=run.id,
         run_state="ended",
         api_type=run.error_type,
@@ -230,7 +232,8 @@ def show_many(app: App, words: Sequence[str], selection: Selection, tail: int | 
         return
     message = next(item.message for item in items if item.error is worst)
     if len(words) > 1:
-        message = f"{sum(item.error is not None for item in items)} of {len(words)} logs are incomplete: {message}"
+        failed = sum(item.error is not None for item in items)
+        message = f"{failed} of {len(words)} logs are incomplete or missing: {message}"
     raise last_words(worst, message)
 
 
