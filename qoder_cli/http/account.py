@@ -92,9 +92,8 @@ class AccountTokens:
 
     def exchange(self, ttl: int = TTL) -> ServiceToken:
         """Return a new token for so many seconds. Raises AuthError for a key that is refused, ApiError."""
-        before, self._account = self._account, self._account.renewed()
-        if self._account != before:
-            self._keep(self._account.key)
+        self._account = self._account.renewed()
+        self._keep(self._account.key)
         host = host_of(self._account.url)
         wanted = {"grant_type": "client_credentials", "audience": "qoder", "scope": "qca.access", "ttl_seconds": ttl}
         headers = {"authorization": f"Bearer {self._account.key}", "content-type": "application/json"}

@@ -211,7 +211,7 @@ def test_session_pending_is_not_sure_that_nothing_waits_in_a_session_without_an_
     [
         (refusal(403, "permission_error", "No."), 4),
         (httpx.Response(404, html="<h1>Not found</h1>"), 5),  # a proxy's
-        (refusal(404, "not_found_error", "No threads here."), 0),
+        *((refusal(status, "not_found_error", "No threads here."), 0) for status in (404, 405, 501)),
     ],
 )
 @pytest.mark.parametrize("agent", [None, {"id": "agent_1", "type": "agent", "version": 1}])

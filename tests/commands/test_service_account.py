@@ -180,9 +180,8 @@ def test_service_account_key_that_is_rotated_is_read_again_from_its_file(qoder: 
         key.write_text("sak-another-9876543210" if len(asked) == 1 else "two words")
         return token(len(asked), expires_in=300)
 
-    echo = page({**DEPLOYMENT, "name": "sak-another-9876543210"})
-    qoder.wire.may(*EXCHANGE, exchange).on(*RUN, *[LEGACY] * 30, DONE).may(*EVENTS, page())
-    qoder.wire.may("GET", "/deployments", echo)
+    echo = {**DONE, "error": {"type": "sak-another-9876543210", "message": "of sak-another-9876543210"}}
+    qoder.wire.may(*EXCHANGE, exchange).on(*RUN, *[LEGACY] * 30, echo).may(*EVENTS, page())
     ran = qoder("run", "wait", "drun_1", "--interval", "30s", "--debug")
     assert (ran.code, asked[:3]) == (0, [KEY, "sak-another-9876543210", "sak-another-9876543210"])
     assert "sak-another" not in ran.out + ran.err

@@ -216,7 +216,9 @@ def test_skill_upload_refuses_too_much(
     (bomb := folder.parent / "bomb.zip").write_bytes(skills.zipped({"SKILL.md": MAIN, "zeros": bytes(2000)}))
     assert bomb.stat().st_size < 1000
     (large := folder.parent / "large.zip").write_bytes(b"x" * 1001)
-    for path in (folder, bomb, large):
+    monkeypatch.setattr(skills, "_MOST", 2)
+    (many := folder.parent / "many.zip").write_bytes(skills.zipped({"SKILL.md": MAIN, "a": b"", ".b": b""}))
+    for path in (folder, bomb, large, many):
         assert (qoder("skill", "upload", str(path)).code, service.asked) == (2, []), path
 
 

@@ -74,7 +74,7 @@ def test_schedule_takes_names_for_numbers_and_one_sunday() -> None:
     for names, numbers in [("JAN-mar,Dec Mon-FRI", "1-3,12 1-5"), ("* fri-sun", "* 5-7"), ("* sun-tue", "* 0-2")]:
         assert cron.parse(f"0 9 * {names}") == cron.parse(f"0 9 * {numbers}")
     assert cron.parse("0 9 * * sun-sun") == cron.parse("0 9 * * 0")
-    weekdays = {"*/2": {0, 2, 4, 6}, "1/2": {1, 3, 5}, "7": {0}, "7/2": {0}}
+    weekdays = {"*/2": {0, 2, 4, 6}, "1/2": {1, 3, 5}, "1-3/2": {1, 3}, "7": {0}, "7/2": {0}}
     assert {each: set(cron.parse(f"* * * * {each}").weekdays) for each in weekdays} == weekdays
 
 
