@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from qoder_cli.base.times import utc_text
 from qoder_cli.http.pace import READS_PER_SECOND
 from tests.conftest import Qoder
 from tests.support.asking import ENDED, EVENTS, RUNNING, Asking, Event, call, sha256_of
@@ -313,12 +314,15 @@ def test_session_pending_lists_what_a_sub_agent_asks_in_its_own_log_whatever_a_l
     server.tells(lambda _: [*others, start] if shown == "its start" else others)
     main = {"id": "sthr_1", "status": "running", "parent_thread_id": None}
     server.instead["GET /sessions/sess_1/threads"] = [ok(page(main, {"id": "sthr_2", **row}))] * 2
-    server.instead["GET /sessions/sess_1/threads/sthr_2/events"] = [ok(page(*own))] * 2
+    newest, *earlier = reversed(own)
+    later = {"id": "evt_9", "type": "agent.message", "processed_at": utc_text(server.world.now())}
+    pages = [ok(page(later, newest, more=True)), ok(page(*earlier))]
+    server.instead["GET /sessions/sess_1/threads/sthr_2/events"] = pages
     ran = qoder("session", "pending", "sess_1", "--json")
     if row.get("id", "") is None:
         assert (ran.code, "nothing waits" in ran.err) == (7, False)
     else:
-        assert [(shown["call"], shown["thread"]) for shown in ran.json] == [("evt_1", "sthr_2")]
+        assert [(shown["call"], shown["kind"], shown["thread"]) for shown in ran.json] == [("evt_1", "tool", "sthr_2")]
 
 
 def test_session_pending_shows_what_it_cannot_read_of_a_sub_agent(qoder: Qoder, server: Asking) -> None:
