@@ -49,14 +49,14 @@ _MOVES = "moves from the stack"  # said of what --adopt-from names
 class Options(NamedTuple):
     """How a folder is applied, as typed."""
 
-    adopt: bool = False
-    adopt_from: str | None = None
-    repin: bool = False
-    prune: bool = False
-    prune_all: bool = False
-    send_secrets: bool = False
-    only: tuple[Noun, ...] = ()
-    is_look: bool = False  # nothing is written
+    adopt: bool
+    adopt_from: str | None
+    repin: bool
+    prune: bool
+    prune_all: bool
+    send_secrets: bool
+    only: tuple[Noun, ...]
+    is_look: bool  # nothing is written
 
 
 class ToCome(str):

@@ -252,6 +252,43 @@ def test_apply_believes_no_mark_that_was_copied_from_another_thing(team: Team) -
     assert "was not made by the stack s" in ran.err
 
 
+def test_apply_knows_its_own_among_things_of_one_name(team: Team) -> None:
+    team.write(BUILD)
+    team.applied()
+    theirs = team.service.change("/environments", {"name": "build"})
+    team.rests()
+    team.write({"agents/build.yaml": {"name": "build", "model": "auto"}})
+    assert actions(team.applied()) == {"environment": "unchanged", "agent": "created"}
+    team.service.change(f"/environments/{theirs['id']}", {"metadata": {"qoder_stack": "s/environment/build"}})
+    ran = team.apply()
+    assert (ran.code, team.writes, "2 environments are named 'build'" in ran.err) == (2, [], True)
+
+
+CLONE = {".git/config": '[remote "origin"]\n\turl = https://git.example/team/stack.git\n'}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "stack", "is_told"), [(CLONE, "s", False), ({}, "s", True), ({}, "t", False), (CLONE, "t", False)]
+)
+def test_apply_tells_of_another_folder_of_its_stack_that_is_no_clone_of_it(
+    team: Team, theirs: dict[str, Any], stack: str, is_told: bool
+) -> None:
+    other = team.folder.parent / "theirs"
+    stacks.write(other, BUILD | theirs)
+    assert team.qoder("apply", str(other), "--yes").code == 0
+    stacks.write(other, {"qoder.yaml": f"stack: {stack}"})  # what it is by now
+    team.write(BUILD | CLONE)
+    assert (f"the stack s has another folder, {other}" in team.apply().err) == is_told
+
+
+@pytest.mark.parametrize("theirs", [{"qoder.yaml": "stack: t"}, {}])
+def test_apply_takes_no_folders_of_different_stacks(team: Team, theirs: dict[str, Any]) -> None:
+    team.write(BUILD)
+    stacks.write(team.folder.parent / "theirs", theirs | {"agents/a.yaml": {"name": "a", "model": "auto"}})
+    ran = team("apply", str(team.folder.parent / "theirs"), "--yes")
+    assert (ran.code, team.service.asked, "belong to different stacks" in ran.err) == (2, [], True)
+
+
 def test_apply_puts_no_credential_into_a_vault_of_others_unless_it_adopts_it(team: Team) -> None:
     team.write({"qoder.yaml": "stack: s", "vaults/v.yaml": {"display_name": "team-secrets", "credentials": [DOCS]}})
     ran = team.apply()
@@ -1063,6 +1100,7 @@ UNASKED: dict[str, tuple[dict[str, Any], str]] = {
         BUILD | {"qoder.yaml": f"stack: ghp_{'A1b2C3d4' * 5}"},
         "qoder.yaml:1: stack: is, or holds, a token",
     ),
+    "a number as the name of a stack": (BUILD | {"qoder.yaml": "stack: 3"}, "qoder.yaml:1: stack: must be text"),
     "a skill without its main file": (
         {"skills/style/skill.md": skill("style"), "qoder.yaml": "stack: s"},
         "skills/style/skill.md: belongs to no skill: its folder has no SKILL.md",

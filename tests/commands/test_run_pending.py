@@ -316,8 +316,8 @@ def test_session_pending_lists_what_a_sub_agent_asks_in_its_own_log_whatever_a_l
     server.instead["GET /sessions/sess_1/threads"] = [ok(page(main, {"id": "sthr_2", **row}))] * 2
     newest, *earlier = reversed(own)
     later = {"id": "evt_9", "type": "agent.message", "processed_at": utc_text(server.world.now())}
-    pages = [ok(page(later, newest, more=True)), ok(page(*earlier))]
-    server.instead["GET /sessions/sess_1/threads/sthr_2/events"] = pages
+    pages = page(later, newest, more=True), page(*earlier)
+    server.instead["GET /sessions/sess_1/threads/sthr_2/events"] = [*map(ok, pages)]
     ran = qoder("session", "pending", "sess_1", "--json")
     if row.get("id", "") is None:
         assert (ran.code, "nothing waits" in ran.err) == (7, False)
