@@ -55,13 +55,6 @@ def test_what_is_allowed_is_not_changed_by_who_is_restricted(qoder: Qoder, comma
     assert Path(qoder.env["QODER_CONFIG"]).read_text("utf-8") == text
 
 
-def test_config_set_takes_a_level_and_a_person_can_take_it_back(qoder: Qoder) -> None:
-    assert qoder("config", "set", "allow", "nothing").code == 2
-    assert qoder("config", "set", "allow", "all").code == 0
-    assert qoder("config", "get", "allow").out == "all\n"
-    assert qoder("config", "unset", "allow").code == 0
-
-
 @pytest.mark.parametrize("options", ["--policy P", "--on-ask policy=P", "--on-ask prompt"])
 @pytest.mark.parametrize("command", ["deploy run dep_demo --wait", "run wait drun_1", "run logs drun_1 --follow"])
 def test_who_may_run_may_not_answer(qoder: Qoder, command: str, options: str) -> None:

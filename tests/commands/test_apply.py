@@ -348,16 +348,6 @@ def test_apply_prunes_nothing_because_an_editor_saves_a_file_in_another_encoding
     assert (ran.code, f"{file}:1: is UTF-16; save it as UTF-8" in ran.err, team.writes) == (2, True, [])
 
 
-def test_apply_prunes_nothing_because_a_front_matter_lost_its_end(team: Team) -> None:
-    team.write(
-        {"qoder.yaml": "stack: nightly\n", "environments/build.yaml": {"name": "build"}, "one.md": ONE["one.md"]}
-    )
-    team.applied()
-    (team.folder / "one.md").write_text(ONE["one.md"].removesuffix("---\n"))
-    ran = team.apply("--prune")
-    assert (ran.code, "its front matter has no end" in ran.err, team.writes) == (2, True, [])
-
-
 def test_apply_prunes_nothing_while_a_file_does_not_say_what_it_declares(team: Team) -> None:
     undeclared(team)
     team.write({"notes/maybe.yaml": "name: maybe\n"})
@@ -387,12 +377,17 @@ def test_apply_prunes_more_than_half_of_a_stack_only_when_told_so_twice(team: Te
     assert len(team.writes) == 3
 
 
-def test_apply_prunes_users_before_what_they_use_and_keeps_what_others_use(team: Team) -> None:
-    extra = {"environments/old.yaml": {"name": "old"}, "agents/old.yaml": {"name": "old", "model": "auto"}}
-    used = {"name": "old", "agent": "old", "environment": "old", "message": "Hi."}
-    team.write(THREE | extra | {"deployments/old.yaml": used})
+def undeclared_three(team: Team) -> None:
+    """Let an environment, an agent and a deployment that uses both be there without files, beside three with."""
+    old = {"environments/old.yaml": {"name": "old"}, "agents/old.yaml": {"name": "old", "model": "auto"}}
+    old["deployments/old.yaml"] = {"name": "old", "agent": "old", "environment": "old", "message": "Hi."}
+    team.write(THREE | old)
     team.applied()
-    removed(team, "environments/old.yaml", "agents/old.yaml", "deployments/old.yaml")
+    removed(team, *old)
+
+
+def test_apply_prunes_users_before_what_they_use_and_keeps_what_others_use(team: Team) -> None:
+    undeclared_three(team)
     theirs = {"name": "theirs", "agent": "agent_writer", "initial_events": [_event("Hi.")]}
     theirs["environment_id"] = team.there("environments")["old"]["id"]
     made = team.service.change("/deployments", theirs)
@@ -409,11 +404,7 @@ def test_apply_prunes_users_before_what_they_use_and_keeps_what_others_use(team:
 
 
 def test_apply_prunes_nothing_that_a_kept_thing_uses(team: Team) -> None:
-    extra = {"environments/old.yaml": {"name": "old"}, "agents/old.yaml": {"name": "old", "model": "auto"}}
-    used = {"name": "old", "agent": "old", "environment": "old", "message": "Hi."}
-    team.write(THREE | extra | {"deployments/old.yaml": used})
-    team.applied()
-    removed(team, "environments/old.yaml", "agents/old.yaml", "deployments/old.yaml")
+    undeclared_three(team)
     team.service.change(f"/deployments/{team.there('deployments')['old']['id']}", {"description": "Theirs"})
     ran = team.apply("--prune", "--prune-all")
     assert (ran.code, team.writes) == (0, []), ran.err
@@ -1042,25 +1033,40 @@ def test_apply_refuses_links_that_lead_out_of_the_folder(team: Team, tmp_path: P
     assert place in ran.err.replace("skills/s: has '", "skills/s/")
 
 
-def test_apply_prunes_nothing_because_a_file_cannot_be_read(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    team.write(BUILD | {"b.json": json.dumps({"type": "agent", "name": "b", "model": "auto", "tools": []})})
+def become_a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+# A file, what becomes of it, and what is said.
+SPOILT: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "half of it": ("one.json", lambda file: file.write_text('{"type": "environment", "name": '), "one.json:1"),
+    "no end": ("one.md", lambda file: file.write_text("---\ntype: environment\n"), "its front matter has no end"),
+    "no file": ("one.yaml", become_a_pipe, "one.yaml: is neither a file nor a folder"),
+    "no leave": ("one.yaml", lambda file: None, "one.yaml: cannot be read: Permission denied"),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no os.mkfifo, as on Windows")
+@pytest.mark.parametrize("how", SPOILT)
+def test_apply_prunes_nothing_because_a_file_cannot_be_read(
+    team: Team, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    name, spoil, said = SPOILT[how]
+    team.write(BUILD | {name: ONE[name]})
     team.applied()
-    path, really_open = str(team.folder / "b.json"), os.open
+    spoil(team.folder / name)
+    really_open = os.open
 
-    def refuse(name: Any, *how: Any, **more: Any) -> int:
-        if str(name) == path:
+    def refuse(path: Any, *more: Any, **named: Any) -> int:
+        if how == "no leave" and str(path).endswith(name):
             raise PermissionError(13, "Permission denied")
-        return really_open(name, *how, **more)
+        return really_open(path, *more, **named)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "open", refuse)
-        ran = team.apply("--prune")
-    assert (ran.code, team.service.asked) == (2, []), ran.err
-    assert "b.json: cannot be read: Permission denied" in ran.err
-    Path(path).write_text('{"type": "agent", "name": "b", "model": ')
-    ran = team.apply("--prune")
-    assert (ran.code, team.service.asked) == (2, []), ran.err
-    assert "b.json" in ran.err
+    monkeypatch.setattr(os, "open", refuse)
+    for words in (("apply", "--yes"), ("diff",)):
+        ran = team(*words, "--prune")
+        assert (ran.code, team.service.asked, said in ran.err) == (2, [], True), ran.err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
@@ -1170,16 +1176,6 @@ def test_apply_names_the_twins_that_lists_show_only_later(team: Team) -> None:
     assert ran.code == 6, ran.err
     for twin in theirs:
         assert f"someone else created another of this name: {twin['id']}" in ran.err
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no os.mkfifo, as on Windows")
-def test_diff_passes_over_no_pipe_among_the_files(team: Team) -> None:
-    """What it might have declared would be pruned."""
-    team.write(BUILD | {"qoder.yaml": "stack: s"})
-    os.mkfifo(team.folder / "environments/other.yaml")
-    ran = team("diff", "--prune")
-    assert (ran.code, team.service.asked) == (2, [])
-    assert "environments/other.yaml: is neither a file nor a folder" in ran.err
 
 
 @pytest.mark.parametrize("is_cut", [False, True])

@@ -155,18 +155,13 @@ STACK = {"qoder.yaml": "stack: s"}
 @pytest.mark.parametrize("words", KINDS)
 @examples(Fraction(1, 7))
 @given(data=st.data())
-def test_apply_comes_to_rest_with_every_field(begun: Begun, words: str, data: st.DataObject) -> None:
-    team, _ = begun(data, words, STACK if data.draw(st.booleans()) else {})
+def test_apply_comes_to_rest_with_every_field_and_where_some_left_a_file(
+    begun: Begun, words: str, data: st.DataObject
+) -> None:
+    team, fields = begun(data, words, STACK if data.draw(st.booleans()) else {})
     ran = team("diff")
     assert ran.code == 0, ran.out + ran.err
     team.rests()
-
-
-@pytest.mark.parametrize("words", KINDS)
-@examples(Fraction(1, 7))
-@given(data=st.data())
-def test_apply_comes_to_rest_where_fields_left_a_file(begun: Begun, words: str, data: st.DataObject) -> None:
-    team, fields = begun(data, words, STACK)
     named_by = in_folders()[words].naming.named_by
     needed = {named_by, "agent", "environment", "environment_id", "model", "message", "initial_events"}
     left = {name: value for name, value in fields.items() if name in needed or data.draw(st.booleans())}
