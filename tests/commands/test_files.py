@@ -10,7 +10,7 @@ import pytest
 from qoder_cli.base.errors import QoderError, UsageError
 from qoder_cli.nouns import file as files
 from qoder_cli.nouns.file import LONGEST_NAME, safe_name
-from tests.conftest import Qoder, Ran
+from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.one_run import DONE, EVENTS, RUN, WORK
 from tests.support.result import END, delivers, says
 from tests.support.things import refusal
@@ -32,10 +32,11 @@ def test_run_result_names_files_as_every_system_takes_and_people_see(name: str) 
 
 def fetch(qoder: Qoder, folder: Path, *names: str, content: bytes = b"new") -> Ran:
     delivered = [delivers(name, number) for number, name in enumerate(names, 1)]
-    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, *reversed(delivered)))
+    nothing = {**delivers("of no id", 0), "file_id": None}
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, nothing, *reversed(delivered)))
     qoder.wire.on(*EVENTS, page(*WORK, END), page())
     for number in range(1, len(names) + 1):
-        qoder.wire.on("GET", f"/files/file_{number}/content", {"url": "https://storage.example/x"})
+        qoder.wire.on("GET", f"/files/file_{number}/content", {"url": "https://storage.example/x?sig=1"})
         qoder.wire.on("GET", "/x", httpx.Response(200, content=content))
     return qoder("run", "result", "drun_1", "--output-dir", str(folder), "--json")
 
@@ -47,9 +48,12 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.mark.parametrize("names", [(), ("a.txt",)])
-def test_run_result_says_where_no_files_were_delivered(qoder: Qoder, folder: Path, names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("names", "saved"), [((), []), (("",), ["file_1"])])
+def test_run_result_says_where_no_files_were_delivered(
+    qoder: Qoder, folder: Path, names: tuple[str, ...], saved: list[str]
+) -> None:
     assert ("run drun_1 delivered no files" in fetch(qoder, folder, *names).err) is not bool(names)
+    assert [path.name for path in folder.iterdir()] == saved
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,7 @@ def test_run_result_keeps_what_is_there(qoder: Qoder, folder: Path, monkeypatch:
         monkeypatch.setattr(os.path, "lexists", lambda path: False)  # it was not there when we looked
     ran = fetch(qoder, folder, "a.txt")
     assert ran.json["files"] == [str(folder / "a-2.txt")]
+    assert (f"saved {folder / 'a-2.txt'}\n" in ran.err, "sig=1" in ran.err) == (True, False)
     assert there.is_symlink() or there.is_dir() or there.read_text() == "theirs"
     assert not elsewhere.exists()
 
@@ -159,6 +164,8 @@ class Storage(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.host != "storage.example":
             return self.wire.handle_request(request)
+        assert "authorization" not in request.headers, "a host beside the API must never see our token"
+        assert TOKEN not in str(request.headers)
         self.asked.append(request.url.path)
         if request.url.path != "/file_2":
             return httpx.Response(200, content=b"new")

@@ -60,12 +60,6 @@ def test_config_set_says_who_holds_the_lock(qoder: Qoder, config: Path, monkeypa
     assert configfile.LONGEST_WAIT < 1
 
 
-def test_config_set_minds_no_holder_of_the_lock_that_died(config: Path) -> None:
-    lock_of(config).touch()  # what it leaves behind
-    change(config, "default", {"region": "cn"}, env={})
-    assert load(config).profile("default") == {"region": "cn"}
-
-
 @pytest.mark.skipif(os.name != "posix", reason="symbolic links need rights on Windows")
 def test_config_set_locks_two_paths_of_one_file_as_one(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configfile, "LONGEST_WAIT", 0.05)

@@ -255,15 +255,6 @@ def test_memory_redact_takes_the_content_for_good(qoder: Qoder, service: Things)
     assert qoder("memory", "history", "project", "--version", "memver_1", "--json").json.get("content") is None
 
 
-def test_memory_update_sends_only_what_differs(qoder: Qoder, service: Things) -> None:
-    words = ("memory", "update", "project", "--description", "new", "--metadata", "team=core", "--metadata", "a=b")
-    assert (qoder(*words, "--dry-run").code, service.writes) == (0, [])
-    assert qoder(*words).code == 0
-    assert service.sent == [{"description": "new", "metadata": {"team": "core", "a": "b"}}]
-    assert (qoder(*words).code, len(service.writes)) == (0, 1)
-    assert qoder("memory", "update", "project").code == 2
-
-
 def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Things) -> None:
     first, second = service.session(), service.session()
     sources = ("project", first, "memstore_project", second, first)
@@ -299,12 +290,6 @@ def test_dream_cancel_cancels_what_is_going_and_nothing_that_has_ended(qoder: Qo
     assert (ran.code, f"error: '{'x' * 60}' is not the id of a dream" in ran.err) == (2, True)
 
 
-def test_dream_get_shows_of_what_it_is_made(qoder: Qoder, service: Things) -> None:
-    inputs = [{"memory_store_id": "memstore_1"}, {"session_ids": ["sess_1", "sess_2"]}]
-    service.lies["GET /dreams/drm_demo"] = lambda raw: {**raw, "inputs": inputs}
-    assert "inputs\tmemstore_1, 2 sessions\n" in qoder("dream", "get", "drm_demo", "-o", "table").out
-
-
 RESTORE = ("memory", "restore", "project", "conventions.md", "memver_1")
 BEGAN = "Releases begin at 22:30."
 
@@ -324,14 +309,6 @@ def test_memory_restore_writes_what_a_version_said_as_the_memory_was_when_it_was
     assert "conventions.md already says this; nothing was sent" in again.err
     service.instead[f"GET {OLD}"] = [httpx.Response(200, json=service.thing("mem_1"), headers={"age": "60"})] * 5
     assert qoder(*RESTORE).code == 7
-
-
-def test_memory_restore_leaves_what_somebody_else_wrote_in_the_meantime(qoder: Qoder, service: Things) -> None:
-    service.change(OLD, {"content": "new"})
-    service.meanwhile = [written(service, "theirs")]
-    ran = qoder(*RESTORE)
-    assert (ran.code, memory(service, "conventions.md")["content"]) == (6, "theirs")
-    assert "  theirs" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,9 @@ def test_run_wait_of_several_shows_on_a_terminal_names_and_who_waits_for_you(qod
     runs = [world.start("dep_scheduled", at=world.now() - 3600), world.start("dep_ask", at=world.now() - 600)]
     assert qoder("deploy", "list", "--all", "-q").code == 0
     qoder.terminal = True
-    ran = qoder("run", "wait", *(run.id for run in runs))
-    assert ran.code == 11
-    rows = [line.split("  ") for line in ran.out.splitlines()[1:3]]  # what asks comes first
-    assert [row[0] for row in rows] == ["ask", "nightly-report"]
-    assert ["waits for you" in " ".join(row) for row in rows] == [True, False]
+    ran = qoder("run", "wait", *(run.id for run in runs), "drun_nowhere")
+    assert ran.code == 5
+    rows = [line.split("  ") for line in ran.out.splitlines()[1:4]]  # what needs somebody comes first
+    assert [row[0] for row in rows] == ["ask", "-", "nightly-report"]
+    said = ("waits for you", "not_found", "completed")
+    assert [word in " ".join(row) for word, row in zip(said, rows, strict=True)] == [True] * 3

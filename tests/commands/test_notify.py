@@ -135,12 +135,6 @@ def test_notify_that_is_no_command_is_refused_before_anything_is_sent(qoder: Qod
     assert qoder("config", "set", "notify", command or " ").code == 2
 
 
-def test_notify_goes_with_waiting_only(qoder: Qoder) -> None:
-    ran = qoder(*RUN, "dep_1", "--notify", "true")
-    assert (ran.code, qoder.wire.requests) == (2, [])
-    assert "--notify only works with --wait" in ran.errors[0]
-
-
 def test_notify_of_a_program_that_is_missing_is_a_warning_at_once(qoder: Qoder, world: World) -> None:
     ran = qoder(*RUN, "dep_demo", "--wait", "--json", "--notify", "nowhere-to-be-found --now")
     assert (ran.code, ran.json["status"]) == (0, "completed")

@@ -67,6 +67,9 @@ SHOWN: dict[tuple[str, str, str], list[tuple[Any, str | None]]] = {
         *(({"id": "auto", "effort": "low"}, "auto"), ({"effort": "low"}, '{"effort":"low"}')),
     ],
     ("agents", "name", "name"): [(5, None)],
+    ("dreams", "inputs", "inputs"): [
+        ([{"memory_store_id": "memstore_1"}, {"session_ids": ["sess_1", "sess_2"]}], "memstore_1, 2 sessions"),
+    ],
     ("environments", "config", "packages"): [
         ({"packages": {"pip": ["a", "b"], "apt": "x", "npm": []}}, "pip: a b, apt: x"),
         ({"packages": {}}, None),
@@ -98,7 +101,7 @@ def test_create_dry_run_prints_what_would_be_made_which_has_no_id_and_no_secret(
         assert ("api_token" in shown, "s3cret" in shown) == (True, False)
 
 
-OF = {"agents": ("agent", "writer"), "environments": ("env", "default"), "skills": ("skill", "release-notes")}
+OF = {"agents": ("agent", "writer"), "environments": ("env", "default"), "dreams": ("dream", "drm_demo")}
 
 
 def test_noun_commands_take_what_a_list_shows_twice_for_one_thing(qoder: Qoder, service: Things) -> None:

@@ -77,13 +77,6 @@ def test_run_cancel_exits_9_where_it_is_not_seen_to_come_true(
     assert (ran.error["message"].startswith(message), ran.error["run_state"]) == (True, run_state)
 
 
-@pytest.mark.parametrize("runs", [["drun_1"], ["drun_1", "drun_2"]])
-def test_run_cancel_asks_and_exits_2_without_anyone_to_ask(qoder: Qoder, runs: list[str]) -> None:
-    ran = qoder("run", "cancel", *runs)
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert "--yes" in ran.err
-
-
 def test_session_cancel_takes_eight_at_once(qoder: Qoder) -> None:
     ran = qoder("session", "cancel", *(f"sess_{number}" for number in range(9)), "--yes")
     assert (ran.code, "the limit is 8" in ran.err, qoder.wire.requests) == (2, True, [])

@@ -1,7 +1,6 @@
 """`qoder run result`, `--result` and `--require-satisfied`: what a run's agent said, delivered and achieved."""
 
 import signal
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,9 +8,9 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.base.times import unix
-from tests.conftest import TOKEN, Qoder
+from tests.conftest import Qoder
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, WORK, idle
-from tests.support.result import END, delivers, says
+from tests.support.result import END, says
 from tests.support.wire import GONE, api_error, page
 
 RESULT = ("run", "result", "drun_1")
@@ -154,46 +153,6 @@ def test_run_commands_print_the_run_whatever_cannot_be_read(qoder: Qoder, line: 
     ran = qoder(*line.split(), "drun_1", "--json")
     assert (ran.code, ran.json["id"]) == (4, "drun_1")
     assert (ran.error["run_id"], ran.error["session_id"], ran.error["run_state"]) == ("drun_1", "sess_1", state)
-
-
-# Delivered files.
-
-NAMES = {"report.txt": "report.txt", "../../etc/passwd": "passwd", "": "file_1", "mine.txt": "mine-2.txt"}
-
-
-def delivered(qoder: Qoder, folder: Path, name: str, url: str = "https://storage.example/x?sig=1") -> Any:
-    """Let a completed run have delivered a file that is behind this link, and save it."""
-
-    def stored(request: httpx.Request) -> httpx.Response:
-        assert request.url.host == "storage.example"
-        assert TOKEN not in str(request.headers), "a host beside the API must never see our token"
-        assert "authorization" not in request.headers
-        return httpx.Response(200, content=b"delivered")
-
-    qoder.wire.on(*RUN, DONE).on(
-        *EVENTS, page(*WORK, END), page(END, delivers(name), {**delivers("of no id", 2), "file_id": None})
-    )
-    qoder.wire.on(*EVENTS, page(*WORK, END), page(END, says("Done.")))
-    if url.startswith("https://storage."):
-        qoder.wire.on("GET", "/x", stored)
-    qoder.wire.on("GET", "/files/file_1/content", {"url": url, "expires_at": "x"})
-    return qoder(*RESULT, "--output-dir", str(folder), "--json")
-
-
-@pytest.mark.parametrize(("name", "saved"), NAMES.items())
-def test_run_result_saves_deliveries_and_overwrites_none(qoder: Qoder, tmp_path: Path, name: str, saved: str) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / "mine.txt").write_text("mine")
-    ran = delivered(qoder, folder, name)
-    assert (ran.code, ran.json["result"], ran.json["files"]) == (0, "Done.", [str(folder / saved)])
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {saved: "delivered", "mine.txt": "mine"}
-    assert (f"saved {folder / saved}\n" in ran.err, "sig=1" in ran.err) == (True, False)
-
-
-def test_run_result_refuses_a_folder_that_is_a_file_before_any_request(qoder: Qoder, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file")
-    assert qoder(*RESULT, "--output-dir", str(tmp_path / "out")).code == 2
 
 
 # With waiting.

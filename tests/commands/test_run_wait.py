@@ -350,34 +350,6 @@ def test_run_wait_says_why_a_run_failed_once_on_a_terminal(
     assert says in ran.err.replace("\r", "")
 
 
-NEWEST_FIRST: list[dict[str, Any]] = [
-    {"id": "evt_5", "type": "session.status_idle"},
-    {"id": "evt_4", "type": "session.error", "error": {"type": "boom", "message": "Boom.", "retry_status": "terminal"}},
-    {"id": "evt_3", "type": "agent.message", "content": [{"type": "text", "text": "Hm."}]},
-    {"id": "evt_2", "type": "session.status_running"},
-    {"id": "evt_1", "type": "user.message", "content": [{"type": "text", "text": "Go."}]},
-]
-
-
-@pytest.mark.parametrize(
-    ("at", "orders"), checkerboard([None, "2026-06-14T08:54:07Z"], ["ignored", "heeded", "turned round"])
-)
-def test_run_wait_tells_a_failure_whatever_the_order_of_undated_ones(qoder: Qoder, at: str | None, orders: str) -> None:
-    told: list[dict[str, Any]] = [{**each, "processed_at": at} if at else each for each in NEWEST_FIRST]
-
-    def listed(request: httpx.Request) -> Any:
-        query = request.url.params
-        types, is_desc = query.get_list("types[]"), query.get("order") == "desc"
-        is_newest_first = {"ignored": True, "heeded": is_desc, "turned round": not is_desc}[orders]
-        events = told if is_newest_first else told[::-1]
-        return page(*(each for each in events if not types or each["type"] in types))
-
-    qoder.wire.on(*RUN, CURRENT, repeat=True).on(*EVENTS, listed, repeat=True).on(*SESSION, {})
-    ran = qoder("run", "wait", "drun_1", "--json", "--timeout", "2m")
-    assert ran.code == 1
-    assert ran.json["error"]["type"] == "boom"
-
-
 # The command that goes on.
 
 
@@ -398,6 +370,7 @@ def test_run_wait_names_a_command_that_goes_on_and_wants_the_same(qoder: Qoder, 
         "run wait drun_1 --on-ask prompt",
         "run wait drun_1 --timeout soon",
         "deploy run dep_1 --require-satisfied",
+        "deploy run dep_1 --notify true",
     ],
 )
 def test_run_wait_has_options_that_are_for_waiting_alone(qoder: Qoder, line: str) -> None:
@@ -440,17 +413,6 @@ def test_run_wait_gives_a_sign_of_life_every_30_seconds_where_there_is_no_termin
 
 
 # Several.
-
-
-def test_run_wait_of_several_shows_on_a_terminal_also_what_waits_or_is_not_found(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, DONE).on(*RUN, DONE).on("GET", "/deployment_runs/drun_2", GONE)
-    assert qoder("deploy", "run", "dep_1").code == 0
-    qoder.wire.on("GET", "/deployment_runs/drun_3", {**CURRENT, "id": "drun_3"})
-    qoder.wire.on(*EVENTS, page(*WORK, WAITS), repeat=True)
-    qoder.terminal = True
-    lines = qoder("run", "wait", "last", "drun_2", "drun_3").out.splitlines()
-    assert [line.split()[:2] for line in lines[1:4]] == [["-", "not_found"], ["dep_1", "waits"], ["dep_1", "completed"]]
-    assert [line.split()[-1] for line in lines[1:4]] == ["drun_2", "drun_3", "drun_1"]
 
 
 def test_run_wait_of_several_with_timeout_0_reads_each_once_however_slow_the_first_is(qoder: Qoder) -> None:

@@ -68,11 +68,20 @@ def apart(server: Asking) -> None:
     has_roster(server.sessions["sess_1"])
 
 
-@pytest.mark.parametrize("stands_apart", [False, True])
+@pytest.mark.parametrize(
+    ("stands_apart", "agent"),
+    [
+        (False, ROSTER),
+        (True, ROSTER),
+        *((True, of_no_roster) for of_no_roster in (None, {"id": "agent_1", "version": 1})),
+    ],
+)
 def test_run_wait_exits_11_where_a_sub_agent_asks_while_the_main_agent_works(
-    qoder: Qoder, server: Asking, stands_apart: bool
+    qoder: Qoder, server: Asking, stands_apart: bool, agent: Any
 ) -> None:
     works_on(server, stands_apart=stands_apart)
+    if agent is not ROSTER:  # nothing shows whether there are other agents
+        server.lies["GET /sessions/sess_1"] = lambda shown: {**shown, "agent": agent}
     began = qoder.clock.time
     ran = qoder(*WAIT, "--timeout", "10m")
     assert (ran.code, ran.json["status"], ran.json["requires_action"]) == (11, "running", {"event_ids": ["evt_1"]})
@@ -84,18 +93,6 @@ def test_run_wait_exits_11_where_a_sub_agent_asks_while_the_main_agent_works(
     assert qoder(*shown["answer"]["approve"][1:]).code == 0
     assert server.sent[-1]["events"][0]["session_thread_id"] == "sthr_2"
     assert server.taken == {"evt_1": 1}
-
-
-@pytest.mark.parametrize("agent", [None, {"id": "agent_1", "type": "agent", "version": 1}])
-def test_run_wait_lists_threads_where_a_session_does_not_show_whether_there_are_other_agents(
-    qoder: Qoder, server: Asking, agent: Any
-) -> None:
-    works_on(server, stands_apart=True)
-    server.lies["GET /sessions/sess_1"] = lambda shown: {**shown, "agent": agent}
-    began = qoder.clock.time
-    ran = qoder(*WAIT, "--timeout", "5m")
-    assert (ran.code, ran.json["requires_action"]) == (11, {"event_ids": ["evt_1"]})
-    assert qoder.clock.time - began < 90
 
 
 @pytest.mark.parametrize("stands_apart", [False, True])

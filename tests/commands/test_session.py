@@ -125,21 +125,6 @@ def test_session_update_and_archive_take_a_run_for_its_session(qoder: Qoder, ser
     assert qoder("session", "archive", "last", "--yes").code == 0  # it is so already
 
 
-@pytest.mark.parametrize(("verb", "hint"), [("archive", None), ("delete", "archive it instead")])
-def test_session_delete_refused_says_what_helps(qoder: Qoder, service: Things, verb: str, hint: str | None) -> None:
-    id = service.session()
-    service.faults.add("session-write:409")
-    ran = qoder("session", verb, id, "--yes", "--json")
-    assert (ran.code, ran.error["hint"]) == (6, hint)
-
-
-def test_session_archive_is_done_where_another_was_faster(qoder: Qoder, service: Things) -> None:
-    id = service.session()
-    service.instead[f"POST /sessions/{id}/archive"] = [httpx.ReadError("reset")]
-    service.world.sessions[id].change(service.world.now(), archived_at="2026-06-14T08:54:06Z")
-    assert qoder("session", "archive", id, "--yes").code == 0
-
-
 # Started.
 
 
@@ -550,16 +535,6 @@ def test_session_logs_shows_one_thread(qoder: Qoder, service: Things, options: s
     assert ran.code == 0, ran.err
     assert "tail" in options or "\tagent\tStatus report" in ran.out
     assert [qoder("run", "logs", "last", "--thread", id).code for id in ("sthr_gone", "evt_1")] == [5, 2]
-
-
-def test_session_logs_follows_a_thread_by_its_own_stream(qoder: Qoder, service: Things) -> None:
-    session = qoder("deploy", "run", "dep_demo", "--json").json["session_id"]
-    [thread] = qoder("session", "threads", session, "--json").json
-    ran = qoder("session", "logs", session, "--thread", thread["id"], "--follow")
-    assert ran.code == 0, ran.err
-    assert "\tagent\tStatus report" in ran.out
-    streams = {path for path in service.asked if path.endswith("/stream")}
-    assert streams == {f"GET /sessions/{session}/threads/{thread['id']}/stream"}
 
 
 def test_model_list_shows_what_they_cost(qoder: Qoder, service: Things) -> None:

@@ -223,15 +223,6 @@ def test_session_wait_ends_when_it_rests_and_its_result_is_its_last_message(qode
     assert qoder("session", "logs", "sess_1", "--follow", "--tail", "1").code == 0
 
 
-@pytest.mark.parametrize("line", ["wait sess_1", "logs sess_1 --follow --tail 1"])
-def test_session_wait_exits_11_when_the_agent_asks(qoder: Qoder, server: Asking, line: str) -> None:
-    server.asks("sess_1", call(1), run=False)
-    ran = qoder("session", *line.split(), "-o", "jsonl")
-    assert (ran.code, ran.error["session_id"]) == (11, "sess_1")
-    assert ran.error["next"] == ["qoder", "run", "pending", "sess_1", "-o", "jsonl"]
-    assert ran.error["message"] == "session sess_1 waits for an answer to evt_1"
-
-
 def test_session_cancel_waits_until_it_is_true_and_does_nothing_twice(qoder: Qoder, server: Asking) -> None:
     session = server.asks("sess_1", call(1), run=False)
     server.meanwhile.append(lambda: server.tell(session, qoder.clock.time + 1, idle("cancelled")))
@@ -373,6 +364,7 @@ def test_session_get_says_what_its_whole_story_says(qoder: Qoder, kinds: list[Ev
     ("words", "code"),
     [
         (("session", "wait", "sess_1"), 11),
+        (("session", "logs", "sess_1", "--follow", "--tail", "1"), 11),
         (("session", "wait", "sess_1", "--timeout", "1s"), 124),
         (("session", "result", "sess_1"), 8),
         (("session", "approve", "sess_1", "--all", "--yes", "--wait", "--timeout", "0"), 124),

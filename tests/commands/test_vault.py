@@ -169,14 +169,6 @@ def test_vault_put_replaces_nothing_by_an_answer_that_a_proxy_has_kept(qoder: Qo
     assert (put(qoder, "vcred_old", "--variable").code, service.writes) == (7, [])
 
 
-def test_vault_put_creates_nothing_where_the_list_may_be_cut(qoder: Qoder, service: Things) -> None:
-    variable(service)
-    service.lies[f"GET {LIST}"] = lambda page: {"data": []}
-    ran = put(qoder, "GITHUB_TOKEN", "--variable")
-    assert (ran.code, service.writes) == (7, [])
-    assert "does not say whether it is complete" in ran.err
-
-
 def test_vault_put_mcp_moves_no_credential_to_another_server(qoder: Qoder, service: Things) -> None:
     qoder.stdin = TOKEN
     raw = static_bearer(service, "docs", "https://a.example/mcp")
@@ -419,11 +411,12 @@ def test_vault_check_believes_no_answer_without_a_status(qoder: Qoder, service: 
     assert qoder("vault", "check", "team-secrets").code == 7
 
 
-@pytest.mark.parametrize("verb", ["check", "connect"])
+@pytest.mark.parametrize("verb", ["check", "connect", "put"])
 def test_vault_believes_no_list_of_credentials_that_may_be_cut(qoder: Qoder, service: Things, verb: str) -> None:
+    more = {"check": ("--json",), "connect": CONNECT[3:], "put": ("GITHUB_TOKEN", "--variable", "--json")}
     oauth(service, "docs", "invalid")
     service.lies[f"GET {LIST}"] = lambda page: {"data": []}
-    ran = qoder(*(CONNECT if verb == "connect" else ("vault", "check", "team-secrets", "--json")))
+    ran = qoder("vault", verb, "team-secrets", *more[verb])
     assert (ran.code, service.writes) == (7, [])
     assert "does not say whether it is complete" in ran.error["message"]
 

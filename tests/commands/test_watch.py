@@ -41,35 +41,25 @@ def test_watch_in_a_pipe_prints_a_row_again_only_where_it_changed(qoder: Qoder) 
     assert ran.err == "error: interrupted\n"
 
 
-def test_watch_as_ids_prints_each_once(qoder: Qoder) -> None:
-    looks(qoder, page(agent(1)), page(agent(2), agent(1, "poet")))
-    assert qoder(*LIST, "-q").out == "agent_1\nagent_2\n"
-
-
 @pytest.mark.parametrize("trouble", [DOWN, BUSY, (200, "<html>")])
 def test_watch_survives_a_server_that_cannot_answer(qoder: Qoder, trouble: Any) -> None:
-    looks(qoder, page(agent(1)), trouble, trouble, page(agent(2), agent(1)), trouble, page())
+    looks(qoder, page(agent(1)), trouble, trouble, page(agent(2), agent(1, "poet")), trouble, page())
     ran = qoder(*LIST, "-q")
     assert (ran.code, ran.out) == (130, "agent_1\nagent_2\n")
     assert ran.err.count("warning: could not look again") == 2  # each time that it begins
 
 
-def test_watch_ends_where_a_token_is_refused(qoder: Qoder) -> None:
-    looks(qoder, page(agent(1)), REFUSED)
-    ran = qoder(*LIST, "-q")
-    assert (ran.code, ran.out) == (4, "agent_1\n")
-
-
-def test_watch_ends_where_the_first_look_fails(qoder: Qoder) -> None:
-    looks(qoder, DOWN)
-    assert qoder(*LIST).code == 7
-
-
-def test_watch_ends_where_a_server_is_silent_for_minutes(qoder: Qoder) -> None:
-    looks(qoder, page(agent(1)), then=DOWN)
-    ran = qoder(*LIST)
-    assert ran.code == 7
-    assert 300 < qoder.clock.time - 1_800_000_000 < 500
+@pytest.mark.parametrize(
+    ("pages", "then", "code", "seconds"),
+    [([], DOWN, 7, (0, 60)), ([page(agent(1))], REFUSED, 4, (10, 11)), ([page(agent(1))], DOWN, 7, (301, 500))],
+    ids=["the first look fails", "a token is refused", "a server is silent for minutes"],
+)
+def test_watch_ends_where_nothing_more_can_be_seen(
+    qoder: Qoder, pages: list[Any], then: Any, code: int, seconds: tuple[int, int]
+) -> None:
+    looks(qoder, *pages, then=then)
+    assert qoder(*LIST).code == code
+    assert seconds[0] <= qoder.clock.time - 1_800_000_000 < seconds[1]
 
 
 @pytest.mark.parametrize(
