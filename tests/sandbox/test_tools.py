@@ -23,7 +23,7 @@ from tests.support import swarm
 from tests.support.cells import ALL_CELLS, MORE
 from tests.support.machines import lacks_postgres
 from tests.support.nursery import ENVIRONMENT, nursery
-from tests.tools import keys, mutations, nights, stack
+from tests.tools import compare, keys, mutations, nights, stack
 from tests.tools.playing import alone, wrong
 
 # Command, tool, whether its later cells, every how manieth of them here and in `.ci/run`, and what may stay open.
@@ -179,6 +179,15 @@ def test_compare_tells_what_a_changed_program_does_otherwise_and_nothing_else(tm
     wanted = tmp_path / "wanted"
     wanted.write_text("requests\nstderr: .*status\nfiles: .*DEFAULT\n")
     assert tools(*words, "--expect", str(wanted))[0] == 0
+
+
+@MORE
+def test_compare_leaves_a_line_that_never_ends_and_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "LONGEST", 2.0)
+    cell = compare.Cell((ROOT, ROOT), (), "qoder memory ls project --watch")
+    played = alone(compare.play, cell)
+    compare._worker(ROOT, os.getpid()).end()
+    assert (played.codes, played.wrong, [str(cell) in cause for cause in played.open]) == ([-1], {}, [True])
 
 
 @pytest.fixture(scope="module")
