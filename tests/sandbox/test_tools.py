@@ -23,7 +23,7 @@ from tests.support import swarm
 from tests.support.cells import ALL_CELLS, MORE
 from tests.support.machines import lacks_postgres
 from tests.support.nursery import ENVIRONMENT, nursery
-from tests.tools import keys, mutations, nights, stack
+from tests.tools import compare, keys, mutations, nights, stack
 from tests.tools.playing import alone, wrong
 
 # Command, tool, whether its later cells, every how manieth of them here and in `.ci/run`, and what may stay open.
@@ -123,23 +123,13 @@ def test_key_init_refuses_a_store_that_breaks_its_promise_or_else_runs_that_star
     assert "twice" in {broken.promise for one in played["halves"] for broken in one.broken}
 
 
-CROWDS = (
-    ("--store", "memory", "lag"),
-    ("--store", "postgresql", "restart and cut"),
-    ("--store", "postgresql", "silence"),
-)
-
-
-@pytest.mark.parametrize("crowd", CROWDS)
+@pytest.mark.parametrize("trouble", ["restart and cut", "silence"])
 @MORE
-def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(
-    crowd: tuple[str, ...], tools: Tools
-) -> None:
-    missing = lacks_postgres()
-    if "postgresql" in crowd and missing:
+def test_deploy_run_under_shared_keys_starts_one_run_a_key_from_many_processes(trouble: str, tools: Tools) -> None:
+    if missing := lacks_postgres():
         pytest.skip(f"{missing} is not installed")
     hosts, each = ("10", "20") if ALL_CELLS else ("3", "6")  # as many as it takes until the database is restarted
-    code, told = tools("keys", "--postgres", "--hosts", hosts, "--keys", each, "--workers", "1", *crowd)
+    code, told = tools("keys", "--postgres", "--hosts", hosts, "--keys", each, "--workers", "1", trouble)
     assert (code, f"{hosts} hosts" in told) == (0, True), told
 
 
@@ -179,6 +169,15 @@ def test_compare_tells_what_a_changed_program_does_otherwise_and_nothing_else(tm
     wanted = tmp_path / "wanted"
     wanted.write_text("requests\nstderr: .*status\nfiles: .*DEFAULT\n")
     assert tools(*words, "--expect", str(wanted))[0] == 0
+
+
+@MORE
+def test_compare_leaves_a_line_that_never_ends_and_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "LONGEST", 2.0)
+    cell = compare.Cell((ROOT, ROOT), (), "qoder memory ls project --watch")
+    played = alone(compare.play, cell)
+    compare._worker(ROOT, os.getpid()).end()
+    assert (played.codes, played.wrong, [str(cell) in cause for cause in played.open]) == ([-1], {}, [True])
 
 
 @pytest.fixture(scope="module")

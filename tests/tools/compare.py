@@ -23,6 +23,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ from tests.tools.playing import Played
 PROMISES = ()
 ROOT = Path(__file__).parents[2]
 BEGAN = 1_800_000_000.37
-LONGEST = 15.0  # seconds that a line may take
+BEGINS, LONGEST = 60.0, 15.0  # seconds that a program may take to begin, and a line
 MOST = 8  # kinds of changes in one text that are told one by one
 LAYOUTS = ("", "-o json", "-o jsonl", "-q", "-o wide", "on a terminal")
 FAULTS = (
@@ -144,7 +145,7 @@ def _written(option: Mapping[str, Any]) -> Iterator[str]:
         yield name
         return
     for value in (*option["values"], VALUES.get(option["metavar"], "word"), "nonsense", "''", "0"):
-        if name != "--watch" or value == "nonsense":  # any other would never end
+        if name != "--watch" or value == "nonsense":  # others never end, and this where an argument may be so
             yield f"{name} {value}"
 
 
@@ -172,21 +173,23 @@ class Worker:
         command = [sys.executable, "-P", "-W", "ignore", compare_worker.__file__]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, env=env, cwd="/", bufsize=0, **pipes)
-        self.places: dict[str, str] = self.hear()  # of the package and its Python, and what stands for them
+        self.places: dict[str, str] = self.hear(
+            time.monotonic() + BEGINS
+        )  # of the package and its Python, and what stands for them
 
     def tell(self, told: Any) -> None:
         compare_worker.tell(self._process.stdin.fileno(), told)  # type: ignore[union-attr]
 
-    def hear(self) -> Any:
-        """Return the next thing that it tells. Raises TimeoutError, EOFError."""
+    def hear(self, until: float) -> Any:
+        """Return the next thing that it tells, `until` a moment of the machine. Raises TimeoutError, EOFError."""
         fd = self._process.stdout.fileno()  # type: ignore[union-attr]
-        if not select.select([fd], [], [], LONGEST)[0]:
+        if not select.select([fd], [], [], max(until - time.monotonic(), 0.0))[0]:
             raise TimeoutError
         return compare_worker.hear(fd)
 
     def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        with self._process:
+            self._process.kill()
         _worker.cache_clear()
 
 
@@ -223,8 +226,9 @@ class Side:
         about = {"folder": str(self.home), "now": self.now, "terminal": terminal, "env": self.env, "stdin": stdin}
         self._lines += 1
         worker.tell({"words": list(words), "seed": self._lines, **about})
+        until = time.monotonic() + LONGEST
         try:
-            while (told := worker.hear())[0] == "ask":
+            while (told := worker.hear(until))[0] == "ask":
                 worker.tell(self._answer(*told[1:]))
         except (TimeoutError, EOFError) as failure:
             worker.end()
@@ -367,9 +371,11 @@ def play(cell: Cell, folder: Path) -> Played:
         told.append(aspects(said, {str(home): "~", **_worker(each, os.getpid()).places}))
     old, new = told
     played = Played([int(old["exit code"][0])])
-    if played.codes[0] < 0:
-        played.open.append(old["stderr"][0])  # both may be the same, and nothing was compared
-    for name in (name for name in old if old[name] != new[name]):
+    differing = [name for name in old if old[name] != new[name]]
+    if min(played.codes[0], int(new["exit code"][0])) < 0:  # how far it came by then is chance
+        played.open.append(f"{' '.join(dict.fromkeys(old['stderr'] + new['stderr']))}: {cell}")
+        differing = [name for name in differing if name in ("exit code", "stderr")]
+    for name in differing:
         for kind, words in kinds(name, old[name], new[name]).items():
             is_wanted = any(re.search(pattern, kind) for pattern in cell.expected)
             played.breaks(words, is_borne=is_wanted, **{kind: True})

@@ -2,9 +2,8 @@
 
 Without options tens of thousands of histories are played in threads, on clocks of their own (`tests.support.swarm`);
 some of them with a store made to break its promise. Afterwards a quiet machine uses each key once more; and, where that
-ends in 9, once again after a person has freed the key. `--queue` has fifty processes that start two hundred runs, five
-at once. `--postgres` has fifty processes and a thousand keys, a server of its own, and a memory store of old reads
-(`tests.support.hosts`).
+ends in 9, once again after a person has freed the key. `--postgres` has fifty processes and a thousand keys, with a
+server of its own (`tests.support.hosts`).
 """
 
 import sys
@@ -23,14 +22,7 @@ MANY = 20_000  # histories of each store
 _APPLYING = 10  # beside each so many runs, a stack is applied
 _QUEUEING = 4  # and runs queue for the slots of a group
 _BROKEN = 100  # one of so many more has a store that is made to break its promise
-CROWDS = (
-    ("postgresql", ""),
-    ("postgresql", "restart and cut"),
-    ("postgresql", "silence"),
-    ("memory", ""),
-    ("memory", "lag"),
-)
-QUEUED = (("postgresql", "restart"), ("memory", ""))
+CROWDS = ("", "restart and cut", "silence")
 EVERY: dict[str, Options] = {
     "2 commands, 3 faults": Options(faults=3, crashes=0),
     "2 commands, 2 faults, 1 kill": Options(),
@@ -67,7 +59,6 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--postgres", action="store_true", help="fifty processes, with a PostgreSQL server of their own"
     )
-    parser.add_argument("--queue", action="store_true", help="fifty processes that queue for five slots, with both")
     parser.add_argument(
         "--hosts", type=int, default=50, metavar="N", help="so many processes instead, with 20 keys each"
     )
@@ -80,13 +71,11 @@ def cells(options: Namespace) -> Iterator[Any]:
     if options.all:
         yield from map(Explored, (*EVERY, *QUEUES))
         return
-    stores = [store for store in STORES if options.store in (None, store)]
-    if options.queue or options.postgres:
+    if options.postgres:
         n = options.hosts
-        keys, at_once = (0, 0) if options.queue else (options.keys * n, n * 2 // 5)
-        crowds = QUEUED if options.queue else CROWDS
-        yield from (hosts.Crowd(store, how, n, keys, at_once) for store, how in crowds if store in stores)
+        yield from (hosts.Crowd(how, n, options.keys * n, n * 2 // 5) for how in CROWDS)
         return
+    stores = [store for store in STORES if options.store in (None, store)]
     for number in range(options.random or options.sample or MANY):
         seed = options.seed * 1_000_000 + number
         for store in stores:
