@@ -1,5 +1,6 @@
 """One log of a session's events, whatever a server makes of cursors, filters and order (api.md#events)."""
 
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, repeat
@@ -22,6 +23,7 @@ Pages = Callable[..., Iterator[Raw]]  # as `Client.pages`
 
 PAGE = 100  # events; the API's limit
 REMEMBERED = 10_000  # events remembered, to skip repeats
+UNCHECKED = REMEMBERED // 2  # events of a stream, at most, that are read again in the list: it may have others
 APART = 5.0  # seconds by which the clocks of runs and of sessions may differ
 LAGGING = 30.0  # seconds for which a replica may not show a session, or what was sent to it, yet
 LONGEST_SILENCE = 300.0  # seconds without a word from the server until sight of a session is lost
@@ -88,6 +90,7 @@ class Log:
         self._list = pages or client.pages
         self._on_event = on_event
         self._seen: dict[str, None] = {}  # events that were new once, while reading on or hearing
+        self._heard: deque[str | None] = deque()  # the ids of events heard since the list was read
 
     def whole(self, types: Sequence[str] = (), *, within: float | None = None, retry: bool = True) -> Iterator[Events]:
         """Yield all events, as they are listed: oldest first, if the server does as asked. Raises ApiError."""
@@ -155,11 +158,13 @@ class Log:
             raise
 
     def hear(self, event: Raw) -> Events:
-        """Return a stream's event, if it is new. The list is read on from it, if it follows the last one."""
+        """Return a stream's event, if it is new. The list is read on from before it: a stream may leave out others."""
         new = self._new([event])
         types = self._query.get("types[]")
         if self.is_current and (not types or event.get("type") in types):  # else the list does not have it
-            self.last = text(event.get("id")) or self.last
+            self._heard.append(text(event.get("id")) or self.last)
+        if len(self._heard) > UNCHECKED:
+            self.last = self._heard.popleft()
         return new
 
     def _new(self, events: Events) -> Events:
@@ -173,6 +178,7 @@ class Log:
         events = _events(page)
         newest = text(events[-1].get("id")) if events else None
         self.last = text(page.get("last_id")) or newest or self.last
+        self._heard.clear()
         return events
 
     def _asking_for(self, types: Sequence[str]) -> Raw:

@@ -341,6 +341,23 @@ def test_run_logs_follow_reads_what_a_stream_says(qoder: Qoder, name: str) -> No
 # Endings, and what cannot be read.
 
 
+def test_run_logs_follow_shows_what_its_stream_leaves_out(qoder: Qoder) -> None:
+    place = Place(qoder)
+
+    def leaky(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        response = answer()
+        if not request.url.path.endswith("/stream"):
+            return response
+        said = (chunk for chunk in response.iter_raw() if b"agent.message" not in chunk)
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=said)
+
+    qoder.transport = WorldTransport(place.world, sleep=qoder.clock.sleep, lie=leaky)
+    ran = place.follow("-o", "jsonl")
+    shown, listed = lines_of(ran), place.listed()
+    assert (ran.code, shown[-1]["type"]) == (0, "agent.message")
+    assert sorted(shown, key=listed.index) == listed
+
+
 def test_run_logs_follow_does_not_rely_on_a_stream_that_is_silent(qoder: Qoder) -> None:
     place, over = Place(qoder), threading.Event()
 
