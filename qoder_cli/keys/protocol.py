@@ -137,7 +137,7 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
             run = yield LookForRun(stored)
             if run is None:
                 return KeyVerdict("abandoned", stored)
-            moved = yield Put(stored, noting(stored.record, mine.owner, run))
+            moved = yield Put(stored, noting(stored.record, run))
             if moved is not None:
                 return KeyVerdict("answered", moved)
             stored = yield Read()
@@ -155,7 +155,7 @@ def settle(stored: StoredKey, result: Started | str) -> Steps:
 
 def _note(stored: StoredKey, run: Started) -> Steps:
     """Write down the run of a trigger that was ours. It stands whatever comes of this."""
-    ours = noting(stored.record, stored.record.owner, run)
+    ours = noting(stored.record, run)
     now: StoredKey | None = stored
     for _ in range(_LAST_TRIES):
         moved = yield Put(now, ours)
@@ -193,9 +193,9 @@ def give_back(stored: StoredKey) -> Steps:
     return KeyVerdict("triggered", now, noted=False)
 
 
-def noting(claim: KeyRecord, owner: str, run: Started) -> KeyRecord:
-    """Return a record with the run that was started."""
-    return claim._replace(state="started", owner=owner, run=run.run, adopted=run.adopted)
+def noting(claim: KeyRecord, run: Started) -> KeyRecord:
+    """Return a record with the run that the owner of a claim started, whoever found it."""
+    return claim._replace(state="started", run=run.run, adopted=run.adopted)
 
 
 def why_not_adopted(run: str, claim: KeyRecord, others: Sequence[KeyRecord]) -> str | None:

@@ -40,7 +40,7 @@ class KeyRecord(NamedTuple):
     """
 
     state: State
-    owner: str  # a uuid made for the command that wrote it
+    owner: str  # a uuid made for the command that claimed it
     key: str
     deployment: str  # empty for the turn of a stack
     host: str
@@ -54,7 +54,7 @@ class KeyRecord(NamedTuple):
     machine: str = ""  # who has the turn: for people only
     beat: int = 0  # how often the owner of a turn was heard of
     group: str = ""  # whose slot it is
-    under: str = ""  # of a slot: the key under which its run is started; that key's record decides which run it is
+    under: str = ""  # the key under which the run of a slot, or of its owner, is started: that decides which run it is
 
     @property
     def name(self) -> str:

@@ -96,7 +96,7 @@ def take_slot(
                 looked_for.add(slot.stored)
                 run = yield LookForRun(slot.stored)
                 if isinstance(run, Started):
-                    yield Put(slot.stored, noting(slot.stored.record, mine.owner, run))
+                    yield Put(slot.stored, noting(slot.stored.record, run))
         by_number = {slot.stored.record.number: slot for slot in slots}
         taken = {number for number, slot in by_number.items() if slot.is_held}
         for number in range(1, most + 1):

@@ -41,7 +41,8 @@ class CoveredKeys(Hold):
     """The other keys under which a run is written: `deploy backfill --once`.
 
     They are taken before it is started, so that nobody starts one under them meanwhile, and point at the key of the
-    run: should this command die, that one tells which run it is. A key that somebody else has is not covered.
+    run, with the owner of its claim: should this command die, that key tells which run it started, if any. A key that
+    somebody else has is not covered.
     """
 
     def __init__(self, app: App, order: Order) -> None:
@@ -52,18 +53,19 @@ class CoveredKeys(Hold):
 
     @contextmanager
     def during(self, trigger: RunTrigger) -> Iterator[None]:
+        assert isinstance(trigger, SharedTrigger)
         try:
-            self._cover(shared_store(self._app))
+            self._cover(shared_store(self._app), trigger.owner)
             yield
         finally:
             self._settle(result_of(trigger.write, trigger.answer))
 
-    def _cover(self, keys: KeyStore) -> None:
+    def _cover(self, keys: KeyStore, owner: str) -> None:
         """Take each key, up to where a run would be started under it. Raises QoderError, Signalled."""
         order, settings, taken = self._order, self._app.settings, []
         for key in order.covers:
             where = order.deployment_id, settings.host, settings.workspace_id
-            pointer = KeyRecord("sending", str(uuid.uuid4()), key, *where, under=order.key or "")
+            pointer = KeyRecord("sending", owner, key, *where, under=order.key or "")
             store, steps, step = StoreSteps(self._app, keys), start_once(pointer), None
             self._pace.wait_turn()
             with suppress(StopIteration):
@@ -98,8 +100,9 @@ class SharedTrigger(RunTrigger):
         settings = app.client.settings
         assert order.key is not None
         self._keys = keys
+        self.owner = str(uuid.uuid4())  # of its claim
         self._claim = KeyRecord(
-            "claimed", str(uuid.uuid4()), order.key, order.deployment_id, settings.host, settings.workspace_id
+            "claimed", self.owner, order.key, order.deployment_id, settings.host, settings.workspace_id
         )
         super().__init__(app, order, others=others_in(keys, self._claim, app.clock), **how)
         self._steps = StoreSteps(app, keys)
@@ -286,6 +289,8 @@ def run_of_abandoned(app: App, keys: KeyStore, record: KeyRecord) -> Started:
         there = keys.read(name_of(record.host, record.workspace, record.under))
         if there is None or there.record.state != "started" or there.record.run is None:
             raise OutcomeUnknown(f"its run is that of the key {record.under!r}, which has none")
+        if there.record.owner != record.owner and not record.group:
+            raise OutcomeUnknown(f"another command started the run of the key {record.under!r}")
         return Started(there.record.run, there.record.adopted)
     client, attempt = app.client, attempt_of(app, record)
     if attempt is None:

@@ -13,6 +13,7 @@ import pytest
 from qoder_cli.base.times import utc_text
 from qoder_cli.fleet.queue import OwnSlots
 from qoder_cli.keys.patience import Patience
+from qoder_cli.keys.record import KeyRecord, StoreAway, StoredKey
 from tests.conftest import TOKEN, Qoder, Ran
 from tests.support.hasty import HastyClock
 from tests.support.nights import DAY, HOUR, Account, Service, Started
@@ -64,6 +65,20 @@ class Backfilled(Service):
         last = utc_text(datetime.fromtimestamp(self.now - HOUR - 60, UTC))
         missed = [each for each in report["did_not_happen"] if each["kind"] == "missed"]
         return [each for each in missed if self.since <= each["due"] <= last]
+
+
+class GoingAway:
+    """The writing of a store of keys that is away for good after some writes."""
+
+    def __init__(self, keys: OwnSlots, *, after: int) -> None:
+        self._put = keys.put
+        self._left = after
+
+    def __call__(self, found: StoredKey | None, record: KeyRecord | None) -> StoredKey | None:
+        if self._left == 0:
+            raise StoreAway("the store is away")
+        self._left -= 1
+        return self._put(found, record)
 
 
 def drawn(seed: int, folder: Path) -> Backfilled:
@@ -128,6 +143,23 @@ def test_deploy_backfill_once_starts_one_run_and_writes_it_under_every_key(tmp_p
     assert (again.code, again.json, len(service.started), "made up before" in again.err) == (0, [], 1, True)
     page = service.machine("reader", "report", "dep_0", "--since", service.since)
     assert "made up by drun_made0" in page.out
+
+
+def test_deploy_backfill_is_not_content_with_keys_that_wait_for_a_run_nobody_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = a_night_missed(tmp_path)
+    due = [each["due"] for each in service.missed() if each["deployment"] == "dep_0"][-3:]
+    words = ["deploy", "backfill", "dep_0", "--since", due[0], "--yes", "--json"]
+    with monkeypatch.context() as patch:
+        patch.setattr(service.keys, "put", GoingAway(service.keys, after=2))  # two keys point at the third
+        assert service.machine("a", *words, "--once").code == 7
+    assert service.started == []
+    ran = service.machine("b", *words)
+    assert (ran.code, len(service.started)) == (9, 1)
+    assert [item["exit_code"] for item in ran.json] == [9, 9, 0]
+    made_up = {each["due"]: each["made_up_by"] for each in service.missed() if each["deployment"] == "dep_0"}
+    assert [made_up[at] for at in due] == [None, None, "drun_made0"]
 
 
 def test_deploy_backfill_this_machine_remembers_without_a_store(tmp_path: Path) -> None:
