@@ -265,20 +265,30 @@ def test_apply_knows_its_own_among_things_of_one_name(team: Team) -> None:
 
 
 CLONE = {".git/config": '[remote "origin"]\n\turl = https://git.example/team/stack.git\n'}
+WORKTREE = {".git": "gitdir: ../folder/.git/worktrees/theirs\n"}
 
 
 @pytest.mark.parametrize(
-    ("theirs", "stack", "is_told"), [(CLONE, "s", False), ({}, "s", True), ({}, "t", False), (CLONE, "t", False)]
+    ("ours", "theirs", "stack", "is_told"),
+    [
+        (CLONE, CLONE, "s", False),
+        (CLONE, WORKTREE, "s", False),
+        (CLONE, {}, "s", True),
+        ({}, {}, "s", True),
+        (CLONE, {}, "t", False),
+        (CLONE, CLONE, "t", False),
+    ],
 )
 def test_apply_tells_of_another_folder_of_its_stack_that_is_no_clone_of_it(
-    team: Team, theirs: dict[str, Any], stack: str, is_told: bool
+    team: Team, ours: dict[str, Any], theirs: dict[str, Any], stack: str, is_told: bool
 ) -> None:
     other = team.folder.parent / "theirs"
+    team.write(BUILD | ours)
     stacks.write(other, BUILD | theirs)
     assert team.qoder("apply", str(other), "--yes").code == 0
     stacks.write(other, {"qoder.yaml": f"stack: {stack}"})  # what it is by now
-    team.write(BUILD | CLONE)
     assert (f"the stack s has another folder, {other}" in team.apply().err) == is_told
+    assert "has another folder" not in team.apply().err  # its own
 
 
 @pytest.mark.parametrize("theirs", [{"qoder.yaml": "stack: t"}, {}])
@@ -1099,6 +1109,7 @@ STACK_BELOW = {f"stacks/far/{path}": text for path, text in BUILD.items()} | {"s
 FENCES = ("region: cn", "base_url: https://elsewhere.example/api/v1/cloud", "workspace_id: ws_other")
 UNASKED: dict[str, tuple[dict[str, Any], str]] = {
     **{f"the fence {fence}": (BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"}, "nothing was sent") for fence in FENCES},
+    "a fence that is none": (BUILD | {"qoder.yaml": "region: us"}, "qoder.yaml: region must be global or cn"),
     # Its things would be made without its mark, and beyond its fence.
     "a stack below none": (STACK_BELOW, "stacks/far: has a qoder.yaml of its own"),
     "a stack below another": (STACK_BELOW | {"qoder.yaml": "stack: all"}, "stacks/far: has a qoder.yaml of its own"),
@@ -1122,6 +1133,18 @@ def test_apply_and_diff_refuse_a_folder_before_anything_is_asked(team: Team, wha
         ran = team(*words)
         assert (ran.code, team.service.asked) == (2, [])
         assert said in ran.err
+
+
+@pytest.mark.parametrize("fence", FENCES)
+def test_create_refuses_what_lies_in_the_folder_of_a_stack_that_lives_elsewhere(
+    team: Team, fence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.write(BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"})
+    monkeypatch.chdir(team.folder)
+    team.qoder.stdin = "name: build"
+    for file in ("environments/build.yaml", "-"):
+        ran = team.qoder("env", "create", "--file", file)
+        assert (ran.code, team.service.asked, "this stack lives" in ran.err) == (2, [], True)
 
 
 def test_apply_refuses_a_kind_that_the_token_may_not_read_before_it_writes(team: Team) -> None:

@@ -143,6 +143,15 @@ def test_deploy_get_shows_a_deployment_in_full_and_without_secrets(qoder: Qoder)
     assert shown["recent_runs"] == ["none yet"]
 
 
+@pytest.mark.parametrize(("archived_at", "fires"), [(None, 5), ("2026-06-14T08:54:06Z", 0)])
+def test_deploy_get_works_out_next_fires_unless_it_is_archived(
+    qoder: Qoder, archived_at: str | None, fires: int
+) -> None:
+    schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
+    qoder.wire.on(*OF_1, deployment(1, schedule=schedule, archived_at=archived_at)).on(*RUNS_OF_1, page())
+    assert len(sheet(qoder("deploy", "get", "dep_1")).get("next_run", [])) == fires
+
+
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "Mars/Olympus", "", None, "../../etc/passwd", "x" * 5000])
 def test_deploy_get_tells_next_fires_in_local_time_and_in_a_zone_that_is_known(qoder: Qoder, zone: str | None) -> None:
     qoder.terminal = True

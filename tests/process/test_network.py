@@ -232,6 +232,16 @@ def test_deploy_run_over_a_connection_that_breaks_at_any_byte_starts_none_twice(
     assert len(started) <= 1
 
 
+def test_deploy_run_that_gets_no_connection_in_time_knows_that_nothing_was_started(
+    online: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over = threading.Event()
+    monkeypatch.setattr(socket, "create_connection", lambda *words, **more: is_over.wait(PATIENCE))
+    ran = online("deploy run dep_1 --request-timeout 0.05s", "--base-url", "http://127.0.0.1:1")
+    is_over.set()
+    assert (ran.code, "no complete response within" in ran.err) == (7, True)
+
+
 # The client and its connections.
 
 
