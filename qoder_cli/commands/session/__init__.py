@@ -25,7 +25,7 @@ from qoder_cli.nouns.views import session_fields
 
 _SESSION = NOUNS["session"]
 VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry", "why"))
-SHOWN = ("wait", "logs", "send")  # in help; `qoder run` takes a session for the others, too
+SHOWN = ("wait", "logs", "result", "send", "cancel")  # in help; `qoder run` takes any session for the others
 
 _HELP = {
     "wait": """\
@@ -46,6 +46,15 @@ _HELP = {
 
         Examples:
           qoder session logs sess_demo""",
+    "cancel": """\
+        Cancel what agents do, and wait for them to stop.
+
+        Exits 0 once they have stopped, or already had; 9 if one still works a
+        minute later. Nothing they did is undone. Asks first; scripts need --yes.
+        A failure does not stop the rest.
+
+        Examples:
+          qoder session cancel sess_demo --yes""",
 }
 
 
