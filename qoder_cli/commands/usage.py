@@ -11,7 +11,7 @@ from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.errors import ApiError, NotFound, UsageError, exclude
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.model import mapping, next_cursor
+from qoder_cli.base.model import mapping, next_cursor, says_whether_more
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import span, utc_text
 from qoder_cli.base.words import counted
@@ -23,7 +23,6 @@ from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.usage import By, Tally, Usage, UsageSum
 from qoder_cli.history.window import ROUNDED, Page, Window, runs_within
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.lookup import explain_missing, ids_of_all
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Share, Words, plain

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, Unavailable, or_error
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, text
+from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, says_whether_more, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
 from qoder_cli.history.listed import Resolver, newest_runs
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.vault import validated

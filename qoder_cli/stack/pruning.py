@@ -11,10 +11,9 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, Rejected
-from qoder_cli.base.model import Raw, mapping, text
+from qoder_cli.base.model import Raw, mapping, says_whether_more, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.owner import digest, is_filled_in, name_in_mark, owner_of, recorded
 from qoder_cli.nouns.edits.step import Origin, Send, Step

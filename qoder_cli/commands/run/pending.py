@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NeedsAnswer, NoResponse, NotFound, UsageError, exclude
-from qoder_cli.base.model import Raw, mapping, text
+from qoder_cli.base.model import Raw, mapping, says_whether_more, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion.values import files
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
