@@ -659,6 +659,15 @@ def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None
     assert {row["action"] for row in team.applied("--prune")} == {"unchanged"}  # another of this name stays
 
 
+def test_apply_prunes_nothing_once_a_write_failed(team: Team) -> None:
+    undeclared(team)
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    team.service.never = [refusal(400, "invalid_request_error", "No.")]
+    ran = team.apply("--prune", "--json")
+    assert (ran.code, {row["name"]: row["action"] for row in ran.json}["one"]) == (6, "not_attempted")
+    assert "warning: nothing was pruned, because not all was written" in ran.err
+
+
 def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:
     undeclared(team)
     id = team.there("environments")["one"]["id"]
