@@ -43,7 +43,7 @@ def test_readme_shows_what_its_first_command_prints(tmp_path: Path) -> None:
 
 def test_recipes_are_all_found() -> None:
     assert len(RECIPES) == WRITTEN.count("<!-- recipe:") > 8
-    assert len(JOBS) == WRITTEN.count("<!-- job:") == 7
+    assert len(JOBS) == WRITTEN.count("<!-- job:") == 6
 
 
 def fast(script: str) -> str:
@@ -158,24 +158,9 @@ def test_recipe_kubernetes_starts_one_run_for_a_pod_that_is_started_again(
         assert len(server.world.started()) == 1
 
 
-@as_red
-@pytest.mark.few(1)
-def test_recipe_of_two_gitlab_jobs_starts_a_run_and_waits_for_it(tmp_path: Path, deployment: str, code: int) -> None:
-    jobs = yaml.safe_load(JOBS["two jobs"])
-    before = "\n".join(jobs["default"]["before_script"])
-    variables = tmp_path / jobs["start"]["artifacts"]["reports"]["dotenv"]
-    with sandbox("current") as server:
-        shell = Shell(tmp_path, server).quick().hurry()
-        start, wait = ("\n".join([before, *jobs[name]["script"]]) for name in ("start", "wait"))
-        assert play(shell, start.replace("nightly-report", deployment)).code == 0
-        ended = play(shell, f"set -a; . '{variables}'\n{wait}")
-    assert ended.code == code, ended.err
-    assert variables.read_text().splitlines()[0].removeprefix("QODER_RUN_ID=") in ended.out
-
-
 SCRIPTS = RECIPES | {
     f"{name} {job}": "\n".join(said["script"])
-    for name in ("gitlab", "gitlab in the container", "two jobs")
+    for name in ("gitlab", "gitlab in the container")
     for job, said in yaml.safe_load(JOBS[name]).items()
     if "script" in said
 }
