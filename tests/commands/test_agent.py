@@ -284,13 +284,10 @@ def test_agent_update_shows_what_a_colleague_changed_and_exits_6(qoder: Qoder, s
     assert ran.error["next"] == again
     assert helper(service)["system"] == "Be funny."
     assert len(service.sent) == 1
-
-
-def test_agent_update_proposes_no_command_whose_text_came_from_stdin(qoder: Qoder, service: Things) -> None:
-    service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be funny."})]
+    service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be kind."})]
     qoder.stdin = "Be long."
-    ran = qoder(*UPDATE, "--system", "-", "--json")
-    assert (ran.code, ran.error["next"], len(service.sent)) == (6, None, 1)
+    ran = qoder(*UPDATE, "--system", "-", "--json")  # a text that no command repeats
+    assert (ran.code, ran.error["next"], len(service.sent)) == (6, None, 2)
 
 
 def test_agent_update_warns_of_what_the_server_stored_otherwise(qoder: Qoder, service: Things) -> None:

@@ -19,6 +19,7 @@ from qoder_cli.nouns.edits import step
 from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, idles, terminated, turn
 from tests.conftest import Qoder
 from tests.support import stacks
+from tests.support.interrupting import interrupt
 from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
 from tests.support.things import Raw, each_row, refusal
@@ -961,17 +962,13 @@ def test_apply_pauses_no_deployment_that_somebody_changed_meanwhile(team: Team) 
     assert "was changed by someone else in the meantime" in ran.err
 
 
-def interrupt() -> None:
-    raise Signalled(signal.SIGTERM)
-
-
 def test_apply_shows_all_rows_at_a_signal_after_its_writes(team: Team) -> None:
     team.write(BUILD)
 
     team.service.lies["GET /environments"] = lambda page: page | {"data": []}  # so it waits for the list
     team.service.meanwhile = [lambda: setattr(team.qoder.clock, "at_sleep", interrupt)]
     ran = team.apply("--json")
-    assert (ran.code, [row["action"] for row in ran.json]) == (143, ["created"]), ran.err
+    assert (ran.code, [row["action"] for row in ran.json]) == (130, ["created"]), ran.err
 
 
 def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(team: Team) -> None:
@@ -981,7 +978,7 @@ def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(tea
 
     team.service.meanwhile = [lambda: None, interrupt]
     ran = team.apply("--prune", "--json")
-    assert ran.code == 143, ran.err
+    assert ran.code == 130, ran.err
     pruned = [row["action"] for row in ran.json if row["action"] != "unchanged"]
     assert pruned == ["archived", "unknown", "not_attempted"], ran.err
 

@@ -2,13 +2,12 @@
 
 import csv
 import io
-import signal
 from typing import Any
 
 import pytest
 
-from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
+from tests.support.interrupting import interrupt
 from tests.support.wire import page
 
 HEADER = "id,name,model,version,tools,skills,mcp,updated,archived"
@@ -103,9 +102,6 @@ def test_sorted_list_that_cannot_be_read_whole_prints_nothing(qoder: Qoder) -> N
 
 
 def test_list_that_is_interrupted_says_that_alone(qoder: Qoder) -> None:
-    def interrupted(request: Any) -> Any:
-        raise Signalled(signal.SIGINT)
-
-    qoder.wire.on("GET", "/agents", interrupted)
+    qoder.wire.on("GET", "/agents", interrupt)
     ran = qoder("agent", "list")
     assert (ran.code, ran.err) == (130, "error: interrupted\n")

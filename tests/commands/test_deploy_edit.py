@@ -2,7 +2,7 @@
 
 import json
 import signal
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +14,7 @@ from qoder_cli.sandbox.samples import WRITER
 from tests.conftest import Qoder, Ran
 from tests.support.desk import BODY, EVENTS, HOST, LIST, Desk
 from tests.support.inprocess import at_version
-from tests.support.interrupting import interrupted
+from tests.support.interrupting import interrupt, interrupted
 from tests.support.wire import page
 
 AGENT, ENV = "agent_1", "env_1"
@@ -376,9 +376,6 @@ def test_deploy_create_and_update_wait_for_the_answer_at_a_signal(desk: Desk, ve
 
 @VERBS
 def test_deploy_create_and_update_are_done_at_a_signal_as_they_are_read_back(desk: Desk, verb: str) -> None:
-    def interrupt(raw: Any) -> NoReturn:
-        raise Signalled(signal.SIGINT)
-
     def is_done() -> None:
         desk.service.lies = {f"GET /deployments/{one.id}": interrupt for one in desk.world.deployments.values()}
 
@@ -391,9 +388,6 @@ def test_deploy_create_and_update_are_done_at_a_signal_as_they_are_read_back(des
 
 
 def test_deploy_create_says_at_a_signal_that_nothing_was_attempted(desk: Desk) -> None:
-    def interrupt() -> None:
-        raise Signalled(signal.SIGINT)
-
     desk.goes_wrong("create:429")
     desk.qoder.clock.at_sleep = interrupt
     ran = create(desk, "--json")
