@@ -94,6 +94,8 @@ def usage(
     def look() -> None:
         nonlocal every, unseen
         every, unseen = _look(app, (since, until), by, deployments, resolve=resolve, may_lack=limit is not None)
+        for doubt in unseen if limit is None else ():
+            app.progress.warn(doubt)
 
     view.show(look)
     if limit is None:

@@ -386,6 +386,11 @@ def test_vault_get_shows_its_credentials(qoder: Qoder, service: Things) -> None:
     assert line in qoder("vault", "get", "vault_team").out
     qoder.terminal = True
     assert "GITHUB_TOKEN" in qoder("vault", "get", "vault_team").out
+    rows: list[Any] = [None, {"name": "docs"}]
+    service.lies["GET /vaults/vault_team/credentials"] = lambda page: {**page, "data": [rows.pop(), *page["data"]]}
+    while rows:
+        ran = qoder("vault", "get", "vault_team", "--json")
+        assert (ran.code, ran.out, "something else in it" in ran.err) == (7, "", True)
 
 
 def test_vault_check_tells_which_oauth_credential_is_invalid_and_why(qoder: Qoder, service: Things) -> None:
