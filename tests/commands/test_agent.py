@@ -190,6 +190,7 @@ def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things) -> No
 def test_agent_update_changes_only_what_is_typed(qoder: Qoder, service: Things) -> None:
     ran = qoder(*UPDATE, "--model", "ultimate", "--metadata", "at=home", "--remove-metadata", "team", "--json")
     assert ran.code == 0
+    assert service.asked[:3] == ["GET /agents", "GET /agents/agent_1", "POST /agents/agent_1"]
     assert sent(service) == {"model": "ultimate", "version": 3, "metadata": {"at": "home", "team": None}}
     assert ran.json == {**helper(service), "version": 4}
     assert helper(service)["metadata"] == {"at": "home", "qoder_key": "1"}

@@ -729,7 +729,9 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
     store = team.there("memory_stores")["notes"]["id"]
     [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
     entry.fields["content"] = "Learned since."
-    team.write({"memory_stores/notes/people.md": "Other\n", "memory_stores/notes/new/one.md": "New\n"})
+    others = {"people.md": "Other\n", "new/one.md": "New\n", "empty.md": " \n"}
+    team.write({f"memory_stores/notes/{name}": text for name, text in others.items()})
+    assert "memory_stores/notes/empty.md: is empty, which no memory can be; left out" in team.plan().err
     rows = team.applied()
     assert team.writes == [f"POST /memory_stores/{store}/memories"]
     assert entry.fields["content"] == "Learned since."
@@ -997,6 +999,13 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a file that is missing": (
         {"deployments/d.yaml": "name: d\nagent: ../agents/gone.md\nenvironment: default\nmessage: Hi.\n"},
         ["deployments/d.yaml:2", "../agents/gone.md does not exist"],
+    ),
+    "a name that two have": (
+        {
+            **{f"agents/{n}.yaml": f"id: agent_{n}\n{AGENT}" for n in (1, 2)},
+            "deployments/d.yaml": "name: d\nagent: a\nenvironment: default\nmessage: Hi.\n",
+        },
+        ["deployments/d.yaml:2", "two agents here are named 'a'; write the id of one"],
     ),
     "a name that nobody has": (
         {"deployments/d.yaml": "name: d\nagent: writr\nenvironment: default\nmessage: Hi.\n"},

@@ -311,8 +311,11 @@ def test_run_wait_looks_after_a_minute_for_a_decision_that_does_not_show(
     server.tells(lambda events: [each for each in events if each["id"] in before])
     qoder.clock.time += later
     qoder.clock.at_sleep = server.lies.clear
+    policy.write_text(RULES.replace("echo 1", "echo 7"))
     ran = qoder(*by(policy))
     assert (ran.code, "does not show; looking for it" in ran.err) == (11, is_looked_for)
+    assert "left for a person: Bash (evt_3)" in ran.err
+    assert "left for a person: Bash (evt_1)" not in ran.err
 
 
 def test_run_wait_looks_for_a_decision_that_was_thought_to_be_over(qoder: Qoder, server: Asking, policy: Path) -> None:
