@@ -217,7 +217,8 @@ def wanted_of(
     import_module("qoder_cli.cli.ending")
     if several:
         import_module("qoder_cli.cli.several")
-
+    if several and waiting.result and not app.output.is_json:
+        raise UsageError("--result with several runs needs -o json or -o jsonl", hint="add --json, or name only one")
     deciding, follow, result, timeout, on_ask, policy, notify = waiting
     wait = wait or deciding or follow or result
     given = {"--require-satisfied": require_satisfied, "--on-ask": on_ask, "--policy": policy, "--notify": notify}

@@ -75,9 +75,6 @@ def wait(
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
     words = named(runs, app, allow_empty=allow_empty)
-    if result and as_list and not app.output.is_json:
-        why = "--result with several runs needs -o json or -o jsonl"
-        raise UsageError(why, hint="add --json, or wait for one run")
     if is_of_sessions(ctx):
         if as_list:
             raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
