@@ -78,10 +78,9 @@ def wait(
     if is_of_sessions(ctx):
         if as_list:
             raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
-        from qoder_cli.commands.target import sessions_of
+        from qoder_cli.commands.target import target_of
 
-        [session_id] = sessions_of(words, app)
-        return wait_for(app, any_observer(app, session_id), wanted)
+        return wait_for(app, any_observer(app, target_of(words[0], app).session_id), wanted)
     if as_list:
         from qoder_cli.fleet.runner import wait_many
 
