@@ -89,15 +89,8 @@ def usage(
     exclude({"--watch": view.is_watched, "--over": over is not None})
     Window.read(since, until, app=app)
     deployments = ids_of_all(deployment or (), app)
-    every, unseen = Tally(), list[str]()
-
-    def look() -> None:
-        nonlocal every, unseen
-        every, unseen = _look(app, (since, until), by, deployments, resolve=resolve, may_lack=limit is not None)
-        for doubt in unseen if limit is None else ():
-            app.progress.warn(doubt)
-
-    view.show(look)
+    bounds, may_lack = (since, until), limit is not None
+    every, unseen = view.show(lambda: _look(app, bounds, by, deployments, resolve=resolve, may_lack=may_lack))
     if limit is None:
         return
     finding, hint, words = None, "to see them", ["--all", "-o", "json"]
@@ -168,6 +161,8 @@ def _look(
     if used.undated:
         undated = counted(used.undated, "run or session", "runs or sessions")
         app.progress.warn(f"ignored {undated} without a creation time")
+    for doubt in () if may_lack else unseen:
+        app.progress.warn(doubt)
     app.progress.note(about, always=bool(every.unknown or every.growing))
     return every, unseen
 

@@ -1,11 +1,13 @@
 """`qoder apply` with a store of keys that machines share: one apply of a stack at a time."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
+from qoder_cli.base.errors import Signalled
 from qoder_cli.keys.protocol import ABANDONED
 from qoder_cli.keys.record import KeyRecord, StoredKey
 from tests.conftest import Qoder, Ran

@@ -337,10 +337,11 @@ def test_deploy_update_refuses_options_that_make_no_sense(desk: Desk) -> None:
             assert create(desk, *words, "--json").error["message"] == message
 
 
-def test_deploy_create_refuses_a_message_that_does_not_end(qoder: Qoder) -> None:
-    qoder.stdin = "x" * (4 * 1024 * 1024 + 1)
+def test_deploy_create_refuses_a_message_that_does_not_end(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qoder_cli.base.plainfile.LARGEST_BODY", 2**20)
+    qoder.stdin = "x" * (2**20 + 1)
     ran = qoder("deploy", "create", *NEEDED[:-2], "-m", "-", "--json")
-    assert (ran.code, ran.error["message"].startswith("--message -: ")) == (2, True)
+    assert (ran.code, ran.error["message"]) == (2, "--message: standard input is larger than 1 MiB")
 
 
 @pytest.mark.parametrize("words", [["--json"], []], ids=["json", "table"])

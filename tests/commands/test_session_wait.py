@@ -234,6 +234,8 @@ def test_session_cancel_waits_until_it_is_true_and_does_nothing_twice(qoder: Qod
     assert ran.code == 0
     assert "already finished" in ran.err
     assert server.asked.count("POST /sessions/sess_1/cancel") == 1
+    ran = qoder("session", "cancel", "drun_9", "sess_1", "--yes", "--json")  # one that is not there stops no other
+    assert [item["exit_code"] for item in ran.json] == [5, 0]
 
 
 # What waits no more.

@@ -73,14 +73,12 @@ def check(
         from qoder_cli.sessions.guard import loaded
 
         rules = loaded(app, policy)
-    findings: list[DeploymentFinding] = []
-    unlisted: list[str] = []
 
-    def look() -> None:
-        deployments, unlisted[:] = _deployments(app, words)
-        findings[:] = _look(app, deployments, probe=probe, policy=rules)
+    def look() -> tuple[list[DeploymentFinding], list[str]]:
+        deployments, unlisted = _deployments(app, words)
+        return _look(app, deployments, probe=probe, policy=rules), unlisted
 
-    view.show(look)
+    findings, unlisted = view.show(look)
     problems = sum(finding.weight == "problem" for finding in findings)
     conclude(
         app,

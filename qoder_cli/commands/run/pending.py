@@ -62,18 +62,13 @@ def pending(
     if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
     words = named(runs, app) if runs else []
-    any_waits = False
     rules = None
     if policy is not None:
         from qoder_cli.sessions.guard import loaded, with_ids
 
         rules = with_ids(app, loaded(app, policy))
 
-    def show() -> None:
-        nonlocal any_waits
-        any_waits = _show(app, words, since, rules)
-
-    view.show(show)
+    any_waits = view.show(lambda: _show(app, words, since, rules))
     if any_waits and exit_status:
         raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
 

@@ -90,8 +90,6 @@ def retry(
     _check(runs, all_failed=all_failed, all=all, since=since)
     as_list = all_failed or is_list(runs or ())
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
-    if waiting.result and as_list and not app.output.is_json:
-        raise UsageError("--result with several runs needs -o json or -o jsonl", hint="add --json, or retry one run")
     if app.settings.keys is not None:
         from qoder_cli.keys.opening import shared_store
 

@@ -66,7 +66,7 @@ def files(
     for word in removed:
         if not yes and not confirmed(app, f"Remove {word} from session {id}?", nothing=f"{word} was not removed"):
             raise UsageError(f"cancelled; {word} was not removed")
-        _remove(app, id, word)
+        ending(app, _target(id, word), DELETE).deliver()
         app.progress.note(f"removed {word} from {id}")
     if renew is not None:
         _renew(app, id, renew, token)
@@ -148,11 +148,6 @@ def _add(app: App, session_id: str, file: FileTyped) -> Resource:
         look=app.looking(*target.look),
     )
     return write.deliver()
-
-
-def _remove(app: App, session_id: str, id: str) -> None:
-    """Remove a resource from a session. Raises QoderError, NotFound if unknown."""
-    ending(app, _target(session_id, id), DELETE).deliver()
 
 
 def _renew(app: App, session_id: str, id: str, token: str) -> None:
