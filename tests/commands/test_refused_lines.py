@@ -1,5 +1,6 @@
 """Command lines that are refused for what is typed: with exit 2, before anything is sent."""
 
+import re
 import shlex
 
 import pytest
@@ -82,6 +83,7 @@ def test_line_that_is_refused_sends_nothing_and_says_what_is_wrong(qoder: Qoder,
     assert LINES[line] in ran.err
 
 
+WORD, BAD_URLS = "x" * 64, ["https://me:s3cret@a.example", "https://[example", "https://@a.example"]
 NEVER = ("2099-01-01", "7", "x", "-1d")
 # By command: words that make no sense, or do not go together.
 SENSELESS = {
@@ -107,9 +109,40 @@ SENSELESS = {
         *("--all-failed dep_1 --since 2099-01-01", "drun_1 drun_2 --result"),
     ],
     "report": [
-        *("--reader team", "--new --reader ' '", "--new --reader 'a\tb'", f"--new --reader {'x' * 65}"),
+        *("--reader team", "--new --reader ' '", "--new --reader 'a\tb'", f"--new --reader {'y' * 65}"),
         *("--new --until 2027-01-15", "--since 1d --until 3d", "--until 2099-01-01"),
         *(f"--since={since}" for since in NEVER),
+    ],
+    "agent create": ["--name new", "--name ' ' --model auto"],
+    "agent create --name new --model auto": [
+        *("--tools ''", "--tools all,Bash", f"--tools 'Bash {WORD}'", "--metadata team", "-f /no/such/file"),
+        *("--mcp docs", "--mcp =https://example.com", "--mcp docs=https://example.com/pt-s3cret0123456789abcdef"),
+        *(f"--mcp {WORD}={url}" for url in ("ftp://example.com", *BAD_URLS)),
+        *(f"--mcp {WORD}=https://a.example --mcp {WORD}=https://b.example", "--system ''", "--system @/no/such/file"),
+        *("--ask none,Bash", "--tools Read --ask Bash", "--tools none --ask Bash", "--system - -f -"),
+    ],
+    "agent update helper": ["", "--name ''", "--tools all,none", "--mcp docs=https://a.example --remove-mcp docs"],
+    "env create": ["--name ''"],
+    "env create --name new": [
+        *("--network open --allow-host example.com", "--network closed", "--allow-host https://example.com"),
+        *("--allow-host ''", "--pip --index-url", "--pip 'pandas numpy'", "--apt ''", "--metadata team"),
+        *(f"--self-hosted {more}" for more in ("--pip pandas", "--network open", "--setup make")),
+        "--setup - -f -",
+    ],
+    "env update data": ["", "--name ' '", "--self-hosted --allow-host example.com"],
+    "vault put team-secrets": [
+        *("GITHUB_TOKEN", "GITHUB_TOKEN --variable --mcp https://mcp.example.com"),
+        *("docs --mcp https://mcp.example.com --allow-host example.com", "'a b' --variable"),
+        *("GITHUB_TOKEN=s3cret --variable", "GITHUB_TOKEN s3cret --variable"),
+        *(f"docs --mcp '{url}'" for url in ("http://mcp.example.com", "ftp://mcp.example.com", "", "https:///x")),
+        *(
+            f"docs --mcp 'https://{url}'"
+            for url in ("a.com/b c", "a.com/\x7f", "ex\u00e4mple.com", "a.com/?token=s3cret-1")
+        ),
+        *("'Bearer s3cret-0123456789' --mcp https://a", *(f"docs --mcp '{url}'" for url in BAD_URLS)),
+        *(f"GITHUB_TOKEN --variable {more}" for more in ("--value s3cret", "--secret=s3cret")),
+        *(f"GITHUB_TOKEN --variable --from-env {name}" for name in ("NOT_SET", "'s3cret value'")),
+        *(f"X --variable --allow-host {host}" for host in ("https://example.com/s", "example.com:https", "x" * 254)),
     ],
     "usage": ["--over ten", "--over NaN", "--over=-1", "--since 2099-01-01", "--by colour", "--over 5 --watch"],
 }
@@ -118,6 +151,8 @@ SENSELESS = {
 @pytest.mark.parametrize("command", SENSELESS)
 def test_line_that_makes_no_sense_is_refused(qoder: Qoder, command: str) -> None:
     qoder.wire.may("GET", "/deployments", page())  # whose answer tells the time of the server
+    qoder.stdin = "s3cret"
     for words in SENSELESS[command]:
         ran = qoder(*shlex.split(f"{command} {words}"))
         assert (ran.code, ran.out, qoder.wire.asked("POST")) == (2, "", []), words
+        assert not re.search("s3cret|x{61}", ran.err), words
