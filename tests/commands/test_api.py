@@ -220,22 +220,6 @@ def test_api_stays_below_the_base_url_whatever_is_typed(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"),
-    [
-        ([], "qoder api GET /deployments"),
-        (["/deployments"], "qoder api GET /deployments"),
-        (["GET"], "qoder api GET /deployments"),
-        (["HEAD", "/deployments"], "qoder api GET /deployments"),
-        (["GET", "/deployments", "dep_1"], "quote PATH"),
-    ],
-)
-def test_api_corrects_words_that_are_not_method_and_path(qoder: Qoder, words: list[str], hint: str) -> None:
-    ran = qoder("api", *words)
-    assert (ran.code, ran.out) == (2, "")
-    assert hint in ran.err
-
-
-@pytest.mark.parametrize(
     ("words", "body"),
     [
         (["-f", "a=1", "-F", "b=1"], '{"a":"1","b":1}'),

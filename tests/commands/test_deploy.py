@@ -169,21 +169,6 @@ def test_deploy_run_sends_again_under_the_same_key_what_did_nothing(qoder: Qoder
     assert len({request.headers["idempotency-key"] for request in qoder.wire.requests}) == 1
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--timeout", "5"],
-        ["--interval", "5"],
-        *(["--wait", "--timeout", value] for value in ("abc", "-5", "", "1e3", "9" * 400)),
-        ["--wait", "--interval", "0"],
-    ],
-)
-def test_deploy_run_refuses_what_cannot_be_meant(qoder: Qoder, words: list[str]) -> None:
-    ran = qoder("deploy", "run", "dep_1", *words)
-    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
-    assert words[-2] in ran.errors[0]
-
-
 def test_deploy_run_reads_a_half_written_run_three_times_then_says_pending(qoder: Qoder) -> None:
     half = {**CURRENT, "session_id": None}
     qoder.wire.on(*TRIGGER, half).on(*RUN, half, half, half)

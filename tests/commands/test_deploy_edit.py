@@ -118,15 +118,6 @@ def test_deploy_create_takes_the_message_from_stdin(desk: Desk) -> None:
     assert body["initial_events"][0]["content"] == [{"type": "text", "text": desk.qoder.stdin}]
 
 
-@pytest.mark.parametrize("given", [(), NEEDED[:2], NEEDED[:6]], ids=len)
-def test_deploy_create_names_all_that_is_missing(qoder: Qoder, given: tuple[str, ...]) -> None:
-    missing = ["--name", "--agent", "--env", "--message"][len(given) // 2 :]
-    ran = qoder("deploy", "create", *given, "--json")
-    assert (ran.code, ran.out) == (2, "")
-    s = "s" if len(missing) > 1 else ""
-    assert ran.error["message"] == f"missing required option{s}: {', '.join(missing)}"
-
-
 def test_deploy_create_exits_6_where_the_name_is_taken(desk: Desk) -> None:
     desk.goes_wrong(unique_names=False)
     taken = desk.add(name="weekly")
@@ -316,25 +307,6 @@ def test_deploy_edits_name_the_option_of_a_bad_value(qoder: Qoder, verb: str, op
         ran = qoder("deploy", verb, *before, *beside, *words, "--json")
         assert (ran.code, ran.out, qoder.wire.requests) == (2, "", []), words
         assert ran.error["message"].startswith(f"{option}: ")
-
-
-NO_SENSE: list[tuple[list[str], str]] = [
-    ([], "nothing to update"),
-    (["--schedule", "0 9 * * *"], "--schedule needs --timezone"),
-    (["--timezone", "UTC"], "--timezone needs --schedule"),
-    (["--no-schedule", "--schedule", "0 9 * * *"], "--schedule and --no-schedule cannot be used together"),
-    (["--no-schedule", "--timezone", "UTC"], "--schedule and --no-schedule cannot be used together"),
-    (["--no-budget", "--budget", "5"], "--budget and --no-budget cannot be used together"),
-    (["--no-vault", "--vault", "vault_1"], "--vault and --no-vault cannot be used together"),
-]
-
-
-def test_deploy_update_refuses_options_that_make_no_sense(desk: Desk) -> None:
-    for words, message in NO_SENSE:
-        ran = update(desk, "dep_demo", *words, "--json")
-        assert (ran.code, ran.out, ran.error["message"], desk.writes) == (2, "", message, [])
-        if "needs" in message:
-            assert create(desk, *words, "--json").error["message"] == message
 
 
 def test_deploy_create_refuses_a_message_that_does_not_end(qoder: Qoder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -426,25 +426,6 @@ def test_report_new_has_a_memory_for_each_reader_and_each_choice_of_deployments(
     assert "(the first report: nothing earlier is included)" in " ".join(ran.out.split())
 
 
-REFUSED = {
-    "a reader of all": ("--reader", "team"),
-    "no name": ("--new", "--reader", " "),
-    "no text": ("--new", "--reader", "a\tb"),
-    "too long a name": ("--new", "--reader", "x" * 65),
-    "to a time": ("--new", "--until", "2027-01-15"),
-    "to a time before it begins": ("--since", "1d", "--until", "3d"),
-    "to the future": ("--until", "2099-01-01"),
-    **{f"since {since}": (f"--since={since}",) for since in ("2099-01-01", "7", "x", "-1d")},
-}
-
-
-@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED.keys())
-def test_report_refuses_what_makes_no_sense(qoder: Qoder, words: tuple[str, ...]) -> None:
-    qoder.wire.may("GET", "/deployments", {"data": []})
-    ran = qoder("report", *words)
-    assert (ran.code, ran.out) == (2, "")
-
-
 def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> None:
     """Two mails under one name at once: the second waits, and tells what is left."""
     quiet.start("dep_fail", at=ago(quiet, 2))

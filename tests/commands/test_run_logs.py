@@ -220,14 +220,6 @@ def test_run_logs_since_says_what_is_no_moment(qoder: Qoder, typed: str) -> None
     assert len(ran.error["message"]) < 150
 
 
-@pytest.mark.parametrize(
-    "option", ["--tail=-1", "--tail=1000000000", "--tail=many", "--type=", "--type=agent.message,", "--type=\udcff"]
-)
-def test_run_logs_refuses_a_tail_or_a_type_that_is_none(qoder: Qoder, option: str) -> None:
-    ran = qoder("run", "logs", "drun_1", option)
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-
-
 # Where there is nothing to show.
 
 ERROR = {"type": "environment_archived_error", "message": "The environment is archived."}

@@ -424,8 +424,8 @@ UNSURE |= {f"calls {ids}": names(ids) for ids in (None, [5], "evt_1")}
 def test_session_pending_and_deny_are_not_sure_that_nothing_waits_where_a_stop_cannot_be_read(
     qoder: Qoder, server: Asking, what: str, words: str
 ) -> None:
-    unasked: dict[str, Any] = {} if "reason" in what else {"evaluated_permission": None}
-    server.asks("sess_1", call(1, **unasked))
+    unmarked: dict[str, Any] = {} if "reason" in what else {"evaluated_permission": None}
+    server.asks("sess_1", call(1, **unmarked))
     UNSURE[what](server)
     ran = qoder("session", *words.split())
     assert (ran.code, "nothing waits" in ran.err, server.sent) == (7, False, [])

@@ -275,24 +275,6 @@ def test_run_retry_all_failed_of_several_starts_what_it_can_judge(place: Place) 
     assert "ignored 4 that were retried before, or are retries themselves" in ran.err
 
 
-REFUSED = {
-    "neither": (),
-    "both": ("drun_1", "--all-failed", "dep_fail", "--since", "1d"),
-    "no since": ("--all-failed", "dep_fail"),
-    "since alone": ("drun_1", "--since", "1d"),
-    "all and some": ("--all-failed", "dep_fail", "--all", "--since", "1d"),
-    "all, but not failed": ("drun_1", "--all"),
-    "none": ("--all-failed", "--since", "1d"),
-    "future": ("--all-failed", "dep_fail", "--since", "2099-01-01"),
-    "a result of several": ("drun_1", "drun_2", "--result"),
-}
-
-
-@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED.keys())
-def test_run_retry_refuses_what_makes_no_sense(qoder: Qoder, words: tuple[str, ...]) -> None:
-    assert qoder("run", "retry", *words).code == 2
-
-
 NOW = {"id": "dep_1", "agent": {"id": "agent_1", "version": 2}, "updated_at": "2026-06-14T09:00:00Z"}
 FIRED: dict[str, Any] = {"trigger_context": {"type": "schedule", "scheduled_at": "2026-06-14T08:00:00Z"}}
 DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
