@@ -657,7 +657,10 @@ def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None
     two = team.there("environments")["two"]
     team.service.change("/environments", {"name": "two", "metadata": two["metadata"]})
     team.write({"environments/two.yaml": {"id": two["id"], "name": "two"}})
-    assert {row["action"] for row in team.applied("--prune")} == {"unchanged"}  # another of this name stays
+    ran = team.apply("--prune", "--json")
+    assert {row["action"] for row in ran.json} == {"unchanged"}
+    assert "is kept: a file declares another of this name" in ran.err
+    assert "no file" not in team.plan().out
 
 
 def test_apply_prunes_nothing_once_a_write_failed(team: Team) -> None:

@@ -2,7 +2,10 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -457,6 +460,16 @@ def test_report_new_loses_nothing_where_a_clock_was_ahead(qoder: Qoder, quiet: W
     later(qoder, 0.5)
     assert keys(qoder(*NEW)) == [f"failed {second.id}"]
     assert keys(qoder(*NEW)) == []
+
+
+@pytest.mark.parametrize("damage", ["ended = -1e300", "began = 9e999", "began = 'x'"])
+def test_report_new_begins_anew_where_its_memory_is_damaged(qoder: Qoder, quiet: World, damage: str) -> None:
+    quiet.start("dep_fail", at=ago(quiet, 2))
+    qoder(*NEW)
+    with closing(sqlite3.connect(Path(qoder.env["QODER_STATE_DIR"]) / "state.db")) as connection, connection:
+        connection.execute(f"UPDATE memories SET {damage}")
+    ran = qoder(*NEW)
+    assert (ran.code, keys(ran)) == (0, [])
 
 
 def test_report_shows_a_schedule_that_was_paused_by_hand_and_calls_nothing_well(qoder: Qoder, quiet: World) -> None:
