@@ -104,6 +104,9 @@ class Kind:
     how: str = ""  # which `How`, by its module beside this one, where it does anything otherwise than others
 
 
+_IN_NO_FOLDER = Kind(rank=0, is_declared=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Noun:
     """A kind of thing; each noun is in a file of its own beside this one."""
@@ -117,7 +120,7 @@ class Noun:
     help: Help
     holds: Holds
     sandbox: Sandboxed
-    kind: Kind | None = None  # of what can stand in a folder
+    kind: Kind = _IN_NO_FOLDER
 
     @property
     def prefix(self) -> str:

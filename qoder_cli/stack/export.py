@@ -294,7 +294,7 @@ class Exporter:
     def _fields_of(self, draft: Draft) -> Raw:
         item, noun = draft.source, draft.source.noun
         fields = _plain(noun, item.raw)
-        for refers in noun.kind.refers if noun.kind else ():
+        for refers in noun.kind.refers:
             self._refer(item, refers, fields)
         fields = {_short_of(noun, name): value for name, value in fields.items()}
         if held := field_of_held(noun):
@@ -317,7 +317,7 @@ class Exporter:
         return fields
 
     def _held(self, holder: Exportable) -> Iterator[Raw]:
-        noun = NOUNS[holder.noun.kind.below] if holder.noun.kind else holder.noun
+        noun = NOUNS[holder.noun.kind.below]
         whole = [self._whole_row(noun, row, holder.id) for row in self.lists.rows(noun, holder.id)]
         rows = [(self.lists.name_of(noun, row) or "", str(row["id"]), row) for row in whole]
         for name, id, row in sorted(rows, key=lambda row: row[:2]):
@@ -331,13 +331,13 @@ class Exporter:
 
     def _refer(self, item: Exportable, refers: Refers, fields: Raw) -> None:
         noun = NOUNS[refers.noun]
-        if noun.kind is None or not noun.kind.is_declared:
+        if not noun.kind.is_declared:
             return
         for holder, key, _ in places_of(refers, fields):
             value = holder[key]
             if refers.pins and mapping(value).get("type", refers.pins) == refers.pins:
                 holder[key] = self._pinned(item, refers, noun, value)
-            elif not refers.pins and isinstance(value, str):
+            elif isinstance(value, str):
                 holder[key] = self._named(item, noun, value) or value
 
     def _named(self, item: Exportable, noun: Noun, id: str) -> str | None:
@@ -374,7 +374,7 @@ class Exporter:
         item, lines = draft.source, list[str]()
         if len(self.lists.named(item.noun, item.name)) > 1:
             lines += [comment(f"Found by its id: another {item.noun.called} has its name."), f"id: {item.id}"]
-        below = item.noun.kind.text if item.noun.kind and draft.path.endswith(".md") else ""
+        below = item.noun.kind.text if draft.path.endswith(".md") else ""
         text = fields.pop(below) if isinstance(fields.get(below), str) and _can_be_below(fields[below]) else None
         for name, value in fields.items():
             lines += [*map(comment, draft.comments.get(name, ())), *entry(f"{name}:", value)]
@@ -395,7 +395,7 @@ class Exporter:
 
 def _short_of(noun: Noun, name: str) -> str:
     """Return the short form of a field that names other things; of any other, its name."""
-    names = noun.kind is not None and any(refers.at[0] == name for refers in noun.kind.refers)
+    names = any(refers.at[0] == name for refers in noun.kind.refers)
     return shorts_of(noun).get(name, name) if names else name
 
 
@@ -428,7 +428,7 @@ def _circles(order: Sequence[Exportable]) -> set[tuple[str, str]]:
     """Return the uses of things by things of their kind that lead back to the user, by ids: no path may say them."""
     uses: dict[str, set[str]] = {}
     for item in order:
-        for refers in item.noun.kind.refers if item.noun.kind else ():
+        for refers in item.noun.kind.refers:
             if refers.noun == item.noun.words:
                 pins = [holder[key] for holder, key, _ in places_of(refers, item.raw)]
                 uses[item.id] = {str(mapping(pin).get(refers.key)) for pin in pins}

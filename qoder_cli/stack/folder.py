@@ -222,7 +222,7 @@ class _Finder:
         is_readme = head.is_text and os.path.basename(path).lower().startswith("readme")
         if is_readme or (noun is not None and head.is_array):
             return
-        if noun is not None and noun.kind and noun.kind.main:
+        if noun is not None and noun.kind.main:
             raise Problem(f"belongs to no {noun.called}: its folder has no {noun.kind.main}")
         if noun is not None:
             yield Source(path, noun)
@@ -265,7 +265,7 @@ def holds_texts(noun: Noun) -> bool:
 
 
 def _noun_of_main(name: str) -> Noun | None:
-    return next((noun for noun in in_folders().values() if noun.kind and noun.kind.main == name), None)
+    return next((noun for noun in in_folders().values() if noun.kind.main == name), None)
 
 
 def _noun_above(path: str, root: str) -> Noun | None:

@@ -151,7 +151,7 @@ def _uncompared(step: Step) -> Iterator[str]:
 
 def _why_held(lists: ServerLists, stack: str | None, noun: Noun, id: str) -> str:
     """Return why what a thing holds keeps it: it is not known to be of this stack."""
-    if noun.kind is None or not noun.kind.below:
+    if not noun.kind.below:
         return ""
     below = NOUNS[noun.kind.below]
     for row in lists.rows(below, id):
@@ -191,7 +191,7 @@ def _always_shown(noun: Noun) -> set[str]:
     """Return the fields that a whole row of things that use others has: what refers to others and cannot be empty."""
     created = operation(noun, "create")
     required = {*created.required} if created else set[str]()
-    refers = {str(refers.at[0]) for refers in (noun.kind.refers if noun.kind else ())}
+    refers = {str(refers.at[0]) for refers in noun.kind.refers}
     return refers & required or required
 
 
@@ -199,7 +199,7 @@ def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned])
     """Yield what of some ids something else uses, now or as the plan wants it."""
     planned = {item.step.current["id"]: item.step for item in items if item.step.current is not None}
     for noun in in_folders().values():
-        if noun.kind is None or not noun.kind.refers:
+        if not noun.kind.refers:
             continue
         for row in lists.rows(noun):
             row = _with(_always_shown(noun), lists, noun, row)
@@ -246,7 +246,7 @@ def _fields_for(noun: Noun) -> set[str]:
     while left:
         used = left.pop()
         for user in in_folders().values():
-            for refers in user.kind.refers if user.kind else ():
+            for refers in user.kind.refers:
                 if refers.noun != used.words:
                     continue
                 if (field := str(refers.at[0])) in created.body:

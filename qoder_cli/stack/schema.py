@@ -24,7 +24,7 @@ def schema_of(noun: Noun) -> Schema:
         "type": {"description": about, "const": noun.type, "type": "string"},
         "id": {"description": f"{about_id}: {noun.prefix}…", "type": "string"},
     }
-    for refers in noun.kind.refers if noun.kind else ():
+    for refers in noun.kind.refers:
         _refer(refers, fields, shorts_of(noun).get(str(refers.at[0]), ""))
     schema["properties"] = {**own, **fields}
     return schema
