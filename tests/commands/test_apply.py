@@ -21,7 +21,7 @@ from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
-from tests.support.things import Raw, each_row, refusal
+from tests.support.things import Raw, each_row, refusal, without
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
@@ -567,6 +567,8 @@ def test_apply_prunes_only_what_still_is_as_it_was_applied(team: Team, deed: str
     shutil.rmtree(team.folder)
     team.write(BUILD)
     kind, below, body, why = SINCE[deed]
+    for path, held in (("vaults", "credentials"), ("memory_stores", "memories")):
+        team.service.lies[f"GET /{path}/{team.there(path)['old']['id']}/{held}"] = without("metadata")
     if below == "/versions":
         team.upload("old", "Long sentences.")
     elif kind:
@@ -636,6 +638,34 @@ def test_apply_prunes_what_the_folder_has_just_ceased_to_use(team: Team) -> None
     team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "two"}})
     removed(team, "environments/one.yaml")
     assert [row["action"] for row in team.applied("--prune")][-2:] == ["changed", "archived"]
+
+
+def test_apply_prunes_nothing_that_a_new_file_uses(team: Team) -> None:
+    undeclared(team)
+    team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "one"}})
+    ran = team.apply("--prune")
+    assert (ran.code, "is kept: deployment weekly uses it" in ran.err) == (0, True), ran.err
+    assert "one" in team.there("environments")
+    removed(team, "deployments/weekly.yaml")
+    assert "not compared with what was applied: agent" in team.plan("--prune").out  # its version was left open
+
+
+def test_apply_has_nothing_to_prune_of_what_somebody_archived_or_deleted_meanwhile(team: Team) -> None:
+    two_envs(team)
+    team.write({"skills/old/SKILL.md": skill("old")})
+    team.applied()
+    removed(team, "environments/one.yaml", "skills/old/SKILL.md")
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    one, old = team.there("environments")["one"]["id"], team.there("skills")["old"]["id"]
+
+    def meet() -> None:
+        team.service.change(f"/environments/{one}/archive", {})
+        team.service.change(f"/skills/{old}", {}, method="DELETE")
+
+    team.service.meanwhile = [meet]
+    rows = team.applied("--prune")
+    assert [row["action"] for row in rows if row["id"] in (one, old)] == ["deleted", "archived"]
+    assert len(team.writes) == 1
 
 
 def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None:
@@ -718,7 +748,7 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
     store = team.there("memory_stores")["notes"]["id"]
     [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
     entry.fields["content"] = "Learned since."
-    team.write({"memory_stores/notes/people.md": "Other\n", "memory_stores/notes/new/one.md": "New\n"})
+    team.write({f"memory_stores/notes/{path}": "New\n" for path in ("people.md", "new/one.md", ".one.md", "one.txt")})
     rows = team.applied()
     assert team.writes == [f"POST /memory_stores/{store}/memories"]
     assert entry.fields["content"] == "Learned since."
