@@ -155,6 +155,9 @@ def test_apply_keeps_what_left_the_file_and_was_changed_outside_since(team: Team
     assert "description is no longer in the file, but was changed outside since" in ran.err
     team.applied()
     assert team.there("agents")["reporter"]["description"] == "Theirs"
+    team.edit("agents/reporter.md", "model: auto\n", "model: auto\ndescription: Theirs\n")
+    noted = f"agent reporter ({team.there('agents')['reporter']['id']})\n    notes which fields the file sets"
+    assert noted in team.plan().out
 
 
 def test_apply_without_a_stack_clears_and_marks_nothing(team: Team) -> None:
@@ -819,6 +822,20 @@ def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> 
         assert team.writes == []
 
 
+def test_apply_refuses_what_cannot_be_written_before_it_writes(team: Team) -> None:
+    vault = {"display_name": "mcp", "credentials": [DOCS]}
+    team.write({"vaults/mcp.yaml": vault})
+    team.applied()
+    team.write({"vaults/mcp.yaml": vault | {"metadata": {"team": "core"}}, "agents/a.yaml": AGENT})
+    ran = team.apply()
+    assert (ran.code, "has another metadata, and a vault cannot be changed" in ran.err, team.writes) == (6, True, [])
+    id = team.there("vaults")["mcp"]["id"]
+    [docs] = team.service.world.alive(f"vaults/{id}/credentials")
+    team.service.keep(f"vaults/{id}/credentials", docs.fields | {"id": "vcred_2"})
+    ran = team.apply()
+    assert (ran.code, "2 credentials may be 'docs'" in ran.err, team.writes) == (2, True, []), ran.err
+
+
 def test_apply_lets_a_colleague_keep_what_he_writes_in_between(team: Team) -> None:
     team.write(THREE)
     team.applied()
@@ -859,6 +876,7 @@ def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -
 
         team.service.lies[f"GET /{path}"] = lie
     team.rests()
+    assert team.qoder.clock.now() < hidden + 5
 
 
 def test_apply_waits_for_lists_no_longer_where_the_clock_is_set_back(
@@ -871,6 +889,14 @@ def test_apply_waits_for_lists_no_longer_where_the_clock_is_set_back(
     clock.at_sleep = lambda: monkeypatch.setattr(clock, "now", lambda: clock.time - 3600)
     assert "waiting for lists to show" in team.apply().err
     assert clock.time - began < 60
+
+
+def test_apply_does_not_wait_for_lists_that_show_what_may_have_been_created(team: Team) -> None:
+    team.write({"environments/build.yaml": {"name": "build"}})
+    team.service.loses("reset", done=False)
+    assert team.apply().code == 9
+    team.service.change("/environments", {"name": "build"})
+    assert "waiting for lists" not in team.apply().err
 
 
 NAMES = ("build", "mcp", "notes", "house-style", "reporter", "nightly", "glossary.csv")

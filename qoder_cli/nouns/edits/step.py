@@ -160,11 +160,13 @@ class Step:
         return [line for change in self.changes for line in lines_of(change, self.origin.secrets)]
 
     def sending(self, body: Raw) -> "Step":
-        """Return it with the one request that sends a body: the creation, or the change of what is there."""
+        """Return it with the one request that sends a body: the creation, or the change of what can be changed."""
         if self.current is None:
             return replace(self, sends=(Send("create", body),))
         updated, version = operation(self.noun, "update"), self.current.get("version")
-        if updated and "version" in updated.body and version is not None:
+        if updated is None:
+            return replace(self, sends=())
+        if "version" in updated.body and version is not None:
             body = {**body, "version": version}
         return replace(self, sends=(Send("update", body),))
 
