@@ -15,7 +15,7 @@ from qoder_cli.sessions import by_policy
 from tests.conftest import TOKEN, Qoder
 from tests.support.asking import Asking, Event, call
 from tests.support.things import ok, refusal
-from tests.support.wire import page
+from tests.support.wire import api_error, page
 
 RULES = """\
 work: /repo
@@ -503,6 +503,14 @@ def test_policy_test_counts_what_is_left_for_a_person_by_command(qoder: Qoder, s
             'hub/get_x: {"a":1}': ("ask", None, 1, "hub/get_x"),
         }
     assert server.sent == []
+
+
+def test_policy_test_says_that_what_was_typed_cannot_be_read(qoder: Qoder, policy: Path) -> None:
+    qoder.wire.on("GET", "/deployment_runs/drun_1", {})
+    ran = qoder("policy", "test", str(policy), "drun_1")
+    assert (ran.code, "the response is not run drun_1" in ran.err) == (7, True)
+    qoder.wire.on("GET", "/sessions/sess_1", api_error(404, "not_found_error", "No."))
+    assert qoder("policy", "test", str(policy), "sess_1").code == 5
 
 
 def test_policy_test_expects_decisions_and_exits_8_where_one_differs(qoder: Qoder, policy: Path) -> None:
