@@ -161,6 +161,8 @@ def _look(
     if used.undated:
         undated = counted(used.undated, "run or session", "runs or sessions")
         app.progress.warn(f"ignored {undated} without a creation time")
+    for doubt in () if may_lack else unseen:
+        app.progress.warn(doubt)
     app.progress.note(about, always=bool(every.unknown or every.growing))
     return every, unseen
 

@@ -84,7 +84,7 @@ class Facts:
         return validation
 
     def page(self, path: str, query: Mapping[str, Any]) -> tuple[list[Raw], bool]:
-        """Return the first page of a list, and whether that is all. Raises ApiError."""
+        """Return the first page of a list, and whether that is certainly all. Raises ApiError."""
         if self._is_over():
             raise TOO_MANY
         try:
@@ -92,14 +92,14 @@ class Facts:
         except Unavailable:
             self._failures += 1
             raise
-        return list(map(mapping, page["data"])), is_last(page)
+        return list(map(mapping, page["data"])), is_last(page) and says_whether_more(page)
 
     def _list_credentials(self, vault: str) -> list[Raw]:
         if self._most is None:
             return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True, is_whole=True))
         rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
         if not is_all:
-            raise Unavailable("there are more than one page shows")
+            raise Unavailable("there may be more than one page shows")
         return rows
 
     def _is_over(self) -> bool:

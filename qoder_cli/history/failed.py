@@ -79,7 +79,7 @@ class _FailedReader:
         for run in self._resolver.runs(rows):
             match outcome_of(run):
                 case "failed" if doubt := why_not_failed(run):
-                    self.unjudged[run.id] = Unavailable(f"run {run.id} need not have failed: {doubt}{_NOTHING}")
+                    self.unjudged[run.id] = Unavailable(f"run {run.id} may not have failed: {doubt}{_NOTHING}")
                 case "failed":
                     self._failed[run.id] = run
                 case "unknown":

@@ -131,6 +131,8 @@ def alive(
     page: Raw = {}
     for page in client.pages(path_of(noun, *parents), query, fresh=fresh):
         for row in map(mapping, page["data"]):
+            if is_whole and not has_id(noun, row):
+                raise NoResponse(f"the list of {noun.plural} has something else in it; nothing was sent")
             if has_id(noun, row) and row["id"] not in seen and (archived or not row.get("archived_at")):
                 seen.add(row["id"])
                 yield row

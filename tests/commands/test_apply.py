@@ -19,6 +19,7 @@ from qoder_cli.nouns.edits import step
 from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, idles, terminated, turn
 from tests.conftest import Qoder
 from tests.support import stacks
+from tests.support.interrupting import interrupt
 from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
 from tests.support.things import Raw, each_row, refusal
@@ -656,7 +657,19 @@ def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None
     two = team.there("environments")["two"]
     team.service.change("/environments", {"name": "two", "metadata": two["metadata"]})
     team.write({"environments/two.yaml": {"id": two["id"], "name": "two"}})
-    assert {row["action"] for row in team.applied("--prune")} == {"unchanged"}  # another of this name stays
+    ran = team.apply("--prune", "--json")
+    assert {row["action"] for row in ran.json} == {"unchanged"}
+    assert "is kept: a file declares another of this name" in ran.err
+    assert "no file" not in team.plan().out
+
+
+def test_apply_prunes_nothing_once_a_write_failed(team: Team) -> None:
+    undeclared(team)
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    team.service.never = [refusal(400, "invalid_request_error", "No.")]
+    ran = team.apply("--prune", "--json")
+    assert (ran.code, {row["name"]: row["action"] for row in ran.json}["one"]) == (6, "not_attempted")
+    assert "warning: nothing was pruned, because not all was written" in ran.err
 
 
 def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:
@@ -719,7 +732,9 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
     store = team.there("memory_stores")["notes"]["id"]
     [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
     entry.fields["content"] = "Learned since."
-    team.write({"memory_stores/notes/people.md": "Other\n", "memory_stores/notes/new/one.md": "New\n"})
+    others = {"people.md": "Other\n", "new/one.md": "New\n", "empty.md": " \n"}
+    team.write({f"memory_stores/notes/{name}": text for name, text in others.items()})
+    assert "memory_stores/notes/empty.md: is empty, which no memory can be; left out" in team.plan().err
     rows = team.applied()
     assert team.writes == [f"POST /memory_stores/{store}/memories"]
     assert entry.fields["content"] == "Learned since."
@@ -952,17 +967,13 @@ def test_apply_pauses_no_deployment_that_somebody_changed_meanwhile(team: Team) 
     assert "was changed by someone else in the meantime" in ran.err
 
 
-def interrupt() -> None:
-    raise Signalled(signal.SIGTERM)
-
-
 def test_apply_shows_all_rows_at_a_signal_after_its_writes(team: Team) -> None:
     team.write(BUILD)
 
     team.service.lies["GET /environments"] = lambda page: page | {"data": []}  # so it waits for the list
     team.service.meanwhile = [lambda: setattr(team.qoder.clock, "at_sleep", interrupt)]
     ran = team.apply("--json")
-    assert (ran.code, [row["action"] for row in ran.json]) == (143, ["created"]), ran.err
+    assert (ran.code, [row["action"] for row in ran.json]) == (130, ["created"]), ran.err
 
 
 def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(team: Team) -> None:
@@ -972,7 +983,7 @@ def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(tea
 
     team.service.meanwhile = [lambda: None, interrupt]
     ran = team.apply("--prune", "--json")
-    assert ran.code == 143, ran.err
+    assert ran.code == 130, ran.err
     pruned = [row["action"] for row in ran.json if row["action"] != "unchanged"]
     assert pruned == ["archived", "unknown", "not_attempted"], ran.err
 
@@ -991,6 +1002,13 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a file that is missing": (
         {"deployments/d.yaml": "name: d\nagent: ../agents/gone.md\nenvironment: default\nmessage: Hi.\n"},
         ["deployments/d.yaml:2", "../agents/gone.md does not exist"],
+    ),
+    "a name that two have": (
+        {
+            **{f"agents/{n}.yaml": f"id: agent_{n}\n{AGENT}" for n in (1, 2)},
+            "deployments/d.yaml": "name: d\nagent: a\nenvironment: default\nmessage: Hi.\n",
+        },
+        ["deployments/d.yaml:2", "two agents here are named 'a'; write the id of one"],
     ),
     "a name that nobody has": (
         {"deployments/d.yaml": "name: d\nagent: writr\nenvironment: default\nmessage: Hi.\n"},

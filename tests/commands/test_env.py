@@ -107,22 +107,6 @@ def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service
     }
 
 
-REFUSED: list[tuple[str, ...]] = [
-    *(("create", "--name", ""), (*NEW[1:], "--network", "open", "--allow-host", "example.com")),
-    *((*NEW[1:], "--network", "closed"), (*NEW[1:], "--allow-host", "https://example.com")),
-    *((*NEW[1:], "--allow-host", ""), (*NEW[1:], "--pip", "--index-url"), (*NEW[1:], "--pip", "pandas numpy")),
-    *((*NEW[1:], "--apt", ""), (*NEW[1:], "--self-hosted", "--pip", "pandas")),
-    *((*NEW[1:], "--self-hosted", "--network", "open"), (*NEW[1:], "--self-hosted", "--setup", "make")),
-    *((*NEW[1:], "--setup", "-", "-f", "-"), (*NEW[1:], "--metadata", "team"), ("update", "data")),
-    *(("update", "data", "--name", " "), ("update", "data", "--self-hosted", "--allow-host", "example.com")),
-]
-
-
-def test_env_refuses_what_cannot_be_meant(qoder: Qoder, service: Things) -> None:
-    for words in REFUSED:
-        assert (qoder("env", *words).code, service.asked) == (2, []), words
-
-
 BAD: list[tuple[Any, str]] = [
     ({}, "config: is empty, and the API refuses that"),
     ({"type": "self_hosted", "networking": {"type": "limited"}}, "config: is self-hosted, and takes no networking"),

@@ -69,7 +69,7 @@ def test_schema_prints_one_for_each_noun_that_files_declare(qoder: Qoder) -> Non
 @examples(Fraction(1, 3))
 @given(data=st.data())
 def test_schema_allows_in_a_folder_all_that_it_allows_in_a_body(noun: str, data: st.DataObject) -> None:
-    shown = schema_of(NOUNS[noun]) if NOUNS[noun].kind else OF_FILES[noun]
+    shown = schema_of(NOUNS[noun]) if NOUNS[noun].kind.is_declared else OF_FILES[noun]
     jsonschema_rs.validate(shown, data.draw(of_noun(noun)))
 
 

@@ -89,6 +89,8 @@ def test_session_result_does_not_tell_of_the_turn_before_a_message(qoder: Qoder,
     server.turn(server.sessions["sess_1"], qoder.clock.time + 9, "New.")
     ran = qoder("session", "wait", "sess_1", "--result")
     assert (ran.code, ran.out) == (0, "New.\n")
+    judged = qoder("session", "wait", "sess_1", "--require-satisfied").err
+    assert "error: session sess_1 completed, but it has no outcome evaluation\nhint: see: qoder session get" in judged
 
 
 EXHAUSTED = idle("retries_exhausted")

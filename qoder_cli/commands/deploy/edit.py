@@ -110,7 +110,7 @@ class DeploymentFields(NamedTuple):
 def create(app: App, given: DeploymentFields, goal: OutcomeOptions, making: Making) -> None:
     """Create a deployment.
 
-    Requires --name, --agent, --env and --message. With --schedule it fires from
+    Requires --name, --agent, --env and --message. With --schedule it runs from
     now on; without, you start it. `deploy run --require-satisfied` requires
     --outcome. For other settings use a file: qoder apply FILE.
 

@@ -25,8 +25,8 @@ def result(
     completed, 1 failed, 8 still running.
     On a terminal RUN defaults to `last`.
 
-    In CI, send it to a file or use --json: the text may hold commands such as
-    ::error::. With --output-dir existing files are kept: a new one gets a
+    In CI, send it to a file or use --json: such text as ::error:: would be a
+    command there. With --output-dir existing files are kept: a new one gets a
     number. If one cannot be saved, the others are, and the exit code says so.
 
     Examples:

@@ -65,7 +65,7 @@ def wait(
         from qoder_cli.commands.key import forget_newest
         from qoder_cli.runs.lost import to_forget
 
-        if runs not in (["last"], ["@last"]) or is_of_sessions(ctx):
+        if runs not in (["last"], ["@last"]):
             raise UsageError("--forget only works with the run `last`", hint=f"to end the doubt: {to_forget(app)}")
         return forget_newest(app, yes=yes)
     if yes:

@@ -21,6 +21,7 @@ from qoder_cli.nouns.edits.verbs import DELETE, ending
 from qoder_cli.nouns.file import read_text, upload
 from qoder_cli.nouns.views import RESOURCE_COLUMNS, RESOURCE_FIRST, resource_row
 from qoder_cli.output.data import Rows
+from qoder_cli.output.listing import WantedRows
 
 _ADDED = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
 _RENEWED = option("--renew", "ID", "Renew the token of a repository (sesr_…) from QODER_REPO_TOKEN.")
@@ -73,9 +74,9 @@ def files(
 
     def look() -> None:
         pages = app.client.pages(_target(id).path, {"limit": 100})
-        resources = [Resource(mapping(row)) for page in pages for row in page["data"]]
-        with Rows(app.output, fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST) as rows:
-            rows.show(resources)
+        listing = WantedRows(pages, read=list, limit=None)
+        listing.print(Rows(app.output, fields=resource_row, data=dict, first=RESOURCE_FIRST))
+        listing.conclude(app.progress, none="no files found")
 
     try:
         view.show(look)

@@ -516,7 +516,7 @@ class Job:
                 rows = alive(app.client, step.noun, *step.parents, fresh=True)
                 if taken := few([str(row["id"]) for row in rows if name_of(row) == step.name]):
                     return error.with_(message=f"{error.message.rstrip('.')}; the name is that of {taken}")
-        if step.current is not None and step.noun.kind is not None and step.noun.kind.refused:
+        if step.current is not None and step.noun.kind.refused:
             delete = words_of(step.noun, "delete", *step.parents, step.target.id, "--yes")
             return error.with_(hint=step.noun.kind.refused, next=app.command(*delete))
         return error
