@@ -143,14 +143,12 @@ class FileVariables:
         self.names: list[str] = []  # that an apply needs
         self.plain: dict[str, None] = {}  # written as they are
         self._plain = plain
-        self._shared: dict[str, str] = {}
         values: dict[str, set[str]] = {}
         for item in chosen:
             for name, value in assignments(str(item.raw.get(VARIABLES) or "")) or ():
                 values.setdefault(name, set()).add(value)
-        for name, different in values.items():
-            if len(different) == 1 and name not in env and _VARIABLE.fullmatch(name):
-                self._shared[name] = next(iter(different))
+        same = {name for name, different in values.items() if len(different) == 1 and not _is_ours(name)}
+        self._shared = {name for name in same if name not in env and _VARIABLE.fullmatch(name)}
 
     def secret(self, owner: str, base: str, suffix: str, why: str = _NO_SECRET) -> Unquoted:
         """Return a variable in place of a secret, each with a name of its own; a comment says `why`."""
@@ -164,7 +162,7 @@ class FileVariables:
         if name in self._plain or not value:
             self.plain[name] = None
             return value
-        if self._shared.get(name) == value and not _is_ours(name):
+        if name in self._shared:
             if name not in self.names:
                 self.names.append(name)
             return Unquoted(f"${{{name}}}")
@@ -564,5 +562,4 @@ def put_root(folder: Path, stack: str) -> bool:
     path, content = folder / ROOT_FILE, f"stack: {stack}\n".encode()
     if not os.path.lexists(path):
         replace(path, content)
-        return False
     return not is_there(path, content)

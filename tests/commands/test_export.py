@@ -302,6 +302,18 @@ def test_export_writes_no_secret_and_names_the_variables_that_apply_needs(
     unchanged(qoder)
 
 
+def test_export_gives_one_variable_to_equal_values_alone(qoder: Qoder, service: Things, home: Path) -> None:
+    for number, level in enumerate(("info", "debug"), 1):
+        variables = f"LEVEL={level}\nMODE=fast\nQODER_X=1"
+        more = {"name": f"d{number}", "agent": WRITER, "environment_variables": variables}
+        deployment(service, f"dep_{number}", **more)
+    ran = qoder("export", "d1", "d2")
+    names = ("D1_LEVEL", "MODE", "D1_QODER_X", "D2_LEVEL", "D2_QODER_X")
+    assert ran.err.splitlines()[-1].endswith(f"these variables: {', '.join(names)}")
+    qoder.env |= dict(zip(names, ("info", "fast", "1", "debug", "1"), strict=True))
+    unchanged(qoder)
+
+
 def test_export_says_that_no_deployment_has_the_variable_that_is_to_be_plain(
     qoder: Qoder, service: Things, home: Path
 ) -> None:
