@@ -127,14 +127,6 @@ def test_notify_of_a_profile_is_quiet_in_commands_that_do_not_wait(qoder: Qoder,
     assert notes.events == ["ended"]
 
 
-@pytest.mark.parametrize("command", ["", "  ", "'open", "''"])
-def test_notify_that_is_no_command_is_refused_before_anything_is_sent(qoder: Qoder, command: str) -> None:
-    ran = qoder(*RUN, "dep_1", "--wait", "--notify", command)
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert "--notify" in ran.errors[0]
-    assert qoder("config", "set", "notify", command or " ").code == 2
-
-
 def test_notify_of_a_program_that_is_missing_is_a_warning_at_once(qoder: Qoder, world: World) -> None:
     ran = qoder(*RUN, "dep_demo", "--wait", "--json", "--notify", "nowhere-to-be-found --now")
     assert (ran.code, ran.json["status"]) == (0, "completed")

@@ -78,11 +78,6 @@ def test_run_cancel_exits_9_where_it_is_not_seen_to_come_true(
     assert (ran.error["message"].startswith(message), ran.error["run_state"]) == (True, run_state)
 
 
-def test_session_cancel_takes_eight_at_once(qoder: Qoder) -> None:
-    ran = qoder("session", "cancel", *(f"sess_{number}" for number in range(9)), "--yes")
-    assert (ran.code, "the limit is 8" in ran.err, qoder.wire.requests) == (2, True, [])
-
-
 def test_run_cancel_of_several_tells_of_each_and_is_not_stopped_by_one_that_is_not_there(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployment_runs/drun_3", api_error(404, "not_found_error", "No such run."))
     qoder.wire.on(*RUN, LEGACY, LEGACY, {**LEGACY, **CANCELLED}).on(*CANCEL, ACCEPTED)

@@ -359,12 +359,6 @@ def test_session_new_waits_for_no_message_that_another_never_had(
     assert ran.errors[0] == "error: --wait, --follow and --result need a message"
 
 
-@pytest.mark.parametrize(("typed", "path"), [("C:/no/such", "C:/no/such"), ("CC:/no/such", "CC")])
-def test_session_new_takes_a_letter_before_a_colon_for_a_drive(qoder: Qoder, typed: str, path: str) -> None:
-    ran = qoder(*NEW, "--env", "default", "--file", typed)
-    assert (ran.code, ran.errors) == (2, [f"error: --file: cannot read {path}: No such file or directory"])
-
-
 @pytest.mark.parametrize(
     ("typed", "text"),
     [(("A=1", "B=2"), "A=1;B=2"), (("A=1;2", "B=2"), "A=1;2\nB=2"), (("A=1\r",), 6), (("A=1\n2",), 6)],

@@ -77,8 +77,3 @@ def test_watch_takes_no_name_behind_it_for_a_time(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments", page())
     ran = qoder("run", "list", "--watch", "nightly")
     assert (ran.code, "no deployment is named 'nightly'" in ran.err) == (5, True)
-
-
-def test_watch_and_exit_status_do_not_go_together(qoder: Qoder) -> None:
-    for words in (("run", "pending"), ("deploy", "check")):
-        assert (qoder(*words, "--watch", "--exit-status").code, qoder.wire.requests) == (2, [])
