@@ -52,7 +52,7 @@ EXEMPT = (
         "it prints a response as it came, in every format",
     ),
     Row(
-        ("csv", "hostile text in csv"),
+        ("csv", "hostile csv"),
         ("report", "report --exit-status", "run logs", "run logs --follow", "run why", "session logs"),
         "what it prints is no table: test_csv.py",
     ),
@@ -60,14 +60,13 @@ EXEMPT = (
     Row(
         (
             *("array everywhere", "array that acted", "another's object", "read of another"),
-            *("hostile text in a table", "hostile text in a pretty table", "hostile text in json"),
-            "hostile text in csv",
+            *("hostile table", "hostile pretty", "hostile json", "hostile csv"),
         ),
         _RAW,
         "it prints a response as it came, whatever it says",
     ),
     Row(
-        ("hostile text in a table", "hostile text in a pretty table", "hostile text in csv"),
+        ("hostile table", "hostile pretty", "hostile csv"),
         ("run result", "run send"),
         "the text of --result is the agent's, for a file or a pipe; on a terminal it is made inert",
     ),

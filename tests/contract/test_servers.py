@@ -308,39 +308,23 @@ def said_with(change: Callable[[Any], Any]) -> Lie:
     return lie
 
 
-@CLAUSES.add("hostile text in a table", where_it_asks, on_both=True)
-def what_a_server_says_steers_no_terminal(scene: Scene) -> None:
-    scene.lie = said_with(hostile)
-    check_inert(scene.run())
+def hostile_in(format: str) -> Callable[[Scene], None]:
+    """What a server says steers no terminal and no mail, stays text, and is no formula."""
+
+    def play(scene: Scene) -> None:
+        scene.lie = said_with(hostile)
+        ran = scene.run("-o", format)
+        check_inert(ran)
+        if format == "json":
+            check_ending(ran)
+        elif format == "yaml":
+            yaml.safe_load(ran.out)
+
+    return play
 
 
-@CLAUSES.add("hostile text in json", where_it_asks, on_both=True)
-def what_a_server_says_is_escaped_in_json(scene: Scene) -> None:
-    scene.lie = said_with(hostile)
-    ran = scene.run("--json")
-    check_inert(ran)
-    check_ending(ran)
-
-
-@CLAUSES.add("hostile text in yaml", where_it_asks)
-def what_a_server_says_stays_text_in_yaml(scene: Scene) -> None:
-    scene.lie = said_with(hostile)
-    ran = scene.run("-o", "yaml")
-    check_inert(ran)
-    yaml.safe_load(ran.out)
-
-
-@CLAUSES.add("hostile text in a pretty table", where_it_asks)
-def what_a_server_says_steers_no_mail(scene: Scene) -> None:
-    scene.lie = said_with(hostile)
-    check_inert(scene.run("-o", "pretty"))
-
-
-@CLAUSES.add("hostile text in csv", where_it_asks)
-def what_a_server_says_is_no_formula(scene: Scene) -> None:
-    scene.lie = said_with(hostile)
-    ran = scene.run("-o", "csv")
-    check_inert(ran)
+for _format in ("table", "json", "yaml", "pretty", "csv"):
+    CLAUSES.add(f"hostile {_format}", where_it_asks, on_both=_format in ("table", "json"))(hostile_in(_format))
 
 
 @CLAUSES.add("hostile refusal", where_it_asks)

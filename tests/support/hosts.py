@@ -10,12 +10,11 @@ import json
 import math
 import os
 import random
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,16 +22,14 @@ from typing import NamedTuple
 from qoder_cli.keys import patience, postgres
 from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.postgres import PostgresKeys
-from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.wire import Request, WireResponse
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.world import World
 from tests.support.hasty import CommonClock
 from tests.support.machines import PostgresServer
 from tests.support.processes import until
-from tests.support.typed import typed
+from tests.support.typed import TOKEN, env_of, typed
 from tests.tools.playing import Played
 
-TOKEN = "pt-planted-0123456789abcdef"
 HOT = "hot"
 CLOCK = CommonClock(10.0)  # how many times faster all clocks go
 _TRIES = 100
@@ -53,24 +50,28 @@ class Crowd(NamedTuple):
 def play(crowd: Crowd, folder: Path) -> Played:
     """Have all hosts do their work, and compare what they say with what was started."""
     with ExitStack() as stack:
-        server = stack.enter_context(closing(PostgresServer()))
-        PostgresKeys(server.url(), Patience(CLOCK)).create()
-        proxy = Proxy(server.port, cuts="cut" in crowd.trouble, silences="silence" in crowd.trouble)
-        url = stack.enter_context(serving(folder))
-        keys = server.url(proxy.port)
-        hosts = [forked(partial(_host, crowd, number, folder, url, keys)) for number in range(crowd.hosts)]
+        database = stack.enter_context(closing(PostgresServer()))
+        PostgresKeys(database.url(), Patience(CLOCK)).create()
+        hosts = [forked(partial(_host, crowd, number, folder)) for number in range(crowd.hosts)]
+        proxy = Proxy(database.port, cuts="cut" in crowd.trouble, silences="silence" in crowd.trouble)
         proxy.start()  # only now: what is forked has no threads
+        world = World(token=TOKEN, honour_key=False, clock=CLOCK.now)
+        url = stack.enter_context(Server(world).start()).base_url
         over = threading.Event()
         if "restart" in crowd.trouble:
-            restarting = threading.Thread(target=_restart, args=(server, proxy, over))
+            restarting = threading.Thread(target=_restart, args=(database, proxy, over))
             restarting.start()
             stack.callback(restarting.join)
             stack.callback(over.set)
         began = CLOCK.now()
-        (folder / "go").touch()
+        (folder / "places").write_text(json.dumps([url, database.url(proxy.port)]))
+        (folder / "places").rename(folder / "go")
         for host in hosts:
             os.waitpid(host, 0)
-        return _judged(crowd, folder, f"in {CLOCK.now() - began:.0f} s of their clocks")
+        started: dict[str, list[str]] = {}
+        for seen in world.requests:
+            started.setdefault(str(seen.key), []).extend(seen.runs)
+        return _judged(crowd, folder, started, f"in {CLOCK.now() - began:.0f} s of their clocks")
 
 
 def _restart(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
@@ -82,11 +83,8 @@ def _restart(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> N
         server.restart(how)
 
 
-def _judged(crowd: Crowd, folder: Path, took: str) -> Played:
-    started: dict[str, list[str]] = {}
-    for line in (folder / "truth").read_text().splitlines():
-        key, run = line.split()
-        started.setdefault(key, []).append(run)
+def _judged(crowd: Crowd, folder: Path, started: dict[str, list[str]], took: str) -> Played:
+    """Compare what the hosts say with the runs that were started under each key."""
     played, used = Played(), set[str]()
     texts = [(folder / f"host-{number}.said").read_text() for number in range(crowd.hosts)]
     said = [(number, json.loads(line)) for number, text in enumerate(texts) for line in text.splitlines()]
@@ -104,14 +102,14 @@ def _judged(crowd: Crowd, folder: Path, took: str) -> Played:
     return played
 
 
-def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
+def _host(crowd: Crowd, number: int, folder: Path) -> None:
     """Be a host, which begins with the others, and write down what came of each command."""
     state = folder / f"host-{number}"
     for module in (patience, postgres):
         vars(module).update(CONNECT_WITHIN=5.0 / CLOCK.speed, ANSWER_WITHIN=15.0 / CLOCK.speed)
     until((folder / "go").exists, "the others")
-    env = {"QODER_PAT": TOKEN, "QODER_BASE_URL": url, "QODER_STATE_DIR": str(state), "QODER_KEYS": keys}
-    env["QODER_CONFIG"] = str(state / "config.toml")
+    url, keys = json.loads((folder / "go").read_text())
+    env = env_of(state) | {"QODER_BASE_URL": url, "QODER_KEYS": keys}
     chance = random.Random(f"{crowd}")
     pairs = [chance.sample(range(crowd.hosts), 2) for _ in range(crowd.keys)]
     mine = [f"key-{n}" for n, pair in enumerate(pairs) if number in pair]
@@ -127,47 +125,6 @@ def _host(crowd: Crowd, number: int, folder: Path, url: str, keys: str) -> None:
                 code = ran.code
             runs = [json.loads(line)["id"] for line in ran.out.splitlines()]
             said.write(json.dumps([key, code, next(filter(None, runs), None), tries, ran.err[-400:]]) + "\n")
-
-
-class Noting(Faults):
-    """Writes down each run, with its key."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self._file = file
-
-    def answer(self, world: World, request: Request) -> WireResponse:
-        with world.lock:
-            count = len(world.runs)
-            answer = super().answer(world, request)
-            if len(world.runs) > count:
-                key = {name.lower(): value for name, value in request.headers.items()}["idempotency-key"]
-                with open(self._file, "a") as noted:
-                    noted.write(f"{key} {[*world.runs][-1]}\n")
-            return answer
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Serve in a process of its own, and yield the URL."""
-    (folder / "truth").touch()
-
-    def be() -> None:
-        from qoder_cli.sandbox.server import Server
-
-        server = Server(World(token=TOKEN, honour_key=False, clock=CLOCK.now), faults=Noting(folder / "truth")).start()
-        (folder / "ready.part").write_text(server.base_url)
-        (folder / "ready.part").rename(folder / "ready")
-        while True:
-            time.sleep(60)
-
-    child = forked(be)
-    try:
-        until((folder / "ready").exists, "the service")
-        yield (folder / "ready").read_text()
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
 
 
 def forked(work: Callable[[], object]) -> int:

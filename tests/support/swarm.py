@@ -51,7 +51,7 @@ from qoder_cli.sandbox.world import World
 from qoder_cli.stack import turns
 from qoder_cli.stack.turns import turn_of
 from tests.support.inprocess import as_request
-from tests.support.typed import TOKEN, Killed
+from tests.support.typed import TOKEN, Killed, env_of
 
 STORES = ("memory", "postgresql")
 MEMORY_STORE = "memstore_keys"
@@ -208,8 +208,7 @@ class Machine(Clock):
         """Return the command's surroundings, with the store of this history."""
         self.heard = io.BytesIO()
         screen, keys = Screen(self.heard), MEMORY_STORE if self.history.cell.store == "memory" else DATABASE
-        env = {"QODER_PAT": TOKEN, "QODER_STATE_DIR": str(self.folder), "QODER_KEYS": keys}
-        env["QODER_CONFIG"] = str(self.folder / "config.toml")
+        env = env_of(self.folder) | {"QODER_KEYS": keys}
         app = App(env=env, out=screen, err=screen, clock=self, transport=Network(self))
         if keys == DATABASE:
             app.shared_keys.append(Keys(self))
