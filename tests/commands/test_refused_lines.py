@@ -191,6 +191,8 @@ SENSELESS = {
         *("--with-content", "-o otlp --follow", "-o otlp --tail 3", "drun_2 -o otlp"),
     ],
     "run pending": ["--watch --exit-status"],
+    "deploy": ["run dep_pt-s3cret0123456789abcdef --json"],
+    "run": ["get drun_eyJhbGciOiJI.eyJzdWIiOiIx.s3cret --json"],
     "deploy check": ["--watch --exit-status"],
     "session": [
         *("approve sess_1", "approve sess_1 --yes", "approve sess_1 evt_1", "approve sess_1 --all"),
@@ -233,6 +235,7 @@ SENSELESS = {
         *(f"--self-hosted {more}" for more in ("--pip pandas", "--network open", "--setup make")),
         "--setup - -f -",
     ],
+    "env work poll workers": ["--worker ''", "--worker 'a b'", "--worker w --block-ms 1000"],
     "env update data": ["", "--name ' '", "--self-hosted --allow-host example.com"],
     "vault put team-secrets": [
         *("GITHUB_TOKEN", "GITHUB_TOKEN --variable --mcp https://mcp.example.com"),

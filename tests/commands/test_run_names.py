@@ -20,13 +20,6 @@ RUNS_OF_1 = ("GET", "/deployments/dep_1/runs")
 HOUR = 3600.0
 
 
-@pytest.mark.parametrize("id", ["dep_pt-0123456789abcdef", "drun_eyJhbGciOiJI.eyJzdWIiOiIx.c2ln"])
-def test_run_and_deploy_write_a_token_behind_the_beginning_of_an_id_nowhere(qoder: Qoder, id: str) -> None:
-    ran = qoder(*("deploy run" if id.startswith("dep_") else "run get").split(), id, "--json")
-    assert ran.code == 2
-    assert id[6:] not in ran.out + ran.err
-
-
 # Deployments.
 
 NAMES = ["a name, with spaces", "日本語", "50%/day?", "dep", "-x", "last", "x dep_demo"]
