@@ -276,7 +276,7 @@ class _Comparison:
                 names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
                 yield SinceChange(what, None, few(names, _LISTED), None, source)
             elif what == "environment":
-                yield SinceChange(what, text(after), f"{before or 'none'} → {after or 'none'}", None, source)
+                yield SinceChange(what, text(after), f"{before} → {after}", None, source)
             else:
                 lines = lines_of(FieldChange(name, before, after), Secrets())[:_MOST_LINES]
                 yield SinceChange(what, None, f"the {what} of its runs", None, source, lines)

@@ -143,14 +143,12 @@ class FileVariables:
         self.names: list[str] = []  # that an apply needs
         self.plain: dict[str, None] = {}  # written as they are
         self._plain = plain
-        self._shared: dict[str, str] = {}
         values: dict[str, set[str]] = {}
         for item in chosen:
             for name, value in assignments(str(item.raw.get(VARIABLES) or "")) or ():
                 values.setdefault(name, set()).add(value)
-        for name, different in values.items():
-            if len(different) == 1 and name not in env and _VARIABLE.fullmatch(name):
-                self._shared[name] = next(iter(different))
+        same = {name for name, different in values.items() if len(different) == 1 and not _is_ours(name)}
+        self._shared = {name for name in same if name not in env and _VARIABLE.fullmatch(name)}
 
     def secret(self, owner: str, base: str, suffix: str, why: str = _NO_SECRET) -> Unquoted:
         """Return a variable in place of a secret, each with a name of its own; a comment says `why`."""
@@ -164,20 +162,19 @@ class FileVariables:
         if name in self._plain or not value:
             self.plain[name] = None
             return value
-        if self._shared.get(name) == value and not _is_ours(name):
+        if name in self._shared:
             if name not in self.names:
                 self.names.append(name)
             return Unquoted(f"${{{name}}}")
         return Unquoted(f"${{{self._free(_as_variable(f'{owner}_{name}'), owner)}}}")
 
     def _free(self, name: str, owner: str) -> str:
+        taken = {variable.upper() for variable in (*self.names, *self._shared)}
+        if name.upper() in taken:
+            name = f"{_as_variable(owner)}_{name}"
         if name[:1].isdigit() or _is_ours(name):
             name = f"SECRET_{name}"
-        taken = {variable.upper() for variable in (*self.names, *self._shared)}
         free, number = name, 1
-        if name.upper() in taken:
-            prefix = _as_variable(owner)
-            free = name = f"{prefix}_{name}" if prefix and not prefix[0].isdigit() else name
         while free.upper() in taken:
             number += 1
             free = f"{name}_{number}"
@@ -337,7 +334,7 @@ class Exporter:
             value = holder[key]
             if refers.pins and mapping(value).get("type", refers.pins) == refers.pins:
                 holder[key] = self._pinned(item, refers, noun, value)
-            elif not refers.pins and isinstance(value, str):
+            elif isinstance(value, str):
                 holder[key] = self._named(item, noun, value) or value
 
     def _named(self, item: Exportable, noun: Noun, id: str) -> str | None:
@@ -564,5 +561,4 @@ def put_root(folder: Path, stack: str) -> bool:
     path, content = folder / ROOT_FILE, f"stack: {stack}\n".encode()
     if not os.path.lexists(path):
         replace(path, content)
-        return False
     return not is_there(path, content)

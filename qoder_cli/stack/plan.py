@@ -139,7 +139,9 @@ class Planner:
         self._await_lists()
         current_of = self._current_things()
         made: dict[Declaration, Planned] = {}
-        numbers = {declared: number for number, declared in enumerate(self.reading.things)}
+        numbers: dict[Declaration | None, int] = {
+            declared: number for number, declared in enumerate(self.reading.things)
+        }
         for declared in self.reading.things:
             current = current_of.get(declared)
             if declared.parent is not None and (holder := made[declared.parent].step.current) is not None:
@@ -225,7 +227,7 @@ class Planner:
         alone = [declared for declared in self.reading.things if declared.parent is None]
         current_of = {declared: self._current(declared) for declared in alone}
         for noun in dict.fromkeys(declared.noun for declared in alone):
-            of_kind = [declared for declared in alone if declared.noun is noun and "id" not in declared.own]
+            of_kind = [declared for declared in alone if declared.noun is noun]
             new = {declared.name: declared for declared in of_kind if current_of[declared] is None}
             if noun.kind.is_declared:
                 unlisted = self.lists.unlisted(noun, [name for name in new if not unset_in(name)])

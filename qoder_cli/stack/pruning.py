@@ -147,7 +147,7 @@ def why_changed(lists: ServerLists, stack: str | None, noun: Noun, raw: Raw) -> 
 
 def _uncompared(step: Step) -> Iterator[str]:
     names = [name for name, was in recorded(step.before).items() if not was]
-    if names and how_of(step.noun).differs is None:
+    if names:
         yield f"not compared with what was applied: {', '.join(names)}"
 
 

@@ -17,12 +17,13 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.base.times import utc_text
 from qoder_cli.nouns.edits import step
 from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, idles, terminated, turn
+from qoder_cli.stack.folder import find
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.interrupting import interrupt
 from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
-from tests.support.things import Raw, each_row, refusal
+from tests.support.things import Raw, each_row, refusal, without
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
@@ -156,6 +157,9 @@ def test_apply_keeps_what_left_the_file_and_was_changed_outside_since(team: Team
     assert "description is no longer in the file, but was changed outside since" in ran.err
     team.applied()
     assert team.there("agents")["reporter"]["description"] == "Theirs"
+    team.edit("agents/reporter.md", "model: auto\n", "model: auto\ndescription: Theirs\n")
+    noted = f"agent reporter ({team.there('agents')['reporter']['id']})\n    notes which fields the file sets"
+    assert noted in team.plan().out
 
 
 def test_apply_without_a_stack_clears_and_marks_nothing(team: Team) -> None:
@@ -365,6 +369,27 @@ def test_apply_prunes_nothing_while_a_file_does_not_say_what_it_declares(team: T
     ran = team.apply("--prune")
     assert (ran.code, team.writes) == (0, []), ran.err
     assert "maybe.yaml may declare it, and does not say what: add a type" in ran.err
+
+
+MAY_DECLARE = {
+    "md": ["---\ntitle: a\n---\nText\n", "---\n{title: a}\n---\n", "---\n[a]\n---\n"],
+    "yaml": ["name: a\n", "display_name: a\n"],
+    "json": ['{"name": "a"}', '{"display_name": "a"}'],
+}
+DECLARES_NOTHING = {
+    "md": ["name: a\n", ""],
+    "yaml": ["title: a\n", "[name]"],
+    "json": ['{"title": "name"}', '["name"]'],
+}
+
+
+def test_apply_skips_what_looks_as_if_it_declared_something(tmp_path: Path) -> None:
+    may = {f"{n}.{suffix}": text for suffix, texts in MAY_DECLARE.items() for n, text in enumerate(texts)}
+    stacks.write(tmp_path, may)
+    stacks.write(
+        tmp_path, {f"no{n}.{suffix}": text for suffix, all in DECLARES_NOTHING.items() for n, text in enumerate(all)}
+    )
+    assert sorted(map(os.path.basename, find([str(tmp_path)]).skipped)) == sorted(may)
 
 
 def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: Qoder) -> None:
@@ -578,6 +603,8 @@ def test_apply_prunes_only_what_still_is_as_it_was_applied(team: Team, deed: str
     shutil.rmtree(team.folder)
     team.write(BUILD)
     kind, below, body, why = SINCE[deed]
+    for path, held in (("vaults", "credentials"), ("memory_stores", "memories")):
+        team.service.lies[f"GET /{path}/{team.there(path)['old']['id']}/{held}"] = without("metadata")
     if below == "/versions":
         team.upload("old", "Long sentences.")
     elif kind:
@@ -647,6 +674,34 @@ def test_apply_prunes_what_the_folder_has_just_ceased_to_use(team: Team) -> None
     team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "two"}})
     removed(team, "environments/one.yaml")
     assert [row["action"] for row in team.applied("--prune")][-2:] == ["changed", "archived"]
+
+
+def test_apply_prunes_nothing_that_a_new_file_uses(team: Team) -> None:
+    undeclared(team)
+    team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "one"}})
+    ran = team.apply("--prune")
+    assert (ran.code, "is kept: deployment weekly uses it" in ran.err) == (0, True), ran.err
+    assert "one" in team.there("environments")
+    removed(team, "deployments/weekly.yaml")
+    assert "not compared with what was applied: agent" in team.plan("--prune").out  # its version was left open
+
+
+def test_apply_has_nothing_to_prune_of_what_somebody_archived_or_deleted_meanwhile(team: Team) -> None:
+    two_envs(team)
+    team.write({"skills/old/SKILL.md": skill("old")})
+    team.applied()
+    removed(team, "environments/one.yaml", "skills/old/SKILL.md")
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    one, old = team.there("environments")["one"]["id"], team.there("skills")["old"]["id"]
+
+    def meet() -> None:
+        team.service.change(f"/environments/{one}/archive", {})
+        team.service.change(f"/skills/{old}", {}, method="DELETE")
+
+    team.service.meanwhile = [meet]
+    rows = team.applied("--prune")
+    assert [row["action"] for row in rows if row["id"] in (one, old)] == ["deleted", "archived"]
+    assert len(team.writes) == 1
 
 
 def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None:
@@ -732,7 +787,7 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
     store = team.there("memory_stores")["notes"]["id"]
     [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
     entry.fields["content"] = "Learned since."
-    others = {"people.md": "Other\n", "new/one.md": "New\n", "empty.md": " \n"}
+    others = {"people.md": "Other\n", "new/one.md": "New\n", ".one.md": "New\n", "one.txt": "New\n", "empty.md": " \n"}
     team.write({f"memory_stores/notes/{name}": text for name, text in others.items()})
     assert "memory_stores/notes/empty.md: is empty, which no memory can be; left out" in team.plan().err
     rows = team.applied()
@@ -805,6 +860,20 @@ def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> 
         assert team.writes == []
 
 
+def test_apply_refuses_what_cannot_be_written_before_it_writes(team: Team) -> None:
+    vault = {"display_name": "mcp", "credentials": [DOCS]}
+    team.write({"vaults/mcp.yaml": vault})
+    team.applied()
+    team.write({"vaults/mcp.yaml": vault | {"metadata": {"team": "core"}}, "agents/a.yaml": AGENT})
+    ran = team.apply()
+    assert (ran.code, "has another metadata, and a vault cannot be changed" in ran.err, team.writes) == (6, True, [])
+    id = team.there("vaults")["mcp"]["id"]
+    [docs] = team.service.world.alive(f"vaults/{id}/credentials")
+    team.service.keep(f"vaults/{id}/credentials", docs.fields | {"id": "vcred_2"})
+    ran = team.apply()
+    assert (ran.code, "2 credentials may be 'docs'" in ran.err, team.writes) == (2, True, []), ran.err
+
+
 def test_apply_lets_a_colleague_keep_what_he_writes_in_between(team: Team) -> None:
     team.write(THREE)
     team.applied()
@@ -845,6 +914,7 @@ def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -
 
         team.service.lies[f"GET /{path}"] = lie
     team.rests()
+    assert team.qoder.clock.now() < hidden + 5
 
 
 def test_apply_waits_for_lists_no_longer_where_the_clock_is_set_back(
@@ -857,6 +927,14 @@ def test_apply_waits_for_lists_no_longer_where_the_clock_is_set_back(
     clock.at_sleep = lambda: monkeypatch.setattr(clock, "now", lambda: clock.time - 3600)
     assert "waiting for lists to show" in team.apply().err
     assert clock.time - began < 60
+
+
+def test_apply_does_not_wait_for_lists_that_show_what_may_have_been_created(team: Team) -> None:
+    team.write({"environments/build.yaml": {"name": "build"}})
+    team.service.loses("reset", done=False)
+    assert team.apply().code == 9
+    team.service.change("/environments", {"name": "build"})
+    assert "waiting for lists" not in team.apply().err
 
 
 NAMES = ("build", "mcp", "notes", "house-style", "reporter", "nightly", "glossary.csv")
