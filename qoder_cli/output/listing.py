@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import typer
 
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import exclude
 from qoder_cli.base.model import is_new, next_cursor, says_whether_more
 from qoder_cli.base.pool import OneAhead
 
@@ -31,8 +31,7 @@ def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int |
 
     A time is given if `bounded`. Raises UsageError for a limit with --all.
     """
-    if limit is not None and all:
-        raise UsageError("--limit and --all cannot be used together", hint="pass only one of them")
+    exclude({"--limit": limit, "--all": all})
     if limit is None and not (all or bounded):
         return 20
     return limit

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.cron import next_fires
-from qoder_cli.base.errors import ApiError, Rejected, UsageError
+from qoder_cli.base.errors import ApiError, Rejected, UsageError, exclude
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Raw, array, filled, mapping
 from qoder_cli.base.plainfile import text_of
@@ -165,8 +165,7 @@ def update(
         (no_vault, options.vaults, "vault", {"vault_ids": []}),
         (no_budget, options.budget, "budget", {"budget": None}),
     ):
-        if is_cleared and given:
-            raise UsageError(f"--{name} and --no-{name} cannot be used together")
+        exclude({f"--{name}": given, f"--no-{name}": is_cleared})
         if is_cleared:
             cleared |= nothing
     plain, outcome = options.read(app) | cleared, goal.event(app)

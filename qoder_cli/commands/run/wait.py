@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import UsageError, exclude
 from qoder_cli.base.words import counted
 from qoder_cli.cli import options
 from qoder_cli.cli.options import (
@@ -93,8 +93,7 @@ def wait(
 
 def _newest(app: App, count: int, runs: Texts) -> list[str]:
     """Return the ids of the newest runs that were started here. Raises UsageError if there are fewer."""
-    if runs:
-        raise UsageError("--last N and RUN cannot be used together", hint="leave one of them out")
+    exclude({"--last N": count, "RUN": runs})
     known = app.store.newest_runs(count, profile=app.settings.profile, host=app.settings.host)
     if len(known) < count:
         why = f"{counted(len(known), 'run is', 'runs are')} known to be started here with this profile, not {count}"
