@@ -262,33 +262,36 @@ def look_again(planner: Planner, plan: Plan) -> Plan:
 
 def find_twins(writer: Writer) -> None:
     """Put an error on each thing that was created and whose name someone else's thing has, too."""
-    created: dict[Noun, dict[int, Applied]] = {}
+    created: dict[tuple[Noun, tuple[str, ...]], dict[int, Applied]] = {}
     for number, result in enumerate(writer.results):
-        if result is not None and result.step.noun.kind.is_declared and result.action == "created" and result.found:
-            created.setdefault(result.step.noun, {})[number] = result
-    for noun, results in created.items():
+        if result is None or result.found is None or result.action != "created":
+            continue
+        step = result.step
+        if not step.noun.kind.is_written_once:  # files may have one name
+            created.setdefault((step.noun, step.parents), {})[number] = result
+    for (noun, parents), results in created.items():
         ids = {result.found.id for result in results.values() if result.found}
         try:
-            rows = once_listed(writer.app, noun, ids, partial(_rows_now, writer.app, noun))
+            rows = once_listed(writer.app, noun, ids, partial(_rows_now, writer.app, noun, parents))
         except ApiError as unread:
             writer.app.progress.warn(
                 f"unknown whether someone else created {a(noun.called)} of the same name: {unread.message}"
             )
             continue
-        named: dict[str | None, set[str]] = {}
-        for row in rows:
-            named.setdefault(name_of(row), set()).add(str(row["id"]))
+        # A vault may have credentials of one name that are for other servers.
+        listed = [(str(row["id"]), (name_of(row), row.get("auth"))) for row in rows]
         for number, result in results.items():
-            if others := named.get(result.step.name, set()) - ids:
+            like = (result.step.name, result.found and result.found.raw.get("auth"))
+            if others := {id for id, shown_as in listed if shown_as == like} - ids:
                 verb = "archive" if operation(noun, "archive") else "delete"
                 twin = Rejected(
                     f"{noun.called} {result.label} was created, and someone else created another of this name: "
                     + ", ".join(sorted(others)),
-                    hint=f"{verb} the one you do not want: qoder {noun.words} {verb} ID",
+                    hint=f"{verb} the one you do not want: qoder {' '.join((noun.words, verb, *parents))} ID",
                 )
                 writer.results[number] = failed = result.with_(error=twin)
                 writer.on_done(failed)
 
 
-def _rows_now(app: App, noun: Noun) -> list[Raw]:
-    return ServerLists(app).rows(noun)
+def _rows_now(app: App, noun: Noun, parents: Sequence[str]) -> list[Raw]:
+    return ServerLists(app).rows(noun, *parents)

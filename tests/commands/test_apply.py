@@ -22,7 +22,7 @@ from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.interrupting import interrupt
 from tests.support.stacks import NINE, TOOLSET, skill
-from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
+from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, URL, Team
 from tests.support.things import Raw, each_row, refusal, without
 
 pytestmark = pytest.mark.usefixtures("plain_http")
@@ -1295,6 +1295,16 @@ def test_apply_names_the_twins_that_lists_show_only_later(team: Team) -> None:
     assert ran.code == 6, ran.err
     for twin in theirs:
         assert f"someone else created another of this name: {twin['id']}" in ran.err
+
+
+@pytest.mark.parametrize("is_twin", [False, True])
+def test_apply_names_a_credential_that_another_put_into_the_vault_at_the_same_moment(team: Team, is_twin: bool) -> None:
+    team.write({"vaults/v.yaml": {"display_name": "team-secrets", "credentials": [DOCS]}})
+    url = URL if is_twin else "https://other.example/mcp"
+    theirs = {**DOCS, "auth": {"type": "static_bearer", "token": "t", "mcp_server_url": url}}
+    team.service.meanwhile = [lambda: team.service.change("/vaults/vault_team/credentials", theirs)]
+    ran = team.apply()
+    assert (ran.code, "someone else created another of this name: vcred_" in ran.err) == (6 * is_twin, is_twin)
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
