@@ -143,12 +143,14 @@ class FileVariables:
         self.names: list[str] = []  # that an apply needs
         self.plain: dict[str, None] = {}  # written as they are
         self._plain = plain
+        self._shared: set[str] = set()
         values: dict[str, set[str]] = {}
         for item in chosen:
             for name, value in assignments(str(item.raw.get(VARIABLES) or "")) or ():
                 values.setdefault(name, set()).add(value)
-        same = {name for name, different in values.items() if len(different) == 1 and not _is_ours(name)}
-        self._shared = {name for name in same if name not in env and _VARIABLE.fullmatch(name)}
+        for name, different in values.items():
+            if len(different) == 1 and name not in env and _VARIABLE.fullmatch(name) and not _is_ours(name):
+                self._shared.add(name)
 
     def secret(self, owner: str, base: str, suffix: str, why: str = _NO_SECRET) -> Unquoted:
         """Return a variable in place of a secret, each with a name of its own; a comment says `why`."""
@@ -169,13 +171,12 @@ class FileVariables:
         return Unquoted(f"${{{self._free(_as_variable(f'{owner}_{name}'), owner)}}}")
 
     def _free(self, name: str, owner: str) -> str:
+        taken = {variable.upper() for variable in (*self.names, *self._shared)}
+        if name.upper() in taken:
+            name = f"{_as_variable(owner)}_{name}"
         if name[:1].isdigit() or _is_ours(name):
             name = f"SECRET_{name}"
-        taken = {variable.upper() for variable in (*self.names, *self._shared)}
         free, number = name, 1
-        if name.upper() in taken:
-            prefix = _as_variable(owner)
-            free = name = f"{prefix}_{name}" if prefix and not prefix[0].isdigit() else name
         while free.upper() in taken:
             number += 1
             free = f"{name}_{number}"
@@ -335,7 +336,7 @@ class Exporter:
             value = holder[key]
             if refers.pins and mapping(value).get("type", refers.pins) == refers.pins:
                 holder[key] = self._pinned(item, refers, noun, value)
-            elif not refers.pins and isinstance(value, str):
+            elif isinstance(value, str):
                 holder[key] = self._named(item, noun, value) or value
 
     def _named(self, item: Exportable, noun: Noun, id: str) -> str | None:

@@ -325,14 +325,11 @@ def texts_of(path: str) -> Mapping[str, str]:
         return texts
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        for name in sorted([*names, *links]):
+        names = [name for name in names if name.lower().endswith(".md") and not name.startswith(".")]
+        for name in sorted([*names, *folders]):
             file = os.path.join(place, name)
-            if name.startswith(".") or (name not in links and not name.lower().endswith(".md")):
-                continue
             if os.path.islink(file) and not is_within(file, os.path.realpath(folder)):
                 raise Problem(f"{file} is a link that leads out of the folder")
-            if name in links:
-                continue
-            texts[os.path.relpath(file, folder).replace(os.sep, "/")] = read(file, stdin=None)
+            if name in names:
+                texts[os.path.relpath(file, folder).replace(os.sep, "/")] = read(file, stdin=None)
     return texts

@@ -227,7 +227,7 @@ class Planner:
         alone = [declared for declared in self.reading.things if declared.parent is None]
         current_of = {declared: self._current(declared) for declared in alone}
         for noun in dict.fromkeys(declared.noun for declared in alone):
-            of_kind = [declared for declared in alone if declared.noun is noun and "id" not in declared.own]
+            of_kind = [declared for declared in alone if declared.noun is noun]
             new = {declared.name: declared for declared in of_kind if current_of[declared] is None}
             if noun.kind.is_declared:
                 unlisted = self.lists.unlisted(noun, [name for name in new if not unset_in(name)])

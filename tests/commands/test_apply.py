@@ -20,9 +20,10 @@ from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, idles, te
 from qoder_cli.stack.folder import find
 from tests.conftest import Qoder
 from tests.support import stacks
+from tests.support.interrupting import interrupt
 from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
-from tests.support.things import Raw, each_row, refusal
+from tests.support.things import Raw, each_row, refusal, without
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
@@ -156,6 +157,9 @@ def test_apply_keeps_what_left_the_file_and_was_changed_outside_since(team: Team
     assert "description is no longer in the file, but was changed outside since" in ran.err
     team.applied()
     assert team.there("agents")["reporter"]["description"] == "Theirs"
+    team.edit("agents/reporter.md", "model: auto\n", "model: auto\ndescription: Theirs\n")
+    noted = f"agent reporter ({team.there('agents')['reporter']['id']})\n    notes which fields the file sets"
+    assert noted in team.plan().out
 
 
 def test_apply_without_a_stack_clears_and_marks_nothing(team: Team) -> None:
@@ -599,6 +603,8 @@ def test_apply_prunes_only_what_still_is_as_it_was_applied(team: Team, deed: str
     shutil.rmtree(team.folder)
     team.write(BUILD)
     kind, below, body, why = SINCE[deed]
+    for path, held in (("vaults", "credentials"), ("memory_stores", "memories")):
+        team.service.lies[f"GET /{path}/{team.there(path)['old']['id']}/{held}"] = without("metadata")
     if below == "/versions":
         team.upload("old", "Long sentences.")
     elif kind:
@@ -670,6 +676,34 @@ def test_apply_prunes_what_the_folder_has_just_ceased_to_use(team: Team) -> None
     assert [row["action"] for row in team.applied("--prune")][-2:] == ["changed", "archived"]
 
 
+def test_apply_prunes_nothing_that_a_new_file_uses(team: Team) -> None:
+    undeclared(team)
+    team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "one"}})
+    ran = team.apply("--prune")
+    assert (ran.code, "is kept: deployment weekly uses it" in ran.err) == (0, True), ran.err
+    assert "one" in team.there("environments")
+    removed(team, "deployments/weekly.yaml")
+    assert "not compared with what was applied: agent" in team.plan("--prune").out  # its version was left open
+
+
+def test_apply_has_nothing_to_prune_of_what_somebody_archived_or_deleted_meanwhile(team: Team) -> None:
+    two_envs(team)
+    team.write({"skills/old/SKILL.md": skill("old")})
+    team.applied()
+    removed(team, "environments/one.yaml", "skills/old/SKILL.md")
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    one, old = team.there("environments")["one"]["id"], team.there("skills")["old"]["id"]
+
+    def meet() -> None:
+        team.service.change(f"/environments/{one}/archive", {})
+        team.service.change(f"/skills/{old}", {}, method="DELETE")
+
+    team.service.meanwhile = [meet]
+    rows = team.applied("--prune")
+    assert [row["action"] for row in rows if row["id"] in (one, old)] == ["deleted", "archived"]
+    assert len(team.writes) == 1
+
+
 def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None:
     two_envs(team)
     team.write({"environments/one.yaml": {"id": team.there("environments")["one"]["id"], "name": "renamed"}})
@@ -678,7 +712,19 @@ def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None
     two = team.there("environments")["two"]
     team.service.change("/environments", {"name": "two", "metadata": two["metadata"]})
     team.write({"environments/two.yaml": {"id": two["id"], "name": "two"}})
-    assert {row["action"] for row in team.applied("--prune")} == {"unchanged"}  # another of this name stays
+    ran = team.apply("--prune", "--json")
+    assert {row["action"] for row in ran.json} == {"unchanged"}
+    assert "is kept: a file declares another of this name" in ran.err
+    assert "no file" not in team.plan().out
+
+
+def test_apply_prunes_nothing_once_a_write_failed(team: Team) -> None:
+    undeclared(team)
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    team.service.never = [refusal(400, "invalid_request_error", "No.")]
+    ran = team.apply("--prune", "--json")
+    assert (ran.code, {row["name"]: row["action"] for row in ran.json}["one"]) == (6, "not_attempted")
+    assert "warning: nothing was pruned, because not all was written" in ran.err
 
 
 def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:
@@ -741,7 +787,7 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
     store = team.there("memory_stores")["notes"]["id"]
     [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
     entry.fields["content"] = "Learned since."
-    others = {"people.md": "Other\n", "new/one.md": "New\n", "empty.md": " \n"}
+    others = {"people.md": "Other\n", "new/one.md": "New\n", ".one.md": "New\n", "one.txt": "New\n", "empty.md": " \n"}
     team.write({f"memory_stores/notes/{name}": text for name, text in others.items()})
     assert "memory_stores/notes/empty.md: is empty, which no memory can be; left out" in team.plan().err
     rows = team.applied()
@@ -814,6 +860,20 @@ def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> 
         assert team.writes == []
 
 
+def test_apply_refuses_what_cannot_be_written_before_it_writes(team: Team) -> None:
+    vault = {"display_name": "mcp", "credentials": [DOCS]}
+    team.write({"vaults/mcp.yaml": vault})
+    team.applied()
+    team.write({"vaults/mcp.yaml": vault | {"metadata": {"team": "core"}}, "agents/a.yaml": AGENT})
+    ran = team.apply()
+    assert (ran.code, "has another metadata, and a vault cannot be changed" in ran.err, team.writes) == (6, True, [])
+    id = team.there("vaults")["mcp"]["id"]
+    [docs] = team.service.world.alive(f"vaults/{id}/credentials")
+    team.service.keep(f"vaults/{id}/credentials", docs.fields | {"id": "vcred_2"})
+    ran = team.apply()
+    assert (ran.code, "2 credentials may be 'docs'" in ran.err, team.writes) == (2, True, []), ran.err
+
+
 def test_apply_lets_a_colleague_keep_what_he_writes_in_between(team: Team) -> None:
     team.write(THREE)
     team.applied()
@@ -854,6 +914,7 @@ def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -
 
         team.service.lies[f"GET /{path}"] = lie
     team.rests()
+    assert team.qoder.clock.now() < hidden + 5
 
 
 def test_apply_waits_for_lists_no_longer_where_the_clock_is_set_back(
@@ -866,6 +927,14 @@ def test_apply_waits_for_lists_no_longer_where_the_clock_is_set_back(
     clock.at_sleep = lambda: monkeypatch.setattr(clock, "now", lambda: clock.time - 3600)
     assert "waiting for lists to show" in team.apply().err
     assert clock.time - began < 60
+
+
+def test_apply_does_not_wait_for_lists_that_show_what_may_have_been_created(team: Team) -> None:
+    team.write({"environments/build.yaml": {"name": "build"}})
+    team.service.loses("reset", done=False)
+    assert team.apply().code == 9
+    team.service.change("/environments", {"name": "build"})
+    assert "waiting for lists" not in team.apply().err
 
 
 NAMES = ("build", "mcp", "notes", "house-style", "reporter", "nightly", "glossary.csv")
@@ -976,17 +1045,13 @@ def test_apply_pauses_no_deployment_that_somebody_changed_meanwhile(team: Team) 
     assert "was changed by someone else in the meantime" in ran.err
 
 
-def interrupt() -> None:
-    raise Signalled(signal.SIGTERM)
-
-
 def test_apply_shows_all_rows_at_a_signal_after_its_writes(team: Team) -> None:
     team.write(BUILD)
 
     team.service.lies["GET /environments"] = lambda page: page | {"data": []}  # so it waits for the list
     team.service.meanwhile = [lambda: setattr(team.qoder.clock, "at_sleep", interrupt)]
     ran = team.apply("--json")
-    assert (ran.code, [row["action"] for row in ran.json]) == (143, ["created"]), ran.err
+    assert (ran.code, [row["action"] for row in ran.json]) == (130, ["created"]), ran.err
 
 
 def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(team: Team) -> None:
@@ -996,7 +1061,7 @@ def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(tea
 
     team.service.meanwhile = [lambda: None, interrupt]
     ran = team.apply("--prune", "--json")
-    assert ran.code == 143, ran.err
+    assert ran.code == 130, ran.err
     pruned = [row["action"] for row in ran.json if row["action"] != "unchanged"]
     assert pruned == ["archived", "unknown", "not_attempted"], ran.err
 

@@ -14,6 +14,7 @@ from tests.conftest import Qoder, Ran
 from tests.support import stacks
 from tests.support.cells import MORE
 from tests.support.inprocess import WorldTransport
+from tests.support.interrupting import interrupt
 from tests.support.machines import MEMORY_STORE, Machines
 
 # What a store of each kind keeps is tested where runs are started under keys; to start a server takes long.
@@ -123,23 +124,19 @@ def test_apply_goes_on_once_a_person_ended_the_turn_of_another(machines: Machine
     assert f"{WHO} has been applying the stack since" in said[1].err
 
 
-def stop() -> None:
-    raise Signalled(signal.SIGTERM)
-
-
 def refuse() -> None:
     raise httpx.ReadError("cut")
 
 
 def test_apply_that_waits_for_another_machine_is_ended_by_a_signal(machines: Machines, folder: str) -> None:
     theirs = they_take_it(machines)
-    machines.clock.at_sleep = stop
+    machines.clock.at_sleep = interrupt
     ran = machines.machine("a")("apply", folder, "--yes", "--json")
-    assert (ran.code, made(machines), turn(machines)) == (143, [], theirs)
+    assert (ran.code, made(machines), turn(machines)) == (130, [], theirs)
     assert ran.error["message"] == "interrupted; nothing was started"
 
 
-@pytest.mark.parametrize(("how", "code"), [(lambda: None, 0), (stop, 143), (refuse, 0)])
+@pytest.mark.parametrize(("how", "code"), [(lambda: None, 0), (interrupt, 130), (refuse, 0)])
 def test_apply_gives_the_turn_back_however_it_ends(machines: Machines, folder: str, how: Meanwhile, code: int) -> None:
     held: list[StoredKey | None] = []
 

@@ -786,7 +786,7 @@ def test_session_help_speaks_of_sessions(qoder: Qoder) -> None:
     for command in qoder("help", "session", "--json").json["commands"]:
         help = qoder(*command["path"], "--help").out
         assert command["path"][1] == "new" or "RUN" not in help, help
-        assert not re.search(r"qoder run (?!list)", re.sub(r"see\s+qoder run [a-z]+ --help", "", help)), help
+        assert not re.search(r"qoder run (?!list)", re.sub(r"see\s+qoder run [a-z]+\s+--help", "", help)), help
     for words in ("get", "wait", "logs", "result"):
         assert qoder("session", words, "--json").error["message"] == "missing argument SESSION"
     assert "list them: qoder session list" in qoder("session", "archive").err
