@@ -163,12 +163,6 @@ class SharedTrigger(RunTrigger):
         moved: StoredKey | None = self._steps.do(protocol.Put(stored, record))
         if record.state == "claimed":
             self._unused_claim = moved
-            # Its run failed, or it was freed on some machine: this one forgets it, too. But nobody there has decided on
-            # what was started, or is in doubt, here alone, which may be younger.
-            decided = (*stored.record.before, stored.record.run or "")
-            is_decided = all(entry.nothing or entry.run in decided for entry in store.of_key(self._key, host=host))
-            if moved is not None and stored.record.state in ("started", "free") and is_decided:
-                store.free_key(self._key, host=host)
         return moved
 
     def _watch(self, stored: StoredKey, seconds: float) -> StoredKey | None:
