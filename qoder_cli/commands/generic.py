@@ -244,7 +244,7 @@ def print_list(
     listing = WantedRows(app.client.pages(path, query), read=list, limit=wanted, matches=matches, sure=sure, key=id)
     listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first, may_go=first))
     listing.conclude(app.progress, none=f"no {what} found")
-    return listing.left_out is None
+    return listing.left_out is None and listing.says_its_end
 
 
 def get_command(noun: Noun) -> Callable[..., Any]:

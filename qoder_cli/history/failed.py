@@ -7,14 +7,13 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
 from qoder_cli.base.ids import RETRY
-from qoder_cli.base.model import Run
+from qoder_cli.base.model import Run, says_whether_more
 from qoder_cli.base.outcome import why_not_failed
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import outcome_of
 from qoder_cli.history.window import Window, runs_within
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.lookup import explain_missing
 
 _ALL = "all deployments"
@@ -80,7 +79,7 @@ class _FailedReader:
         for run in self._resolver.runs(rows):
             match outcome_of(run):
                 case "failed" if doubt := why_not_failed(run):
-                    self.unjudged[run.id] = Unavailable(f"run {run.id} need not have failed: {doubt}{_NOTHING}")
+                    self.unjudged[run.id] = Unavailable(f"run {run.id} may not have failed: {doubt}{_NOTHING}")
                 case "failed":
                     self._failed[run.id] = run
                 case "unknown":

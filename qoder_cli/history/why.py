@@ -458,7 +458,7 @@ class _Comparison:
         others = Resolver(self._app).kept.filled(others)
         unread = sum(run.session_id is not None and standing(run) is Standing.ASK_SESSION for run in others)
         doubts = {f"how {counted(unread, 'run')} of that hour ended was not asked": unread > 0}
-        doubts["there were more runs than one page shows"] = not is_all
+        doubts["there may have been more runs than one page shows"] = not is_all
         for says in filter(doubts.get, doubts):
             self._cannot_tell("other deployments", says, "runs of all deployments")
         return dict(Counter(run.deployment_id or "" for run in others if run.error_type == kind))

@@ -92,7 +92,7 @@ class Refers(NamedTuple):
 class Kind:
     """What a thing of a noun is in a folder; its folder is called as its operations are."""
 
-    rank: int  # what has a lower one is made first
+    rank: int = 0  # what has a lower one is made first
     text: str = ""  # the field that the text below the front matter is
     main: str = ""  # the file that makes a folder one of it
     refers: tuple[Refers, ...] = ()
@@ -102,9 +102,6 @@ class Kind:
     is_declared: bool = True  # whether files of a folder declare it; else other things bring it along
     refused: str = ""  # what to do where the API refuses a change of one
     how: str = ""  # which `How`, by its module beside this one, where it does anything otherwise than others
-
-
-_IN_NO_FOLDER = Kind(rank=0, is_declared=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +117,7 @@ class Noun:
     help: Help
     holds: Holds
     sandbox: Sandboxed
-    kind: Kind = _IN_NO_FOLDER
+    kind: Kind = Kind(is_declared=False)  # of what can stand in a folder
 
     @property
     def prefix(self) -> str:

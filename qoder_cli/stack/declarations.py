@@ -16,8 +16,6 @@ from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.stack.folder import UNCLEAR, Folder, Source, holds_texts, in_types, is_within, texts_of
 
-_MOST = 1000  # problems of one file
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -84,8 +82,6 @@ class _FileReader:
             is_empty = True
             for document in documents_of(source.path, filler.problems, stdin=self.stdin):
                 is_empty = False
-                if len(filler.problems) >= _MOST:
-                    raise Problem("too many problems; stopped here", line=document.node.line)
                 yield from self._of_document(document, source, filler)
             if is_empty and len(filler.problems) == count:
                 raise Problem("declares nothing")

@@ -33,7 +33,7 @@ from qoder_cli.nouns.table import NOUNS, in_folders, operation
 from qoder_cli.output import yamltext
 from qoder_cli.output.screen import commandless, inert
 from qoder_cli.output.yamltext import Unquoted, has_hidden
-from qoder_cli.stack.folder import ROOT_FILE, holds_texts
+from qoder_cli.stack.folder import IGNORED, ROOT_FILE, holds_texts
 from qoder_cli.stack.plan import version_of
 
 Became = Literal["written", "replaced", "unchanged", "kept"]
@@ -41,7 +41,7 @@ Became = Literal["written", "replaced", "unchanged", "kept"]
 _LONGEST_STEM = 100  # characters
 _AT_A_TIME = 8  # reads
 # Names that a folder's reader passes over, or takes for something else.
-_NOT_A_STEM = ("qoder", "readme", "__pycache__", "node_modules", "venv")
+_NOT_A_STEM = ("qoder", *IGNORED)
 _NOT_OF_A_PATH = re.compile(r"[^A-Za-z0-9_./-]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NO_SECRET = "no server returns it: set this variable"
@@ -449,7 +449,7 @@ def _paths_of(order: Sequence[Exportable]) -> Iterator[str]:
     taken: set[str] = set()
     for item in order:
         noun, kind = item.noun, item.noun.kind
-        suffix = "" if kind and kind.main else ".md" if kind and kind.refers else ".yaml"
+        suffix = "" if kind.main else ".md" if kind.refers else ".yaml"
         stem, number = stem_of(item.name, noun.type), 1
         folder, free = noun.operations, stem
         while not taken.isdisjoint(own := {f"{folder}/{free}".casefold(), f"{folder}/{free}{suffix}".casefold()}):
@@ -467,7 +467,7 @@ def stem_of(name: str, otherwise: str) -> str:
     )
     stem = re.sub("-{2,}", "-", kept)[:_LONGEST_STEM].strip(".-").encode()[: 2 * _LONGEST_STEM].decode(errors="ignore")
     stem = stem.rstrip(".-") or otherwise
-    if stem.casefold() in _NOT_A_STEM or stem.casefold().startswith("readme"):
+    if stem.casefold() in _NOT_A_STEM:
         stem = f"_{stem}"
     return safe_name(stem)
 

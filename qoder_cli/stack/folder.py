@@ -20,7 +20,7 @@ ROOT_FILE = "qoder.yaml"
 STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 _SUFFIXES = (".yaml", ".yml", ".json", ".md")
-_IGNORED = ("__pycache__", "node_modules", "venv")  # and what begins with a dot
+IGNORED = ("__pycache__", "node_modules", "venv")  # and what begins with a dot
 _PEEKED = 65_536  # bytes of a file that are searched for its type
 _TYPE = re.compile(rb"""^type[ \t]*:[ \t]*["']?(\w+)""", re.MULTILINE)
 _NAMED = re.compile(rb"^(?:display_)?name[ \t]*:", re.MULTILINE)
@@ -188,7 +188,7 @@ class _Finder:
         folders: list[str] = []
         for entry in entries:
             path = os.path.join(folder, entry.name) if folder != "." else entry.name
-            if entry.name.startswith(".") or entry.name in _IGNORED or entry.name == ROOT_FILE:
+            if entry.name.startswith(".") or entry.name in IGNORED or entry.name == ROOT_FILE:
                 continue
             try:
                 if entry.is_symlink():

@@ -556,10 +556,9 @@ def _left_open(noun: Noun, fields: Raw) -> Iterator[str]:
 
 def _cleared_value(step: Step, name: str) -> Any:
     """Return what empties a field: what the server would have filled in, where it cannot be without one."""
-    filled = step.noun.kind.filled
     if name == "metadata":
         return {}
-    return deepcopy(filled.get(name, step.form.empty.get(name)))
+    return deepcopy(step.noun.kind.filled.get(name, step.form.empty.get(name)))
 
 
 def _means(step: Step, name: str, wanted: Any, there: Any) -> bool:

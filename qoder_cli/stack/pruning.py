@@ -11,10 +11,9 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, Rejected
-from qoder_cli.base.model import Raw, mapping, text
+from qoder_cli.base.model import Raw, mapping, says_whether_more, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.owner import digest, is_filled_in, name_in_mark, owner_of, recorded
 from qoder_cli.nouns.edits.step import Origin, Send, Step
@@ -53,7 +52,7 @@ def pruned(planner: Planner, plan: Plan) -> Plan:
 
 def _unpruned(planner: Planner, plan: Plan) -> Iterator[str]:
     try:
-        count = len(candidates_of(planner, plan))
+        count = sum(step.error is None for step in candidates_of(planner, plan))
     except ApiError as error:
         yield f"unknown whether anything of this stack is in no file: {error.message}"
         return
@@ -71,7 +70,7 @@ def _rows(lists: ServerLists) -> Iterator[tuple[Noun, Raw]]:
 def candidates_of(planner: Planner, plan: Plan) -> list[Step]:
     """Return the removal of what carries the stack's mark and no file declares, users before what they use.
 
-    Raises ApiError.
+    Of what only has the name of something declared it has an error. Raises ApiError.
     """
     declarations = [*planner.reading.things, *planner.reading.others]
     declared = {(declared.noun, declared.name) for declared in declarations}
@@ -79,10 +78,11 @@ def candidates_of(planner: Planner, plan: Plan) -> list[Step]:
     candidates = []
     for noun, row in _rows(planner.lists):
         is_ours, name = owner_of(noun, row) == planner.stack, name_in_mark(noun, row)
-        if is_ours and str(row["id"]) not in planned and (noun, name) not in declared:
+        if is_ours and str(row["id"]) not in planned:
+            twin = Rejected("a file declares another of this name") if (noun, name) in declared else None
             removal = Send("archive" if operation(noun, "archive") else "delete", {})
             step = Step(noun=noun, form=form_of(noun), wanted={}, current=row, sends=[removal], origin=Origin(name))
-            candidates.append(step)
+            candidates.append(step.with_(error=twin))
     return candidates
 
 
@@ -101,7 +101,9 @@ def judged(
         return [], [Kept(id, _label(step), why) for id, step in by_id.items()], []
     stays = dict(staying)
     for id, step in by_id.items():
-        if why := why_changed(planner.lists, planner.stack, step.noun, step.before):
+        if step.error is not None:
+            stays[id] = step.error.message
+        elif why := why_changed(planner.lists, planner.stack, step.noun, step.before):
             stays[id] = why
     idle: dict[str, list[str]] = {}  # the sessions, by what they use
     users = [*_users(planner.lists, by_id, plan.items), *_sessions(planner.lists, by_id, idle)]

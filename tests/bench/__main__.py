@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import qoder_cli
+from tests.bench import QODER
 
-QODER = str(Path(sys.executable).with_name("qoder"))
 SDK = """
 import os
 from qca import Managed

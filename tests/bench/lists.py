@@ -8,23 +8,17 @@ is measured is the client. Needs the extra `bench` (the official SDK); nothing h
 
 import asyncio
 import json
-import multiprocessing
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.wire import BASE_PATH, GENERATIONS, Generation, Request
 from qoder_cli.sandbox.world import World
+from tests.bench import QODER, TOKEN, Figures, beside, run
 from tests.support.inprocess import seed_runs
 
-QODER = str(Path(sys.executable).with_name("qoder"))
 # The SDK's own pager stops after one page where there is no `next_page`: there it gets the loop that users must write.
 SDK = """
 import os, sys
@@ -50,13 +44,6 @@ while True:
         break
     query = {"limit": 100, "after_id": page["last_id"]}
 """
-# A process begins with the peak memory of the one that started it: a small one has to.
-LAUNCHER = """
-import os, sys, time
-began = time.perf_counter()
-_, status, usage = os.wait4(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ), 0)
-print(status, time.perf_counter() - began, usage.ru_maxrss, file=sys.stderr)
-"""
 ALL, HUNDRED = "qoder list --all -o jsonl", "qoder list -n 100 -o jsonl"
 AGAINST_SDK, AGAINST_BARE = "qca-sdk iterating", "bare httpx and json"
 COMMANDS = {
@@ -70,29 +57,6 @@ GOALS = [
     ("memory", HUNDRED, 1.2),
     ("time", AGAINST_BARE, None),
 ]
-
-TOKEN = "pt-bench"
-
-
-class Figures(NamedTuple):
-    """What a command took: wall time in seconds, peak memory in MiB, lines printed."""
-
-    time: float
-    memory: float
-    lines: int
-
-
-def run(command: list[str], base_url: str) -> Figures:
-    env = {**os.environ, "QODER_BASE_URL": base_url, "QODER_PAT": TOKEN, "QODER_ACCESS_TOKEN": TOKEN}
-    launcher = [sys.executable, "-S", "-E", "-c", LAUNCHER, *command]
-    with tempfile.TemporaryFile() as out:
-        told = subprocess.run(launcher, env=env, stdout=out, stderr=subprocess.PIPE, text=True, check=False).stderr
-        out.seek(0)
-        lines = out.read().count(b"\n")
-    status, took, kilobytes = told.splitlines()[-1].split()
-    if status != "0":
-        sys.exit(f"it failed: {command}\n{told}")
-    return Figures(float(took), int(kilobytes) / 1024, lines)
 
 
 class Canned(asyncio.Protocol):
@@ -146,23 +110,23 @@ def _serve(generation: Generation, runs: int, ready: Connection) -> None:
 
 def measure(generation: Generation, *, rounds: int, runs: int) -> dict[str, Figures]:
     """Return each command's medians over so many rounds after one to warm up."""
-    mine, its = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=_serve, args=[generation, runs, its])
-    server.start()
-    try:
-        base_url = mine.recv()
-        taken: dict[str, list[Figures]] = {name: [] for name in COMMANDS}
+    taken: dict[str, list[Figures]] = {name: [] for name in COMMANDS}
+    with beside(_serve, generation, runs) as server:
+        base_url = server.recv()
         for turn in range(rounds + 1):
             for name, command in COMMANDS.items():
                 figures = run(command, base_url)
-                expected = min(runs, 100) if name == HUNDRED else runs
-                if figures.lines != expected:
-                    sys.exit(f"{name} printed {figures.lines} of {expected} lines")
+                expected, printed = min(runs, 100) if name == HUNDRED else runs, figures.out.count("\n")
+                if printed != expected or figures.code:
+                    sys.exit(f"{name} printed {printed} of {expected} lines\n" + "\n".join(figures.err))
                 if turn:
                     taken[name].append(figures)
-    finally:
-        server.kill()
-    return {name: Figures(*map(statistics.median, zip(*each, strict=True))) for name, each in taken.items()}
+    return {
+        name: each[0]._replace(
+            time=statistics.median(one.time for one in each), memory=statistics.median(one.memory for one in each)
+        )
+        for name, each in taken.items()
+    }
 
 
 def report(figures: dict[str, Figures]) -> str:

@@ -7,22 +7,21 @@ Prints requests, wall time, peak memory and the lines of progress.
 """
 
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
+from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.records import stamp
-from tests.bench.lists import LAUNCHER, QODER, TOKEN
+from qoder_cli.sandbox.server import Server
+from qoder_cli.sandbox.wire import BASE_PATH, Request, WireResponse, encode
+from qoder_cli.sandbox.world import World
+from tests.bench import QODER, run
 
 NOW = datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()
 DAY = 86400.0
@@ -30,18 +29,27 @@ LOOK_BACK = 26 * 3600.0  # seconds before a report's span of which runs are read
 PAGE = 100
 
 
-class Account:
+class Account(Faults):
     """So many deployments, and runs at even distances back to where the look back of a report of a day ends."""
 
     def __init__(self, deployments: int, runs_a_day: int) -> None:
+        super().__init__()
+        self.asked = Counter[str]()
         self.deployments = deployments
         self._apart = DAY / runs_a_day
         self.runs = int((DAY + LOOK_BACK - 180) / self._apart)
 
+    def answer(self, world: World, request: Request) -> WireResponse:
+        """Answer in the place of a world, with the time of this account."""
+        path = request.path.removeprefix(BASE_PATH)
+        self.asked[re.sub(r"sess_\d+", "…", path)] += 1
+        headers = {"content-type": "application/json", "date": formatdate(NOW, usegmt=True)}
+        return WireResponse(200, headers, encode(self._page(path, parse_qs(request.query))))
+
     def came(self, number: int) -> float:
         return NOW - 120 - number * self._apart
 
-    def page(self, path: str, query: dict[str, list[str]]) -> dict[str, Any]:
+    def _page(self, path: str, query: dict[str, list[str]]) -> dict[str, Any]:
         """Return a page of a list, the newest first."""
         start = int(query.get("page", ["0"])[0])
         if path.endswith("/events"):
@@ -87,68 +95,21 @@ class Account:
         return [{"id": f"evt_{n}", "processed_at": stamp(at + after), **event} for n, (after, event) in enumerate(told)]
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    account: Account
-    asked: Counter[str]
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        path = url.path.removeprefix("/api/v1/cloud")
-        self.asked[re.sub(r"sess_\d+", "…", path)] += 1
-        content = json.dumps(self.account.page(path, parse_qs(url.query))).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def date_time_string(self, timestamp: float | None = None) -> str:
-        return formatdate(NOW, usegmt=True)
-
-
-def measure(deployments: int, runs_a_day: int, times: int) -> Iterator[dict[str, Any]]:
-    """Yield the figures of a report that is made so many times."""
-    Handler.account = Account(deployments, runs_a_day)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, tempfile.TemporaryDirectory() as folder:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        for _ in range(times):
-            Handler.asked = Counter()
-            yield _report(f"http://127.0.0.1:{server.server_port}/api/v1/cloud", folder)
-        server.shutdown()
-
-
-def _report(base_url: str, folder: str) -> dict[str, Any]:
-    env = {**os.environ, "QODER_BASE_URL": base_url, "QODER_PAT": TOKEN, "QODER_STATE_DIR": folder}
-    words = [sys.executable, "-S", "-E", "-c", LAUNCHER, QODER, "report", "-o", "json"]
-    ran = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
-    *said, last = ran.stderr.splitlines()
-    status, took, kilobytes = last.split()
-    report = json.loads(ran.stdout)
-    return {
-        "code": int(status) >> 8,
-        "requests": Handler.asked.total(),
-        "asked": dict(Handler.asked),
-        "seconds": round(float(took), 1),
-        "MB": round(int(kilobytes) / 1024),
-        "runs": report["runs"],
-        "failed": sum(each["failed"] for each in report["failed"]),
-        "problems": [each["message"] for each in report["problems"]],
-        "progress": said,
-    }
-
-
 def main(words: list[str]) -> None:
     deployments, runs = (int(word) for word in [*words, *("200", "1000")[len(words) :]])
     many = int(runs * deployments * DAY / (DAY + LOOK_BACK))
     for what, runs_a_day, times in (("a day", runs, 2), ("for each", many, 1)):
         print(f"{deployments} deployments, {runs} runs {what}")
-        for figures in measure(deployments, runs_a_day, times):
-            for name, value in figures.items():
-                print(f"  {name:<9} {value}")
+        account = Account(deployments, runs_a_day)
+        with Server(World(), faults=account).start() as server, tempfile.TemporaryDirectory() as folder:
+            for _ in range(times):
+                account.asked.clear()
+                took = run([QODER, "report", "-o", "json"], server.base_url, QODER_STATE_DIR=folder)
+                report = json.loads(took.out)
+                failed = sum(each["failed"] for each in report["failed"])
+                print(f"  exit {took.code}, {took.time:.1f} s, {took.memory:.0f} MiB, {account.asked.total()} requests")
+                print(f"  {report['runs']} runs, {failed} failed, {dict(account.asked)}")
+                print("  " + "\n  ".join([*(each["message"] for each in report["problems"]), *took.err]))
 
 
 if __name__ == "__main__":

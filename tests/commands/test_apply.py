@@ -19,6 +19,7 @@ from qoder_cli.nouns.edits import step
 from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, idles, terminated, turn
 from tests.conftest import Qoder
 from tests.support import stacks
+from tests.support.interrupting import interrupt
 from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
 from tests.support.things import Raw, each_row, refusal, without
@@ -268,20 +269,30 @@ def test_apply_knows_its_own_among_things_of_one_name(team: Team) -> None:
 
 
 CLONE = {".git/config": '[remote "origin"]\n\turl = https://git.example/team/stack.git\n'}
+WORKTREE = {".git": "gitdir: ../folder/.git/worktrees/theirs\n"}
 
 
 @pytest.mark.parametrize(
-    ("theirs", "stack", "is_told"), [(CLONE, "s", False), ({}, "s", True), ({}, "t", False), (CLONE, "t", False)]
+    ("ours", "theirs", "stack", "is_told"),
+    [
+        (CLONE, CLONE, "s", False),
+        (CLONE, WORKTREE, "s", False),
+        (CLONE, {}, "s", True),
+        ({}, {}, "s", True),
+        (CLONE, {}, "t", False),
+        (CLONE, CLONE, "t", False),
+    ],
 )
 def test_apply_tells_of_another_folder_of_its_stack_that_is_no_clone_of_it(
-    team: Team, theirs: dict[str, Any], stack: str, is_told: bool
+    team: Team, ours: dict[str, Any], theirs: dict[str, Any], stack: str, is_told: bool
 ) -> None:
     other = team.folder.parent / "theirs"
+    team.write(BUILD | ours)
     stacks.write(other, BUILD | theirs)
     assert team.qoder("apply", str(other), "--yes").code == 0
     stacks.write(other, {"qoder.yaml": f"stack: {stack}"})  # what it is by now
-    team.write(BUILD | CLONE)
     assert (f"the stack s has another folder, {other}" in team.apply().err) == is_told
+    assert "has another folder" not in team.apply().err  # its own
 
 
 @pytest.mark.parametrize("theirs", [{"qoder.yaml": "stack: t"}, {}])
@@ -679,7 +690,10 @@ def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None
     two = team.there("environments")["two"]
     team.service.change("/environments", {"name": "two", "metadata": two["metadata"]})
     team.write({"environments/two.yaml": {"id": two["id"], "name": "two"}})
-    assert {row["action"] for row in team.applied("--prune")} == {"unchanged"}  # another of this name stays
+    ran = team.apply("--prune", "--json")
+    assert {row["action"] for row in ran.json} == {"unchanged"}
+    assert "is kept: a file declares another of this name" in ran.err
+    assert "no file" not in team.plan().out
 
 
 def test_apply_prunes_nothing_once_a_write_failed(team: Team) -> None:
@@ -751,7 +765,9 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
     store = team.there("memory_stores")["notes"]["id"]
     [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
     entry.fields["content"] = "Learned since."
-    team.write({f"memory_stores/notes/{path}": "New\n" for path in ("people.md", "new/one.md", ".one.md", "one.txt")})
+    others = {"people.md": "Other\n", "new/one.md": "New\n", "empty.md": " \n", ".one.md": "New\n", "one.txt": "New\n"}
+    team.write({f"memory_stores/notes/{name}": text for name, text in others.items()})
+    assert "memory_stores/notes/empty.md: is empty, which no memory can be; left out" in team.plan().err
     rows = team.applied()
     assert team.writes == [f"POST /memory_stores/{store}/memories"]
     assert entry.fields["content"] == "Learned since."
@@ -1007,17 +1023,13 @@ def test_apply_pauses_no_deployment_that_somebody_changed_meanwhile(team: Team) 
     assert "was changed by someone else in the meantime" in ran.err
 
 
-def interrupt() -> None:
-    raise Signalled(signal.SIGTERM)
-
-
 def test_apply_shows_all_rows_at_a_signal_after_its_writes(team: Team) -> None:
     team.write(BUILD)
 
     team.service.lies["GET /environments"] = lambda page: page | {"data": []}  # so it waits for the list
     team.service.meanwhile = [lambda: setattr(team.qoder.clock, "at_sleep", interrupt)]
     ran = team.apply("--json")
-    assert (ran.code, [row["action"] for row in ran.json]) == (143, ["created"]), ran.err
+    assert (ran.code, [row["action"] for row in ran.json]) == (130, ["created"]), ran.err
 
 
 def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(team: Team) -> None:
@@ -1027,7 +1039,7 @@ def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(tea
 
     team.service.meanwhile = [lambda: None, interrupt]
     ran = team.apply("--prune", "--json")
-    assert ran.code == 143, ran.err
+    assert ran.code == 130, ran.err
     pruned = [row["action"] for row in ran.json if row["action"] != "unchanged"]
     assert pruned == ["archived", "unknown", "not_attempted"], ran.err
 
@@ -1046,6 +1058,13 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a file that is missing": (
         {"deployments/d.yaml": "name: d\nagent: ../agents/gone.md\nenvironment: default\nmessage: Hi.\n"},
         ["deployments/d.yaml:2", "../agents/gone.md does not exist"],
+    ),
+    "a name that two have": (
+        {
+            **{f"agents/{n}.yaml": f"id: agent_{n}\n{AGENT}" for n in (1, 2)},
+            "deployments/d.yaml": "name: d\nagent: a\nenvironment: default\nmessage: Hi.\n",
+        },
+        ["deployments/d.yaml:2", "two agents here are named 'a'; write the id of one"],
     ),
     "a name that nobody has": (
         {"deployments/d.yaml": "name: d\nagent: writr\nenvironment: default\nmessage: Hi.\n"},
@@ -1164,6 +1183,7 @@ STACK_BELOW = {f"stacks/far/{path}": text for path, text in BUILD.items()} | {"s
 FENCES = ("region: cn", "base_url: https://elsewhere.example/api/v1/cloud", "workspace_id: ws_other")
 UNASKED: dict[str, tuple[dict[str, Any], str]] = {
     **{f"the fence {fence}": (BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"}, "nothing was sent") for fence in FENCES},
+    "a fence that is none": (BUILD | {"qoder.yaml": "region: us"}, "qoder.yaml: region must be global or cn"),
     # Its things would be made without its mark, and beyond its fence.
     "a stack below none": (STACK_BELOW, "stacks/far: has a qoder.yaml of its own"),
     "a stack below another": (STACK_BELOW | {"qoder.yaml": "stack: all"}, "stacks/far: has a qoder.yaml of its own"),
@@ -1187,6 +1207,18 @@ def test_apply_and_diff_refuse_a_folder_before_anything_is_asked(team: Team, wha
         ran = team(*words)
         assert (ran.code, team.service.asked) == (2, [])
         assert said in ran.err
+
+
+@pytest.mark.parametrize("fence", FENCES)
+def test_create_refuses_what_lies_in_the_folder_of_a_stack_that_lives_elsewhere(
+    team: Team, fence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.write(BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"})
+    monkeypatch.chdir(team.folder)
+    team.qoder.stdin = "name: build"
+    for file in ("environments/build.yaml", "-"):
+        ran = team.qoder("env", "create", "--file", file)
+        assert (ran.code, team.service.asked, "this stack lives" in ran.err) == (2, [], True)
 
 
 def test_apply_refuses_a_kind_that_the_token_may_not_read_before_it_writes(team: Team) -> None:

@@ -551,6 +551,7 @@ def test_config_list_shows_everything_but_tokens(qoder: Qoder) -> None:
     [
         ("region", "cn", "cn"),
         ("allow", "all", "all"),
+        ("policy", "/etc/guard.yaml", "/etc/guard.yaml"),
         ("base_url", "Localhost:99/", "http://localhost:99/api/v1/cloud"),
         ("workspace_id", "ws_1", "ws_1"),
         ("keys", "required:postgresql://team@db.example.com/ci", "required:postgresql://db.example.com/ci"),
@@ -576,6 +577,7 @@ def test_config_get_reads_what_was_set_until_it_is_unset(qoder: Qoder, key: str,
     [
         ("set region us", "region must be global or cn"),
         ("set allow nothing", "allow is 'nothing'"),
+        ("set policy guard.yaml", "policy must be"),
         ("set base_url http://example.com", "plain http"),
         ("set region", "missing value for region"),
         ("set regoin cn", "did you mean region?"),

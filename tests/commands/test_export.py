@@ -226,6 +226,13 @@ def test_export_tells_things_of_one_name_apart_by_their_ids(qoder: Qoder, servic
     unchanged(qoder)
 
 
+@pytest.mark.parametrize("name", ["qoder", "README"])
+def test_export_calls_no_file_what_apply_passes_over(qoder: Qoder, service: Things, home: Path, name: str) -> None:
+    service.change("/environments", {"name": name})
+    assert qoder("export", name, "-O", ".").code == 0
+    unchanged(qoder)
+
+
 def test_export_uses_ids_where_agents_use_each_other_in_a_circle(qoder: Qoder, service: Things, home: Path) -> None:
     for id, other in (("agent_1", "agent_2"), ("agent_2", "agent_1")):
         roster = {"type": "coordinator", "agents": [{"type": "agent", "id": other, "version": 1}]}

@@ -147,6 +147,7 @@ def test_run_result_does_not_take_an_empty_folder_name_for_this_folder(qoder: Qo
 
 BROKEN: dict[str, tuple[httpx.Response | Exception, int, str]] = {
     "cut": (httpx.RemoteProtocolError("peer closed connection"), 7, "storage.example: the connection failed"),
+    "less than was said": (httpx.Response(200, content=b"ne"), 7, "file file_2 was cut: 2 of 3 bytes came"),
     "slow": (httpx.ReadTimeout(""), 7, "the connection failed"),
     "unreachable": (httpx.ConnectError(""), 7, "the connection failed"),
     "refused by the storage": (httpx.Response(403, text="<html>"), 7, "HTTP 403 from storage.example: no file"),

@@ -245,7 +245,7 @@ def test_help_puts_options_under_headings_and_explains_shared_ones_once(qoder: Q
             "--wait, --follow, --result, --timeout, --on-ask, --policy, --notify",
             "qoder deploy run --help",
         ),
-        "session wait": ("--last, --timeout, --interval, --follow, --result", "qoder run wait --help"),
+        "session wait": ("--timeout, --interval, --follow, --result", "qoder run wait --help"),
         "agent update": ("--name, --model, --description, --system, --tools", "qoder agent create --help"),
         "vault list": ("--columns, --sort, --watch", "qoder help output"),
     }

@@ -65,8 +65,8 @@ def test_notify_tells_a_command_the_json_of_the_run_that_was_printed(qoder: Qode
 
 
 def test_notify_hands_on_no_token_key_or_store_of_keys(qoder: Qoder, world: World, notes: Notes) -> None:
-    others = ("QODER_REPO_TOKEN", "QODER_SA_KEY_FILE", "QODER_ACCESS_TOKEN")
-    qoder.env |= dict.fromkeys(others, TOKEN) | {"A_COPY": f"Bearer {TOKEN}", "HOOK": "https://hooks.example/x"}
+    others = {"QODER_REPO_TOKEN": TOKEN, "QODER_ACCESS_TOKEN": TOKEN, "QODER_SA_KEY_FILE": "/run/key"}
+    qoder.env |= others | {"A_COPY": f"Bearer {TOKEN}", "HOOK": "https://hooks.example/x"}
     assert qoder(*RUN, "dep_demo", "--wait", "--notify", notes.command).code == 0
     [note] = notes.all
     assert not {"A_COPY", *notify.SECRETS} & note["env"].keys()

@@ -10,6 +10,7 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
+from tests.support.interrupting import interrupt
 from tests.support.one_run import CURRENT, DONE, ELAPSED, EVENTS, LEGACY, RUN, TRIGGER, WORK, event
 from tests.support.wire import api_error, page
 
@@ -139,9 +140,6 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(
 def test_run_cancel_interrupted_while_it_waits_says_no_more_than_is_known(
     qoder: Qoder, answer: Any, so: str, as_it_begins: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: Any) -> None:
-        raise Signalled(signal.SIGINT)
-
     qoder.clock.at_sleep = interrupt
     if as_it_begins:
         monkeypatch.setattr("qoder_cli.fleet.wait.Wait.until_reported", interrupt)

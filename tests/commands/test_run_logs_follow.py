@@ -384,9 +384,13 @@ def lists(qoder: Qoder, *, judged: list[Any], shown: list[Any]) -> None:
     qoder.wire.on(*EVENTS, answer, repeat=True)
 
 
-def test_run_logs_follow_sees_the_end_where_it_has_not_read_the_beginning(qoder: Qoder) -> None:
+OLDER = {**WORK[0], "id": "evt_0", "processed_at": "2026-06-14T08:00:00Z"}
+
+
+@pytest.mark.parametrize("repeated", [[], [OLDER, *WORK]], ids=["cursor kept", "cursor ignored"])
+def test_run_logs_follow_sees_the_end_where_it_has_not_read_the_beginning(qoder: Qoder, repeated: list[Any]) -> None:
     qoder.wire.on(*RUN, LEGACY, LEGACY, DONE)
-    lists(qoder, judged=[page()], shown=[page(*WORK[::-1]), page(idle("end_turn")), page()])
+    lists(qoder, judged=[page()], shown=[page(*WORK[::-1]), page(*repeated, idle("end_turn")), page()])
     assert qoder("run", "logs", "drun_1", "--follow", "--tail", "0", "-q").out == "evt_status_idle_23\n"
     assert sum(qoder.clock.slept) < 2
 

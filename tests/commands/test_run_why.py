@@ -186,6 +186,8 @@ def test_run_why_shows_what_failed_elsewhere_at_that_hour(team: Team) -> None:
     why = team.why(failed)
     assert sorted(why["elsewhere"]) == sorted(other.id for other in others)
     assert "3 other deployments failed with it within an hour" in team("run", "why", failed).out
+    team.retell["/deployment_runs"] = lambda page: [page.pop(name, None) for name in ("has_more", "next_page")]
+    assert ("other deployments", "there may have been more runs than one page shows") in unknowns(team.why(failed))
 
 
 @pytest.mark.parametrize(

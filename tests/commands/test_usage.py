@@ -303,21 +303,6 @@ def test_usage_by_day_has_credits_where_there_is_no_room_for_bars(
     assert "hidden: runs" in drawn[24]
 
 
-REFUSED = {
-    "money that is no number": ("--over", "ten"),
-    "an odd number": ("--over", "NaN"),
-    "less than nothing": ("--over=-1",),
-    "the future": ("--since", "2099-01-01"),
-    "no such key": ("--by", "colour"),
-    "watched money": ("--over", "5", "--watch"),
-}
-
-
-@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED.keys())
-def test_usage_refuses_what_makes_no_sense(qoder: Qoder, words: tuple[str, ...]) -> None:
-    assert qoder("usage", *words).code == 2
-
-
 def world_of(qoder: Qoder, *deployments: str, generation: Any = "current") -> World:
     """Return a world in which runs of these were started an hour ago."""
     world = World(generation=generation, token=TOKEN, clock=lambda: qoder.clock.time)

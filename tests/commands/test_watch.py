@@ -7,6 +7,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
+from tests.support.interrupting import interrupt
 from tests.support.wire import page
 
 LIST = ("agent", "list", "--watch", "10")
@@ -66,10 +67,7 @@ def test_watch_ends_where_nothing_more_can_be_seen(
     ("typed", "every"), [(("--watch",), 5), (("--watch", "2m"), 120), (("--watch=3",), 3), (("--watch", "--all"), 5)]
 )
 def test_watch_looks_every_five_seconds_unless_told(qoder: Qoder, typed: tuple[str, ...], every: int) -> None:
-    def stop() -> None:
-        raise Signalled(signal.SIGINT)
-
-    qoder.clock.at_sleep = stop
+    qoder.clock.at_sleep = interrupt
     qoder.wire.on("GET", "/agents", page(agent(1)))
     assert qoder("agent", "list", *typed).code == 130
     assert qoder.clock.slept == [every]

@@ -16,9 +16,8 @@ from qoder_cli.sandbox.world import World
 from tests.conftest import examples
 from tests.support.inprocess import WithoutStreams
 from tests.support.lies import Lies
-from tests.support.typed import TOKEN
+from tests.support.typed import TOKEN, Killed, typed_in
 from tests.support.wire import FakeClock
-from tests.tools.typed import Killed, typed
 
 
 class MortalTransport(WithoutStreams):
@@ -94,7 +93,7 @@ class Machine(RuleBasedStateMachine):
     def run(self, *options: str) -> tuple[int, str]:
         self.keys += 1
         words = ["deploy", "run", "dep_demo", "--json", "--idempotency-key", self.key, *options]
-        said = typed(self.transport, self.clock, Path(self.folder.name), *words)
+        said = typed_in(Path(self.folder.name), self.clock, self.transport, *words)
         assert "Traceback" not in said.err
         assert said.code != 70, said.err
         return said.code, said.out
@@ -121,7 +120,7 @@ class Machine(RuleBasedStateMachine):
     def last_is_settled(self) -> None:
         self.faults.on_order.clear()
         words = ["run", "wait", "last", "--json", "--timeout", "5m"]
-        said = typed(self.transport, self.clock, Path(self.folder.name), *words)
+        said = typed_in(Path(self.folder.name), self.clock, self.transport, *words)
         assert said.code in (0, 1, 3, 5, 9, 124), said.err
         if said.out:
             assert said.json["id"] in self.world.runs

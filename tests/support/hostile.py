@@ -161,6 +161,8 @@ SCRIPTS: dict[str, Script] = {
     "goes on": Script((_running(0.9), _says(3)), None),
 }  # fmt: skip
 
+# Whole answers that are a run, and not the one that was asked for: whether something keeps them, or mixes them up.
+KEPT = ("old run", "kept", "scheduled", "another's")
 ENVELOPED_4XX = ("400", "401", "403", "404", "409", "413", "422")
 # Each: whether a server that answers so may have acted.
 ANSWERS: dict[str, bool] = {
@@ -172,9 +174,8 @@ ANSWERS: dict[str, bool] = {
     **dict.fromkeys([f"{status} html" for status in (400, 401, 403, 404, 407, 409, 413, 408, 499)], True),
     **dict.fromkeys(("408", "400 json", "403 empty", "302", "307", "308"), True),
     **dict.fromkeys((*ENVELOPED_4XX, "429", "connect"), False),
+    **dict.fromkeys(KEPT, True),
 }
-# Whole answers that are a run, and not the one that was asked for: whether something keeps them, or mixes them up.
-KEPT = ("old run", "kept", "scheduled", "another's")
 OLD = {"old run": -600.0, "kept": -30.0, "scheduled": -1.0}  # seconds after the trigger at which it was created
 AGE = "30"  # seconds that a kept answer says that it was kept
 # 3xx and 4xx that are not the API's: how long the list is looked at before the refusal stands.
@@ -187,7 +188,7 @@ WAYS: dict[str, tuple[Any, ...]] = {
     "generation": ("current", "legacy"),
     "keys": (False, True),
     "answer": tuple(ANSWERS),
-    "acts": (0.0, None, 3.0, 30.0, 70.0),  # after so many seconds; None: not at all
+    "acts": (0.0, None, 3.0, 20.0, 30.0, 70.0, 100.0, 150.0, 300.0),  # after so many seconds; None: not at all
     "times": (1, 2, 3, 9),  # that it answers so, before it behaves
     "ahead": (0.0, -7200.0, 7200.0, 3.0),  # the server's clock before ours
     "date": (0.0, -7200.0, -10.0, -2.0, 2.0, 10.0, 7200.0, "absent", "frozen", "nonsense"),  # against created_at
@@ -198,10 +199,14 @@ WAYS: dict[str, tuple[Any, ...]] = {
     "order": ("newest", "oldest", "shuffled"),
     "older": (0, 150),
     "newer": (0, 110, 260),  # scheduled runs that came right after ours
-    "created": ("text", "null", "number", "absent", "nonsense"),
+    "created": ("text", "null", "number", "absent", "nonsense", "year 1", "1970", "a year ahead"),
     "context": ("manual", "null", "absent", "string", "other", "retry", "number"),
     "paging": ("honest", "overlap", "repeated", "after_id ignored", "limit ignored", "next_page only",
-               "has_more only", "neither", "no last_id"),
+               "has_more only", "neither", "no last_id", "next_page null"),
+    # Rows of another deployment between ours, in their place, or in their place for the first 10 s.
+    "foreign": ("none", "mixed in", "instead", "instead at first"),
+    # How a page says whether there are more: as text, as a number; or always the same, whatever is so.
+    "more": ("true or false", "text", "number", "null", "always 'false'", "always 0", "always 'true'"),
     "down": (0.0, 5.0, 40.0, math.inf),  # seconds for which the list cannot be read
     "empty": ("[]", "null"),
     "strangers": ((), (-0.3,), (-5.0,), (0.6,), (3.3,), (20.0,), (130.0,), (2.2, 4.4)),  # seconds after ours
@@ -216,21 +221,10 @@ WAYS: dict[str, tuple[Any, ...]] = {
     "status": ("honest", "stuck", "behind", "idle"),  # of the run, where the server has one; `idle`: the session's
     "missing": (None, ("api", 20.0), ("api", math.inf), ("404 html", math.inf), ("404 html", 45.0), ("401 html", 45.0),
                 ("403 html", math.inf), ("407 html", 45.0), ("413 html", 45.0)),  # of its session, for so long
-    "session": ("there", "late", "changes"),
+    # The run may name another session from 3 s on, in which it goes on; the first is gone, says no more, or ends.
+    "session": ("there", "late", "changes", "moves, gone", "moves, silent", "moves, deleted", "moves, failed",
+                "moves, completed"),
 }  # fmt: skip
-# What was thought of later: played by itself, and not yet with the rest.
-ATTACKS: dict[str, tuple[Any, ...]] = {
-    "answer": KEPT,
-    "acts": (20.0, 100.0, 150.0, 300.0),
-    "created": ("year 1", "1970", "a year ahead"),
-    # Rows of another deployment between ours, in their place, or in their place for the first 10 s.
-    "foreign": ("mixed in", "instead", "instead at first"),
-    # How a page says whether there are more: as text, as a number; or always the same, whatever is so.
-    "more": ("text", "number", "null", "always 'false'", "always 0", "always 'true'"),
-    "paging": ("next_page null",),
-    # The run names another session from 3 s on, in which it goes on; the first is gone, says no more, or ends.
-    "session": ("moves, gone", "moves, silent", "moves, deleted", "moves, failed", "moves, completed"),
-}
 MOVES = 3.0  # seconds after which a run that moves names its last session
 GOES_ON = 10.0  # seconds by which its work is later there
 
@@ -257,12 +251,7 @@ _LEFT: dict[str, tuple[Beat, ...]] = {
 }
 
 
-def may_act(answer: str) -> bool:
-    """Return whether a server that answers a trigger so may have acted."""
-    return answer in KEPT or ANSWERS[answer]
-
-
-_HONEST = {**{name: values[0] for name, values in WAYS.items()}, "foreign": "none", "more": "true or false"}
+_HONEST = {name: values[0] for name, values in WAYS.items()}
 _Ways = make_dataclass("_Ways", [(name, Any, field(default=one)) for name, one in _HONEST.items()], frozen=True)
 
 
@@ -279,7 +268,7 @@ class Server(_Ways):  # type: ignore[misc, valid-type]  # each way is Any
         """Whether the truth can be told at all: contradictions, and what nobody could see through, are left out."""
         loses_order = self.telling != "asked" or self.ids != "there" or self.events in ("overlap", "repeated")
         return not (
-            (self.acts is not None and not may_act(self.answer))  # the API's own refusal is the truth
+            (self.acts is not None and not ANSWERS[self.answer])  # the API's own refusal is the truth
             or (self.answer == "ok" and self.acts != 0.0)
             or (self.answer == "other deployment" and self.acts is None)
             # Nothing tells an old run from a new one: it says no time, or clocks differ by more than its age.
@@ -490,7 +479,7 @@ class Hostile(httpx.BaseTransport):
             return _json(200, self._shape(run, fresh=True))
         other = self._kept(answer, post) if answer in KEPT else None
         run = None
-        if server.acts is not None and may_act(answer):
+        if server.acts is not None and ANSWERS[answer]:
             run = self._act(post, server.acts)
         if other is not None:
             other.heard = True

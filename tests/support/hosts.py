@@ -153,9 +153,9 @@ def serving(folder: Path) -> Iterator[str]:
     (folder / "truth").touch()
 
     def be() -> None:
-        from qoder_cli.sandbox.server import serve
+        from qoder_cli.sandbox.server import Server
 
-        server = serve(World(token=TOKEN, honour_key=False, clock=CLOCK.now), faults=Noting(folder / "truth"))
+        server = Server(World(token=TOKEN, honour_key=False, clock=CLOCK.now), faults=Noting(folder / "truth")).start()
         (folder / "ready.part").write_text(server.base_url)
         (folder / "ready.part").rename(folder / "ready")
         while True:

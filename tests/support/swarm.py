@@ -51,9 +51,9 @@ from qoder_cli.sandbox.world import World
 from qoder_cli.stack import turns
 from qoder_cli.stack.turns import turn_of
 from tests.support.inprocess import as_request
+from tests.support.typed import TOKEN, Killed
 
 STORES = ("memory", "postgresql")
-TOKEN = "pt-planted-0123456789abcdef"
 MEMORY_STORE = "memstore_keys"
 STACK = "reports"
 GROUP = "repo"
@@ -63,10 +63,6 @@ _MEMORIES = f"memory_stores/{MEMORY_STORE}/memories"
 _BEGAN = 1_800_000_000.0
 _WINDOW = 5.0  # seconds in which a store made to break its promise does so
 BREAKS = ("creates", "updates", "halves")  # two creates, or a stale update, succeed; decided in two places
-
-
-class Killed(BaseException):
-    """The machine is no more."""
 
 
 class Stage:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import httpx
@@ -15,6 +16,13 @@ from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 
 TOKEN = "pt-planted-0123456789abcdef"
+
+
+Words = tuple[str, ...]
+
+
+class Killed(BaseException):
+    """The process was killed; nothing in it can catch this."""
 
 
 @dataclass
@@ -73,3 +81,58 @@ def typed(
         code = main(list(words), app)
     told, said = (each.getvalue().decode() if isinstance(each, io.BytesIO) else "" for each in (out, err))
     return Ran(code, told, said, app)
+
+
+@dataclass
+class Said(Ran):
+    """What may have gone wrong in any way: nothing here asserts."""
+
+    words: Words = ()
+
+    @property
+    def json(self) -> Any:
+        """What stands on standard output; {} if it is empty. Raises ValueError where that is not one document."""
+        return json.loads(self.out or "{}")
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The object on standard output, the first of an array; {} if there is none, and one of its own if no JSON."""
+        try:
+            shown = self.json[:1] if isinstance(self.json, list) else [self.json]
+        except ValueError:
+            return {"id": "no JSON"}
+        return dict(shown[0]) if shown else {}
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error that ends standard error."""
+        last = (self.err.splitlines() or [""])[-1]
+        return dict(json.loads(last)["error"]) if last.startswith('{"error"') else {}
+
+    @property
+    def next(self) -> Words:
+        """What it says is next, if that starts something or waits for it."""
+        words = tuple(self.error.get("next") or ())[1:]
+        return words if words[:2] in (("deploy", "run"), ("run", "wait")) else ()
+
+    @property
+    def run(self) -> str | None:
+        return self.document.get("id") or self.error.get("run_id")
+
+    @property
+    def starts(self) -> bool:
+        return self.words[:2] == ("deploy", "run")
+
+
+def env_of(folder: Path) -> dict[str, str]:
+    """Return the environment of a command whose config and state are in a folder."""
+    home = {"QODER_CONFIG": str(folder / "config.toml"), "QODER_STATE_DIR": str(folder)}
+    return {"QODER_PAT": TOKEN, "QODER_BASE_URL": "http://127.0.0.1:9/api/v1/cloud", **home}
+
+
+def typed_in(
+    folder: Path, clock: Clock, transport: httpx.BaseTransport | None, *words: str, stdin: str = "", **env: str
+) -> Said:
+    """Run one command line whose config and state are in a folder."""
+    ran = typed(words, env_of(folder) | env, clock=clock, transport=transport, stdin=stdin)
+    return Said(ran.code, ran.out, ran.err, words=words)

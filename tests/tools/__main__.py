@@ -33,7 +33,6 @@ def main(words: list[str]) -> int:
         return 0
     getattr(tool, "arguments", lambda parser: None)(parser)
     parser.add_argument("words", nargs="*", help="only cells that have all of these in their names")
-    parser.add_argument("--attacks", action="store_true", help="the cells that were thought of later, instead")
     parser.add_argument("--sample", type=int, metavar="N", help="only so many, drawn by chance")
     parser.add_argument("--random", type=int, metavar="N", help="so many made up by chance, instead")
     parser.add_argument("--seed", type=int, default=1, help="of chance")

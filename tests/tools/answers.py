@@ -17,9 +17,9 @@ import httpx
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.asking import Asking, Asks, Event, call, otherwise
 from tests.support.things import each_row, ok
+from tests.support.typed import Said, typed_in
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import Said, typed
 
 PROMISES = (
     "twice",  # said twice by one command
@@ -119,8 +119,8 @@ def _play_policy(cell: Cell, server: Asking, folder: Path) -> Played:
     policy.chmod(0o600)
     words = ("run", *COMMANDS[cell.command], "--on-ask", f"policy={policy}", "--timeout", "10m", "--json")
     is_over = cell.blur == "a sub-agent asks"  # the run had ended before, so that nobody waits for an answer
-    first, again = (typed(server, server.clock, folder, *words) for _ in range(2))
-    log = typed(server, server.clock, folder, "policy", "log", "--all", "--json").json
+    first, again = (typed_in(folder, server.clock, server, *words) for _ in range(2))
+    log = typed_in(folder, server.clock, server, "policy", "log", "--all", "--json").json
     is_sent = any(one["state"] == "sent" for one in log)
     return Played([first.code, again.code]).breaks(
         f"exit {first.code} and {again.code}, taken {dict(server.taken)}, noted {[one['state'] for one in log]}",
@@ -163,7 +163,7 @@ def _is_behind(session: Asks) -> bool:
 
 
 def _typed(server: Asking, folder: Path, *words: str) -> Said:
-    return typed(server, server.clock, folder, "session", *words, "--json")
+    return typed_in(folder, server.clock, server, "session", *words, "--json")
 
 
 def _blur(server: Asking, blur: str, *, is_call: bool) -> None:

@@ -23,10 +23,9 @@ import httpx
 from qoder_cli.base.times import unix
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.nights import DAY, HOUR, LAG, LATE, MINUTE, Account, Deployed, Service, Started
-from tests.support.typed import typed
+from tests.support.typed import Killed, env_of, typed
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import Killed, env_of
 
 # Something that happened and was never told, or twice; something told that did not happen; a state that was not told;
 # "All is well" over one of these, or "nothing was due" where something was; a wrong exit code.

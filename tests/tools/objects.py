@@ -24,10 +24,9 @@ from qoder_cli.sandbox.world import World
 from tests.support.inprocess import WorldTransport, as_request
 from tests.support.things import LOSSES as LOST
 from tests.support.things import given
-from tests.support.typed import TOKEN
+from tests.support.typed import TOKEN, Said, typed_in
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import Said, typed
 
 PROMISES = (
     "twice",  # something new sent or made more than once
@@ -224,7 +223,7 @@ def play(cell: Cell, folder: Path) -> Played:
     for file, text in files.items():
         (folder / file).write_text(text)
     words = [str(folder / word) if word in files else word for word in line.split()]
-    said = typed(server, clock, folder, *words, "--json", SECRET="s3cret-of-ours")
+    said = typed_in(folder, clock, server, *words, "--json", SECRET="s3cret-of-ours")
     server.world.settle()
     value = server.thing.fields.get(name) if server.thing and name else None
     is_so = value in ("Ours", "paused") if name else bool(server.done)

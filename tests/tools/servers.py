@@ -1,8 +1,8 @@
 """Plays commands against every server of `tests.support.hostile`, judged by the server's own truth.
 
 A cell is a server and a flow: what somebody types, one line after the other. After each line it is judged, and at the
-very end `run get last`, when all that is late has come. With --attacks the ways to be bad that were thought of later,
-with --random N so many servers that are odd in up to six ways at once.
+very end `run get last`, when all that is late has come. With --random N so many servers that are odd in up to six ways
+at once.
 """
 
 import math
@@ -10,7 +10,6 @@ import random
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,6 @@ from typing import Any, NamedTuple
 from qoder_cli.runs.lost import ADOPT_WITHIN
 from tests.support.hostile import (
     ANSWERS,
-    ATTACKS,
     DEPLOYMENT,
     KEPT,
     REFUSALS,
@@ -29,8 +27,8 @@ from tests.support.hostile import (
     Server,
     SplitClock,
 )
+from tests.support.typed import Said, Words, typed_in
 from tests.tools.playing import Played
-from tests.tools.typed import Said, Words, typed
 
 RUN: Words = ("deploy", "run", DEPLOYMENT, "--json")
 WAIT: Words = (*RUN, "--wait", "--timeout", "3m")
@@ -101,7 +99,7 @@ def play(cell: Cell, folder: Path) -> Played:
         server = replace(server, script="goes on")  # there is something to cancel
     clock = SplitClock(server.step, phase=server.phase)
     hostile = Hostile(server, now=lambda: clock.time, let_pass=clock.let_pass)
-    said = Said((), 0, "", "")
+    said = Said(0, "", "")
     for number, (pause, words) in enumerate((*(FLOWS | LOST_FLOWS)[cell.flow], (LATER, AT_LAST))):
         clock.let_pass(pause)
         words = words or said.next
@@ -110,7 +108,7 @@ def play(cell: Cell, folder: Path) -> Played:
         hostile.command = number
         hostile.began[number] = clock.time
         asked = len(hostile.requests)
-        said = typed(hostile, clock, folder, *words)
+        said = typed_in(folder, clock, hostile, *words)
         played.codes.append(said.code)
         judge(played, hostile, said, number, clock.time, hostile.requests[asked:], cell.flow)
         if number == 0 and (cause := unsettled(hostile, said, clock.time)):
@@ -305,15 +303,12 @@ COMBINED: tuple[dict[str, Any], ...] = (
 )
 
 
-@cache
-def every(*, attacks: bool = False) -> tuple[Cell, ...]:
-    """Return every cell that is fair, each once, in a fixed order."""
-    return tuple(dict.fromkeys(cell for cell in (_attack_cells if attacks else _cells)() if cell.server.is_fair))
-
-
-def cells(options: Namespace) -> Sequence[Cell]:
-    chance = random.Random(options.seed)
-    return [draw(chance) for _ in range(options.random)] if options.random else every(attacks=options.attacks)
+def cells(options: Namespace) -> list[Cell]:
+    """Return every cell that is fair, each once; or some that are drawn."""
+    if options.random:
+        chance = random.Random(options.seed)
+        return [draw(chance) for _ in range(options.random)]
+    return list(dict.fromkeys(cell for cell in _cells() if cell.server.is_fair))
 
 
 def simpler(cell: Cell) -> Iterator[Cell]:
@@ -325,27 +320,28 @@ def simpler(cell: Cell) -> Iterator[Cell]:
 
 
 def _cells() -> Iterator[Cell]:
-    for answer in ANSWERS:
-        for acts in WAYS["acts"]:
-            for generation in WAYS["generation"]:
-                yield Cell(Server(generation, False, answer, acts), "wait")
-                yield Cell(Server(generation, True, answer, acts), "resend")
-            for flow in ("cancel", "fail", "key"):
-                yield Cell(Server(answer=answer, acts=acts), flow)
-    odd = [{name: value} for name in LIST_WAYS[:-1] for value in WAYS.get(name, ())[1:]]
+    generations, flows = WAYS["generation"], [*FLOWS, *LOST_FLOWS]
+    for answer, acts in product(ANSWERS, WAYS["acts"]):
+        for generation in generations:
+            yield Cell(Server(generation, False, answer, acts), "wait")
+            yield Cell(Server(generation, True, answer, acts), "resend")
+        for flow in flows if answer in KEPT else ("cancel", "fail", "key"):
+            yield Cell(Server(answer=answer, acts=acts, times=1 + len(flow) % 3 * (answer in KEPT)), flow)
+    for answer, acts, flow in product(LATE, WAYS["acts"][3:], LOST_FLOWS):
+        for n, keys in enumerate((False, True)):
+            yield Cell(Server(generations[n], keys, answer, acts), flow)
+    odd = [{name: value} for name in LIST_WAYS for value in WAYS[name][1:]]
     for n, way in enumerate([*odd, *COMBINED]):
         for m, (answer, acts) in enumerate(LOSSES, n):
-            server = replace(Server(answer=answer, acts=acts, generation=WAYS["generation"][n % 2]), **way)
+            server = replace(Server(answer=answer, acts=acts, generation=generations[n % 2]), **way)
             yield Cell(server, "key")
-            yield Cell(server, ("wait", "resend", "plain", "cancel", "two")[m % 5])
+            yield Cell(server, flows[(7 * m + n) % len(flows)])
     for script in SCRIPTS:
         yield Cell(Server("legacy", script=script), "wait")
-        for name in SESSION_WAYS[:-2]:
+        for name in SESSION_WAYS:
             for value in WAYS[name][1:]:
-                if name == "status":
-                    yield Cell(replace(Server("legacy", script=script), **{name: value}), "wait")
-                else:
-                    yield Cell(replace(Server(script=script), **{name: value}), "wait")
+                generation = "legacy" if name == "status" else "current"
+                yield Cell(replace(Server(generation, script=script), **{name: value}), "wait")
         for value in WAYS["missing"][1:]:
             yield Cell(Server("legacy", script=script, status="stuck", missing=value), "wait")
         yield Cell(Server(script=script, telling="newest first", types="ignored"), "wait")
@@ -353,61 +349,12 @@ def _cells() -> Iterator[Cell]:
         yield Cell(Server(script=script, earlier=True, telling="newest first"), "wait")
         yield Cell(Server("legacy", script=script, earlier=True, status="stuck"), "wait")
     chance = random.Random(11)
-    for _ in range(500):
+    for _ in range(1000):
         yield draw(chance)
 
 
 # Answers to a trigger that is acted upon later.
 LATE = ("reset", "hang", "503", "504", "500", "502 html")
-LATE_WAYS: tuple[dict[str, Any], ...] = (
-    {"order": "oldest", "older": 150}, {"order": "shuffled", "newer": 110}, {"created": "null"}, {"context": "null"},
-    {"context": "retry"}, {"date": "absent"}, {"date": 10.0}, {"ahead": 7200.0}, {"lag": 10.0}, {"down": 5.0},
-    {"strangers": (3.3,)}, {"strangers": (130.0,)}, {"foreign": "mixed in"}, {"more": "text"}, {"created": "1970"},
-    {"created": "year 1"}, {"created": "a year ahead"}, {"step": (2.0, -10.0)}, {"times": 3}, {"times": 9},
-)  # fmt: skip
-MORE_WAYS: tuple[dict[str, Any], ...] = (
-    {}, {"order": "oldest", "older": 150}, {"order": "shuffled", "older": 150}, {"newer": 110}, {"newer": 260},
-)  # fmt: skip
-MOVING_WAYS: tuple[dict[str, Any], ...] = (
-    {}, {"telling": "newest first"}, {"types": "ignored"}, {"events": "after_id ignored"}, {"ids": "absent"},
-    {"missing": ("404 html", 45.0)}, {"answer": "reset"},
-)  # fmt: skip
-ENDINGS = ("completes", "fails", "fails late", "completes late", "terminated", "asks, and goes on", "asks for ever",
-           "goes on", "fails, is deleted", "idle at first")  # fmt: skip
-
-
-def _attack_cells() -> Iterator[Cell]:
-    flows = list(LOST_FLOWS)
-    generations = WAYS["generation"]
-    for answer, acts, flow in product(LATE, ATTACKS["acts"], flows):
-        for n, keys in enumerate((False, True)):
-            yield Cell(Server(generations[n], keys, answer, acts), flow)
-    for n, (way, acts) in enumerate(product(LATE_WAYS, ATTACKS["acts"])):
-        for m, flow in enumerate(flows, n):
-            yield Cell(replace(Server(generations[m % 2], answer=LATE[m % len(LATE)], acts=acts), **way), flow)
-    for created, (n, (answer, acts)) in product(ATTACKS["created"], enumerate(LOSSES)):
-        for m in range(6):
-            server = Server(generations[m % 2], answer=answer, acts=acts, created=created)
-            yield Cell(server, flows[(5 * m + n) % len(flows)])
-    for created, script, generation in product(ATTACKS["created"], SCRIPTS, generations):
-        yield Cell(Server(generation, created=created, script=script), "wait")
-    for foreign, way, (n, (answer, acts)) in product(ATTACKS["foreign"], MORE_WAYS, enumerate(LOSSES)):
-        for m in range(3):
-            server = replace(Server(generations[(n + m) % 2], answer=answer, acts=acts, foreign=foreign), **way)
-            yield Cell(server, flows[(11 * m + n) % len(flows)])
-    for more, paging, way in product(ATTACKS["more"], ("honest", "has_more only", "next_page null"), MORE_WAYS):
-        for n, (answer, acts) in enumerate(LOSSES):
-            server = Server(generations[n % 2], answer=answer, acts=acts, more=more, paging=paging)
-            yield Cell(replace(server, **way), flows[(7 * n) % len(flows)])
-    for more, script in product(ATTACKS["more"], ENDINGS):
-        yield Cell(Server(script=script, more=more), "wait")
-    for kept, acts in product(KEPT, (0.0, None, 3.0, 20.0, 150.0)):
-        for n, flow in enumerate(("wait", "plain", "two", "cancel", *flows)):
-            yield Cell(Server(generations[n % 2], answer=kept, acts=acts, times=1 + n % 3), flow)
-    for session, script, way in product(ATTACKS["session"], ENDINGS, MOVING_WAYS):
-        for flow in ("wait", "plain", "cancel"):
-            yield Cell(replace(Server(session=session, script=script), **way), flow)
-        yield Cell(replace(Server("legacy", session=session, script=script, status="stuck"), **way), "wait")
 
 
 def draw(chance: random.Random, most: int = 6) -> Cell:

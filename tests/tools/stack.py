@@ -23,10 +23,9 @@ from tests.support import stacks
 from tests.support.inprocess import as_request
 from tests.support.stacks import SECRETS, things_of
 from tests.support.things import LOSSES, given
-from tests.support.typed import TOKEN
+from tests.support.typed import TOKEN, Killed, Said, typed_in
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
-from tests.tools.typed import Killed, Said, typed
 
 PROMISES = (
     "twice",  # something is there twice, or the content of a skill was uploaded twice
@@ -86,9 +85,9 @@ def play(cell: Cell, folder: Path) -> Played:
     def apply(*, state: str = "state") -> Said:
         wire = httpx.MockTransport(partial(service.answer, next(numbers)))
         try:
-            return typed(wire, service.clock, folder / state, *words, **SECRETS)
+            return typed_in(folder / state, service.clock, wire, *words, **SECRETS)
         except Killed:
-            return Said(words, KILLED, "", "")
+            return Said(KILLED, "", "")
 
     if cell.what.endswith("at once"):
         said = _at_once(int(cell.what.split()[0]), apply)

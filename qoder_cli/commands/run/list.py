@@ -43,7 +43,7 @@ RESOLVE = flag("--resolve/--no-resolve", "Read missing statuses from sessions.",
 def list_runs(
     app: App,
     deployment: Text = _OF,
-    of_deployment: Text = option("--deployment", "DEPLOYMENT", "The same.", values.deployments),
+    of_deployment: Text = option("--deployment", "DEPLOYMENT", "The same as DEPLOYMENT.", values.deployments),
     status: list[Status] | None = _STATUS,
     trigger: Trigger | None = _TRIGGER,
     since: Text = _SINCE,
