@@ -271,9 +271,8 @@ def find_twins(writer: Writer) -> None:
         try:
             rows = once_listed(writer.app, noun, ids, partial(_rows_now, writer.app, noun))
         except ApiError as unread:
-            writer.app.progress.warn(
-                f"unknown whether someone else created {a(noun.called)} of the same name: {unread.message}"
-            )
+            why = unread.message.removesuffix("; nothing was sent")  # a thing was created before
+            writer.app.progress.warn(f"unknown whether someone else created {a(noun.called)} of the same name: {why}")
             continue
         named: dict[str | None, set[str]] = {}
         for row in rows:
