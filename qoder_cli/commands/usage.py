@@ -43,7 +43,7 @@ _MAY_GO = ("unknown", "skipped", "going", "credits_unknown", "growing", "session
 
 _NOUNS = {"deployment": "deploy", "agent": "agent", "environment": "env"}  # whose names are read
 _SINCE = "Created since an age (7d), date or time."
-_UNTIL = "Created until then (default: now; never in the future)."
+_UNTIL = "Created before then (default: now; never in the future)."
 _OF = "Only of this deployment."
 _OVER = "Exit 8 if more was used."
 _AROUND = timedelta(minutes=10)  # between the creation of a run and that of its session, at most

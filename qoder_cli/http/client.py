@@ -464,7 +464,7 @@ class Client:
 
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
-        moment, now = http_date(headers.get("date")), self.clock.monotonic()
+        moment, now = http_date(headers.get("date", "")), self.clock.monotonic()
         took = now - asked
         if moment is not None and (self._date is None or took <= max(self._date[1], 1.0)):
             self._date = moment.timestamp() - now, took

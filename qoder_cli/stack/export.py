@@ -143,14 +143,12 @@ class FileVariables:
         self.names: list[str] = []  # that an apply needs
         self.plain: dict[str, None] = {}  # written as they are
         self._plain = plain
-        self._shared: set[str] = set()
         values: dict[str, set[str]] = {}
         for item in chosen:
             for name, value in assignments(str(item.raw.get(VARIABLES) or "")) or ():
                 values.setdefault(name, set()).add(value)
-        for name, different in values.items():
-            if len(different) == 1 and name not in env and _VARIABLE.fullmatch(name) and not _is_ours(name):
-                self._shared.add(name)
+        same = {name for name, different in values.items() if len(different) == 1 and not _is_ours(name)}
+        self._shared = {name for name in same if name not in env and _VARIABLE.fullmatch(name)}
 
     def secret(self, owner: str, base: str, suffix: str, why: str = _NO_SECRET) -> Unquoted:
         """Return a variable in place of a secret, each with a name of its own; a comment says `why`."""
@@ -563,5 +561,4 @@ def put_root(folder: Path, stack: str) -> bool:
     path, content = folder / ROOT_FILE, f"stack: {stack}\n".encode()
     if not os.path.lexists(path):
         replace(path, content)
-        return False
     return not is_there(path, content)

@@ -139,7 +139,9 @@ class Planner:
         self._await_lists()
         current_of = self._current_things()
         made: dict[Declaration, Planned] = {}
-        numbers = {declared: number for number, declared in enumerate(self.reading.things)}
+        numbers: dict[Declaration | None, int] = {
+            declared: number for number, declared in enumerate(self.reading.things)
+        }
         for declared in self.reading.things:
             current = current_of.get(declared)
             if declared.parent is not None and (holder := made[declared.parent].step.current) is not None:

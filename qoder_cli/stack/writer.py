@@ -264,7 +264,7 @@ def find_twins(writer: Writer) -> None:
     """Put an error on each thing that was created and whose name someone else's thing has, too."""
     created: dict[Noun, dict[int, Applied]] = {}
     for number, result in enumerate(writer.results):
-        if result and result.action == "created" and result.found and result.step.noun.kind.is_declared:
+        if result is not None and result.step.noun.kind.is_declared and result.action == "created" and result.found:
             created.setdefault(result.step.noun, {})[number] = result
     for noun, results in created.items():
         ids = {result.found.id for result in results.values() if result.found}

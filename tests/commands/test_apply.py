@@ -17,6 +17,7 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.base.times import utc_text
 from qoder_cli.nouns.edits import step
 from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, idles, terminated, turn
+from qoder_cli.stack.folder import find
 from tests.conftest import Qoder
 from tests.support import stacks
 from tests.support.interrupting import interrupt
@@ -368,6 +369,27 @@ def test_apply_prunes_nothing_while_a_file_does_not_say_what_it_declares(team: T
     ran = team.apply("--prune")
     assert (ran.code, team.writes) == (0, []), ran.err
     assert "maybe.yaml may declare it, and does not say what: add a type" in ran.err
+
+
+MAY_DECLARE = {
+    "md": ["---\ntitle: a\n---\nText\n", "---\n{title: a}\n---\n", "---\n[a]\n---\n"],
+    "yaml": ["name: a\n", "display_name: a\n"],
+    "json": ['{"name": "a"}', '{"display_name": "a"}'],
+}
+DECLARES_NOTHING = {
+    "md": ["name: a\n", ""],
+    "yaml": ["title: a\n", "[name]"],
+    "json": ['{"title": "name"}', '["name"]'],
+}
+
+
+def test_apply_skips_what_looks_as_if_it_declared_something(tmp_path: Path) -> None:
+    may = {f"{n}.{suffix}": text for suffix, texts in MAY_DECLARE.items() for n, text in enumerate(texts)}
+    stacks.write(tmp_path, may)
+    stacks.write(
+        tmp_path, {f"no{n}.{suffix}": text for suffix, all in DECLARES_NOTHING.items() for n, text in enumerate(all)}
+    )
+    assert sorted(map(os.path.basename, find([str(tmp_path)]).skipped)) == sorted(may)
 
 
 def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: Qoder) -> None:
@@ -765,7 +787,7 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
     store = team.there("memory_stores")["notes"]["id"]
     [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
     entry.fields["content"] = "Learned since."
-    others = {"people.md": "Other\n", "new/one.md": "New\n", "empty.md": " \n", ".one.md": "New\n", "one.txt": "New\n"}
+    others = {"people.md": "Other\n", "new/one.md": "New\n", ".one.md": "New\n", "one.txt": "New\n", "empty.md": " \n"}
     team.write({f"memory_stores/notes/{name}": text for name, text in others.items()})
     assert "memory_stores/notes/empty.md: is empty, which no memory can be; left out" in team.plan().err
     rows = team.applied()

@@ -242,8 +242,8 @@ def test_run_wait_last_says_so_by_no_clock_that_was_set(qoder: Qoder, step: floa
 
 def test_run_wait_last_does_not_deny_a_run_that_was_started_late(qoder: Qoder) -> None:
     killed(qoder)
-    qoder.clock.time += 660
-    shows(qoder, fresh(7, created=at(150)))
+    qoder.clock.time += NOT_STARTED_AFTER + 60
+    shows(qoder, fresh(7, created=at(ADOPT_WITHIN + 30)))
     for _ in range(2):  # it is not written down either
         ran = qoder("run", "wait", "last", "--json")
         assert seen(ran) == IN_DOUBT

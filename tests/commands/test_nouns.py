@@ -120,8 +120,8 @@ def test_env_archive_and_delete_write_to_no_impossible_id_of_a_list(qoder: Qoder
     service = Things(qoder)
     service.lies["GET /environments"] = lambda page: {**page, "data": [{"id": id, "name": "staging"}]}
     ran = qoder("env", verb, "staging", "--yes")
-    assert (ran.code, service.writes) == (5, []), ran.err
-    assert "no environment is named 'staging'" in ran.err  # and nothing was asked by such an id
+    assert (ran.code, service.writes) == (7, []), ran.err
+    assert "has something else in it" in ran.err  # and nothing was asked by such an id
 
 
 @pytest.mark.parametrize(

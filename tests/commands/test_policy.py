@@ -625,6 +625,79 @@ def test_policy_check_reads_each_rule_aloud(qoder: Qoder, policy: Path) -> None:
     assert (ran.code, "policy.yaml:1: allow[0].reed: unknown field; did you mean read?" in ran.err) == (2, True)
 
 
+LINKS = "and below, and where a link there leads"
+GIT = "git shows what /repo, which is taken for the top of its repository, and its history hold, and starts what its"
+LEFT = "is left for a person"
+TOO = "behind `python -m`, `uv run` or `poetry run`, too, which run and install what work says"
+LOADS = "so the agent can change what this runs"
+NEVER = "never allows anything"
+# What the first rule of some says at its end, and what it opens besides.
+ALOUD: dict[str, tuple[str, str]] = {
+    "allow: [{read: /}]": (f" in / {LINKS}; {GIT} config names", "covers /proc, where other programs show their"),
+    "allow: [{read: /proc/1}]": (f" in /proc/1 {LINKS}", "covers /proc, where other programs show their"),
+    "allow: [{read: /repo}]\ndeny: [{path: /x}]": (f" in /repo {LINKS}; {GIT} config names", ""),
+    "allow: [{read: /repo}, {write: /repo/a}]\ndeny: [{path: /repo/b}]": (
+        f" in /repo {LINKS}; what looks through folders above /repo/b (Grep, grep -r, find) {LEFT};"
+        f" what prints the repository (git diff, git show) {LEFT}; {GIT} config names;"
+        " if that is in /repo/a, which line 2 covers, the agent can change it",
+        "",
+    ),
+    "allow: [{read: /repo/a}]\ndeny: [{path: /repo}]": ("allows nothing", f"{NEVER}: line 3 denies /repo"),
+    "allow: [{write: /usr/x}]": (
+        "; a link there leads out of it",
+        "covers /usr, or a part: there are programs and their",
+    ),
+    "allow: [{write: /repo/.git}]": ("of it", "covers git's config, so no command of git is allowed"),
+    "allow: [{write: /repo/.x}]": ("of it", "covers a hidden folder, where programs keep their configs"),
+    "allow: [{write: /repo}]": ("of it", ""),
+    "allow: [{fetch: '*.com'}]": (
+        "https://com and of the hosts below it; a page may lead elsewhere",
+        "every host in .com",
+    ),
+    "allow: [{fetch: '*.example.com'}]": (
+        "https://example.com and of the hosts below it; a page may lead elsewhere",
+        "",
+    ),
+    "allow: [{fetch: com}]": ("allows WebFetch of https://com; a page may lead elsewhere", ""),
+    "allow: [{search: web}]": ("allows WebSearch, which sends what is searched for", ""),
+    "allow: [{tool: mcp__hub__*}]": ("with the fields of its input_schema", "every tool that hub has, or will have"),
+    "allow: [{tool: mcp__hub__get_*, fields: [b, a]}]": (
+        "allows get_* of the MCP server hub, with the fields a, b",
+        "",
+    ),
+    "allow: [{run: make all}]\ndeny: [{path: /x}]": (
+        "in /repo; `qoder` does not know what it does; it may open /x by itself, whatever line 3 denies",
+        "",
+    ),
+    "allow: [{run: cat a}]\ndeny: [{path: /x}]": ("allows exactly this command, in /repo", ""),
+    "allow: [{run: cat *}]": ("options", f"{NEVER}: its operands must be inside `read`, and there is none"),
+    "allow: [{run: cat *}, {read: /repo}]": ("allows cat, operands inside `read`, and harmless options", ""),
+    "allow: [{run: pytest *}, {write: /repo/a}]": (f"with --cov, .coverage; {TOO}", f"files in /repo/a, {LOADS}"),
+    "allow: [{run: git push}]\ndeny: [{run: git}]": ("not know what it does", f"{NEVER}: deny run: git"),
+    "allow: [{run: /opt/x/go y}, {write: /opt/x}]": (
+        "not know what it does",
+        f"line 2 covers files in /opt/x, {LOADS}",
+    ),
+    "allow: [{run: /opt/x/go y}, {write: /repo}]": ("not know what it does", f"line 2 covers files in /repo, {LOADS}"),
+    "allow: [{run: cat a}, {write: /repo}]": ("allows exactly this command, in /repo", ""),
+    "deny: [{run: git push}]": (f"that begins with `git push`; one with these words elsewhere {LEFT}", ""),
+    "deny: [{path: /x}]": (f"denies what names /x or what is below it; what may reach it {LEFT}", ""),
+    "deny: [{fetch: x.com}]": (f"denies WebFetch of x.com and below; any other call that has it {LEFT}", ""),
+    "deny: [{tool: 'a*'}]": (f"denies tools called a*, built in or of a server; one in other capitals {LEFT}", ""),
+    "deny: [{text: abc}]": (f"denies a call with this in a value; one that has it written otherwise {LEFT}", ""),
+}
+
+
+@pytest.mark.parametrize("rules", ALOUD)
+@pytest.mark.few(15)
+def test_policy_check_says_what_a_rule_means_and_opens(qoder: Qoder, policy: Path, rules: str) -> None:
+    policy.write_text(f"work: /repo\n{rules}")
+    rule = qoder("policy", "check", str(policy), "--json").json["rules"][0]
+    says, warning = ALOUD[rules]
+    assert rule["says"].endswith(says)
+    assert [warning in told for told in rule["warnings"]] == [True] * (warning != "")
+
+
 def test_policy_check_strict_exits_8_where_a_rule_opens_more(qoder: Qoder, policy: Path) -> None:
     assert qoder("policy", "check", str(policy), "--strict").code == 0
     policy.write_text("work: /repo\nallow: [{run: npm test}, {write: /repo}]")

@@ -210,6 +210,12 @@ NO_MOMENTS = {
 }
 
 
+def test_run_logs_since_takes_this_second(qoder: Qoder) -> None:
+    qoder.clock.time = NOW.timestamp()
+    qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page())
+    assert qoder("run", "logs", "drun_1", "--since=2026-06-14T12:00:00Z", "--json").code == 0
+
+
 @pytest.mark.parametrize("typed", NO_MOMENTS, ids=lambda typed: typed[:30])
 def test_run_logs_since_says_what_is_no_moment(qoder: Qoder, typed: str) -> None:
     qoder.clock.time = NOW.timestamp()

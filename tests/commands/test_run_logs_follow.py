@@ -354,8 +354,7 @@ def test_run_logs_follow_shows_what_its_stream_leaves_out(qoder: Qoder) -> None:
     qoder.transport = WorldTransport(place.world, sleep=qoder.clock.sleep, lie=leaky)
     ran = place.follow("-o", "jsonl")
     shown, listed = lines_of(ran), place.listed()
-    assert (ran.code, shown[-1]["type"]) == (0, "agent.message")
-    assert sorted(shown, key=listed.index) == listed
+    assert (ran.code, sorted(shown, key=listed.index)) == (0, listed)  # where it is shown depends on what is read first
 
 
 def test_run_logs_follow_does_not_rely_on_a_stream_that_is_silent(qoder: Qoder) -> None:

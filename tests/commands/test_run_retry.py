@@ -245,6 +245,14 @@ def test_run_retry_all_failed_starts_what_a_list_tells(qoder: Qoder, case: str) 
     assert ran.code == (7 if items is None else max(items.values()))
 
 
+@pytest.mark.parametrize("hours", [-48, 48])
+def test_run_retry_all_failed_counts_an_age_by_the_servers_clock(current: Place, hours: int) -> None:
+    current.world.skew = hours * 3600
+    failed, _ = current.ended("dep_fail"), current.ended("dep_fail", hours=30)
+    ran = current.qoder("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--dry-run", "--json")
+    assert ([item["input"] for item in ran.json], ran.err.count("failed since")) == ([failed], 1)
+
+
 def test_run_retry_all_failed_says_how_many_runs_it_could_not_judge(current: Place) -> None:
     failed = current.ended("dep_fail")
     current.lie = lambda request: httpx.Response(403, json={}) if "/sessions/" in request.url.path else None

@@ -99,7 +99,7 @@ def test_schema_takes_the_words_of_the_api_and_of_folders(qoder: Qoder) -> None:
 
 
 def test_schema_names_what_there_is(qoder: Qoder) -> None:
-    known = "use one of deployment, agent, environment, vault, memory_store, dream"
+    known = "use one of deployment, agent, environment, vault, memory_store, "
     for kind in ("sessions", "session", "skill", "x" * 500, ""):
         ran = qoder("schema", kind)
         assert (ran.code, ran.out, known in ran.err) == (2, "", True)

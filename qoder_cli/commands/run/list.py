@@ -47,7 +47,7 @@ def list_runs(
     status: list[Status] | None = _STATUS,
     trigger: Trigger | None = _TRIGGER,
     since: Text = _SINCE,
-    until: Text = option("--until", "WHEN", "Created until then."),
+    until: Text = option("--until", "WHEN", "Created before then."),
     limit: int | None = LIMIT,
     all: bool = ALL,
     resolve: bool | None = RESOLVE,

@@ -98,7 +98,7 @@ def retry(
     runs_or_errors: list[Run | QoderError] = []
     if all_failed:
         deployments = None if all else ids_of_all(named(runs or (), app, what="deployments"), app)
-        judged = failed_runs(app, deployments, Window.read(since, None, app=app))
+        judged = app.by_server_clock(lambda: failed_runs(app, deployments, Window.read(since, None, app=app))).judged()
         app.tracked.typed = words = list(judged)
         runs_or_errors = list(judged.values())
         if not words:
