@@ -230,7 +230,7 @@ class Planner:
             of_kind = [declared for declared in alone if declared.noun is noun]
             new = {declared.name: declared for declared in of_kind if current_of[declared] is None}
             if noun.kind.is_declared:
-                unlisted = self.lists.unlisted(noun, [name for name in new if not unset_in(name)])
+                unlisted = self.lists.unlisted(noun, [*new])
                 current_of |= {new[name]: self._only(new[name], rows) for name, rows in unlisted.items()}
         return current_of
 

@@ -228,7 +228,7 @@ def _sessions(lists: ServerLists, by_id: Mapping[str, Step], idle: dict[str, lis
     for page in app.client.pages("/sessions", {"limit": 100, "statuses[]": list(_STATUSES)}, fresh=True):
         for row in map(mapping, page["data"]):
             if not has_id(NOUNS["session"], row):
-                raise NoResponse("the list of sessions has something else in it; nothing was pruned")
+                raise NoResponse("the list of sessions has something else in it")
             row = _with(fields, lists, NOUNS["session"], row)
             used = _used_by(row, by_id)
             if used and (why := _why_kept(app, row)):
@@ -237,7 +237,7 @@ def _sessions(lists: ServerLists, by_id: Mapping[str, Step], idle: dict[str, lis
                 for id in used:
                     idle.setdefault(id, []).append(str(row["id"]))
     if not says_whether_more(page):
-        raise NoResponse("the list of sessions does not say whether it is complete; nothing was pruned")
+        raise NoResponse("the list of sessions does not say whether it is complete")
 
 
 def _fields_for(noun: Noun) -> set[str]:

@@ -274,9 +274,8 @@ def find_twins(writer: Writer) -> None:
         try:
             rows = once_listed(writer.app, noun, ids, partial(_rows_now, writer.app, noun, parents))
         except ApiError as unread:
-            writer.app.progress.warn(
-                f"unknown whether someone else created {a(noun.called)} of the same name: {unread.message}"
-            )
+            why = unread.message.removesuffix("; nothing was sent")  # a thing was created before
+            writer.app.progress.warn(f"unknown whether someone else created {a(noun.called)} of the same name: {why}")
             continue
         # A vault may have credentials of one name that are for other servers.
         listed = [(str(row["id"]), (name_of(row), row.get("auth"))) for row in rows]
