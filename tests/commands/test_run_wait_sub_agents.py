@@ -96,6 +96,13 @@ def test_run_wait_exits_11_where_a_sub_agent_asks_while_the_main_agent_works(
 
 
 @pytest.mark.parametrize("stands_apart", [False, True])
+def test_report_says_that_a_sub_agent_asks(qoder: Qoder, server: Asking, stands_apart: bool) -> None:
+    works_on(server, stands_apart=stands_apart)
+    [waits] = qoder("report", "--since", "1d", "--json").json["needs_you"]
+    assert (waits["kind"], [call["call"] for call in waits["calls"]]) == ("waits", ["evt_1"])
+
+
+@pytest.mark.parametrize("stands_apart", [False, True])
 def test_run_get_says_that_a_sub_agent_asks(qoder: Qoder, server: Asking, stands_apart: bool) -> None:
     works_on(server, stands_apart=stands_apart)
     assert qoder("run", "get", "drun_1", "--exit-status").code == 8
