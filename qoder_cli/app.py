@@ -177,12 +177,11 @@ class App:
     def by_server_clock(self, ask: Callable[[], T]) -> T:
         """Return what `ask` returns, which reads times with `when`.
 
-        If the response shows that our clock is over a minute ahead, the times were too late, and the newest would be
-        missing: it is asked once more.
+        If the response shows that our clock is over a minute wrong, so were the times: it is asked once more.
         """
         before = self.server_now
         answer = ask()
-        if before - self.server_now > CLOCK_AHEAD:
+        if abs(before - self.server_now) > CLOCK_AHEAD:
             answer = ask()
         return answer
 

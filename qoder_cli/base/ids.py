@@ -118,7 +118,7 @@ def called(word: str, id: str) -> str:
     return f"{word} ({id})"
 
 
-_RUNS_TAKE_SESSIONS = ("result", "cancel", "pending", "approve", "deny", "answer")  # hidden verbs of `session`
+_RUNS_TAKE_SESSIONS = ("pending", "approve", "deny", "answer")  # hidden verbs of `session`
 
 
 def noun(id: str, verb: str = "") -> str:

@@ -410,3 +410,12 @@ def next_cursor(page: Mapping[str, Any]) -> tuple[str, str] | None:
     if last:
         return ("after_id", last)
     return None
+
+
+def says_whether_more(page: Mapping[str, Any]) -> bool:
+    """Return whether `has_more` or `next_page` says if more follows (api.md#lists-and-pages)."""
+    if "has_more" in page and not isinstance(page["has_more"], bool):
+        return False
+    if "next_page" in page and not isinstance(page["next_page"], str | None):
+        return False
+    return "has_more" in page or "next_page" in page

@@ -166,7 +166,7 @@ def verdict(run: Run) -> Exit:
 
 
 def why_not_failed(run: Run) -> str | None:
-    """Return why a run, its status filled in, need not have failed though it counts as failed; None if it did."""
+    """Return why a run, its status filled in, may not have failed though it counts as failed; None if it did."""
     if run.status not in FINAL:
         return f"its status is {run.status!r}"
     if run.error_type == UNREADABLE:

@@ -20,7 +20,7 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = r"(?a)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?"
 SHORTEST_INTERVAL = 0.1  # seconds
 LAST_LOOK = 5.0  # seconds that a request may take beyond a deadline
-CLOCK_AHEAD = 60.0  # seconds by which our clock may be ahead of the server's before times are read again
+CLOCK_AHEAD = 60.0  # seconds by which our clock and the server's may differ before times are read again
 SUSPENDED = 30.0  # seconds that a pause may overrun before this machine is held to have been suspended
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Years of a time; others are none: zones and slack would leave the calendar, and to list the days would take for ever.

@@ -477,7 +477,7 @@ def _shown(happened: Any, app: App) -> int:
 
 
 def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
-    """Return the error for an exception. Raises ReaderGone, Signalled."""
+    """Return the error for an exception. Raises Signalled."""
     if isinstance(failure, _NoSuchCommand | _TyperUsageError):
         from qoder_cli.help.suggestions import explained
 
@@ -486,8 +486,6 @@ def _in_words(failure: Exception, words: list[str], app: App) -> QoderError:
         return failure
     if isinstance(failure, typer.Abort):
         return UsageError("no answer was given", hint="run it in a terminal, or pass --yes")
-    if isinstance(failure, BrokenPipeError):
-        raise ReaderGone from None
     if isinstance(failure.__cause__, Signalled):  # wrapped while a class was made
         raise failure.__cause__ from None
     if app.flags.debug:

@@ -17,7 +17,7 @@ import typer
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Interrupted, UsageError
-from qoder_cli.base.plainfile import read_typed, reason_of
+from qoder_cli.base.plainfile import read_checked, read_typed
 from qoder_cli.base.tokens import names_token
 from qoder_cli.output.screen import Format, Screen, inert
 from qoder_cli.settings.allowed import READ_ONLY_VARIABLE, allowed_by, purpose_of
@@ -217,7 +217,8 @@ def wanted_of(
     import_module("qoder_cli.cli.ending")
     if several:
         import_module("qoder_cli.cli.several")
-
+    if several and waiting.result and not app.output.is_json:
+        raise UsageError("--result with several runs needs -o json or -o jsonl", hint="add --json, or name only one")
     deciding, follow, result, timeout, on_ask, policy, notify = waiting
     wait = wait or deciding or follow or result
     given = {"--require-satisfied": require_satisfied, "--on-ask": on_ask, "--policy": policy, "--notify": notify}
@@ -416,14 +417,12 @@ def or_last(word: str | None, app: App, *, of_sessions: bool = False) -> str:
     """
     if word is not None:
         return word
+    what = "SESSION" if of_sessions else "RUN"
     if not app.may_ask:
-        what = "SESSION" if of_sessions else "RUN"
         raise UsageError(f"missing argument {what}", hint="`last` is the latest run started on this machine")
     newest = app.store.last(profile=app.settings.profile, host=app.settings.host)
     which = f" ({newest.run})" if newest and newest.run else ""
-    app.progress.note(
-        f"no {'SESSION' if of_sessions else 'RUN'} given; using the latest run started on this machine{which}"
-    )
+    app.progress.note(f"no {what} given; using the latest run started on this machine{which}")
     return "last"
 
 
@@ -491,12 +490,7 @@ def _names_of_stdin(app: App, what: str) -> list[str]:
     if app.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
         app.progress.note(f"enter ids of {what}, one per line; finish with {end}")
-    try:
-        data = read_typed("-", app.stdin, _LARGEST_LIST + 1)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read standard input: {reason_of(error)}", hint=_PIPE_IDS) from None
-    if len(data) > _LARGEST_LIST:
-        raise UsageError(f"standard input is larger than {_LARGEST_LIST // 2**20} MiB", hint=_PIPE_IDS)
+    data = read_checked("-", app.stdin, _LARGEST_LIST, hint=_PIPE_IDS)
     try:
         lines = data.decode().split("\n")
     except UnicodeDecodeError as error:

@@ -77,7 +77,7 @@ def download(app: App, things: list[str] = one_argument(_FILE, several=True), ou
     def save(target: Target) -> Resource:
         raw = read(app.client, target)
         name, size = text(raw.get("filename")) or target.id, raw.get("size_bytes")
-        path = files.download(app, target.id, name, folder, size=size)
+        path = files.download(app, target.id, name, folder, size)
         app.progress.note(f"saved {path}")
         return Resource({**raw, "path": str(path)})
 

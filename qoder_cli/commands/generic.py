@@ -47,7 +47,7 @@ Parameter = tuple[str, Any, Any]  # a parameter: its name, type and option
 
 _FOREVER = "This cannot be undone."
 _SINCE = option("--since", "WHEN", "Created since an age (7d), date or time.")
-_UNTIL = option("--until", "WHEN", "Created until then.")
+_UNTIL = option("--until", "WHEN", "Created before then.")
 _STATUS = several("--status", "STATUS", "Only those with this status.")
 _OF_DEPLOYMENT = option("--deployment", "DEPLOYMENT", "Only of this deployment.", values.deployments)
 _OF_AGENT = option("--agent", "AGENT", "Only of this agent.", values.things("agent"))
@@ -244,7 +244,7 @@ def print_list(
     listing = WantedRows(app.client.pages(path, query), read=list, limit=wanted, matches=matches, sure=sure, key=id)
     listing.print(Rows(app.output, fields=row, data=dict, id=id, first=first, may_go=first))
     listing.conclude(app.progress, none=f"no {what} found")
-    return listing.left_out is None
+    return listing.left_out is None and listing.says_its_end
 
 
 def get_command(noun: Noun) -> Callable[..., Any]:

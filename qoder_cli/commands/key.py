@@ -68,6 +68,7 @@ def init(app: App, store: Text = _STORE, yes: bool = YES) -> None:
     Examples:
       qoder key init
       qoder key init --store postgresql://qoder@db.example.com/ci"""
+    app.settings.allowed.check("all", "making a store of keys")
     from qoder_cli.keys import selftest
     from qoder_cli.keys.opening import checked, opened
     from qoder_cli.keys.postgres import passwords
@@ -153,6 +154,7 @@ def free(app: App, key: str = _KEY, yes: bool = YES) -> None:
 
     Examples:
       qoder key free nightly-2026-06-14 --yes"""
+    app.settings.allowed.check("all", "freeing a key")
     check_key(key, app.keep_secrets())
     host = app.settings.host
     keys = _shared(app)
@@ -265,6 +267,7 @@ def forget_newest(app: App, *, yes: bool) -> None:
     So do the other open attempts under its key. Raises UsageError if it is in no doubt or nobody confirms it, NotFound
     if there is none, Rejected while a command uses its key.
     """
+    app.settings.allowed.check("all", "--forget")
     entry = newest_attempt(app)
     if entry.run:
         why = f"the latest start is not in doubt: it started run {entry.run}"

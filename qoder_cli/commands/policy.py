@@ -93,7 +93,7 @@ def _meaning(policy: Policy, rule: PolicyRule) -> tuple[str, list[str]]:
         case "search":
             return "allows WebSearch, which sends what is searched for", []
     server, _, tool = rule.value.removeprefix("mcp__").partition("__")
-    fields = "those of its input_schema" if rule.fields is None else ", ".join(sorted(rule.fields))
+    fields = "of its input_schema" if rule.fields is None else ", ".join(sorted(rule.fields))
     warnings = [f"covers every tool that {server} has, or will have"] * (tool == "*")
     return f"allows {tool} of the MCP server {server}, with the fields {fields}", warnings
 

@@ -93,13 +93,13 @@ def _listen(app: App, generation: Generation, speed: float, port: int, orders: l
     from qoder_cli.sandbox.world import World
 
     try:
-        from qoder_cli.sandbox.server import listen
+        from qoder_cli.sandbox.server import Server
     except ModuleNotFoundError:
         why = "the sandbox needs starlette and uvicorn, which are not installed"
         raise UsageError(why, hint=f"install them: {command_for('sandbox')}") from None
     faults = Faults(*orders)
     try:
-        server = listen(World(generation=generation, speed=speed), faults=faults, port=port)
+        server = Server(World(generation=generation, speed=speed), faults=faults, port=port)
     except OSError as error:
         hint = "omit --port to use a free one"
         raise UsageError(f"--port {port} cannot be used: {error.strerror}", hint=hint) from None

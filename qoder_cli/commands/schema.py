@@ -75,8 +75,7 @@ def _print(app: App, words: Sequence[str]) -> None:
     noun = next((noun for noun in nouns if kind in (noun.words, noun.type, noun.operations)), None)
     if noun is None:
         raise UsageError(f"{kind[:60]!r} is not in files", hint=hint)
-    is_of_folder = noun.kind is not None and noun.kind.is_declared
-    document = schema_of(noun) if is_of_folder else json_schema(of_file(noun))
+    document = schema_of(noun) if noun.kind.is_declared else json_schema(of_file(noun))
     app.out.write(jsontext.dump(document, indent=2) + "\n")
 
 

@@ -1,6 +1,5 @@
 """The session that a command is about."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from qoder_cli.app import App
@@ -9,8 +8,6 @@ from qoder_cli.base.errors import Rejected, UsageError
 from qoder_cli.base.model import Run
 from qoder_cli.history import names
 from qoder_cli.runs.observe import observer_of
-
-FEW = 8  # sessions at a time; no list shows their state
 
 
 class TypedSession(NamedTuple):
@@ -49,10 +46,3 @@ def refuse_adopted(run: Run, word: str) -> None:
     if run.adopted and word not in (run.id, run.session_id):
         message = f"run {run.id} was adopted, so it may be someone else's; nothing was sent"
         raise UsageError(message, hint=f"to do it all the same, give its id: {run.id}")
-
-
-def sessions_of(words: Sequence[str], app: App, *, writes: bool = False) -> list[str]:
-    """Return the ids of the sessions typed, 8 at most; `writes` is that of `target_of`. Raises QoderError."""
-    if len(words) > FEW:
-        raise UsageError(f"{len(words)} sessions at once are too many; the limit is {FEW}", hint="use xargs -n 8")
-    return [target_of(word, app, writes=writes).session_id for word in words]

@@ -11,7 +11,7 @@ from qoder_cli.app import App
 from qoder_cli.base.credits import amount, as_text
 from qoder_cli.base.errors import ApiError, NotFound, UsageError, exclude
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.model import mapping, next_cursor
+from qoder_cli.base.model import mapping, next_cursor, says_whether_more
 from qoder_cli.base.pool import OneAhead
 from qoder_cli.base.times import span, utc_text
 from qoder_cli.base.words import counted
@@ -23,7 +23,6 @@ from qoder_cli.help.completion import values
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.usage import By, Tally, Usage, UsageSum
 from qoder_cli.history.window import ROUNDED, Page, Window, runs_within
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.lookup import explain_missing, ids_of_all
 from qoder_cli.output.cells import Beside, Fields, Id, Milliseconds, NamedId, Share, Words, plain
@@ -44,7 +43,7 @@ _MAY_GO = ("unknown", "skipped", "going", "credits_unknown", "growing", "session
 
 _NOUNS = {"deployment": "deploy", "agent": "agent", "environment": "env"}  # whose names are read
 _SINCE = "Created since an age (7d), date or time."
-_UNTIL = "Created until then (default: now; never in the future)."
+_UNTIL = "Created before then (default: now; never in the future)."
 _OF = "Only of this deployment."
 _OVER = "Exit 8 if more was used."
 _AROUND = timedelta(minutes=10)  # between the creation of a run and that of its session, at most
@@ -90,13 +89,8 @@ def usage(
     exclude({"--watch": view.is_watched, "--over": over is not None})
     Window.read(since, until, app=app)
     deployments = ids_of_all(deployment or (), app)
-    every, unseen = Tally(), list[str]()
-
-    def look() -> None:
-        nonlocal every, unseen
-        every, unseen = _look(app, (since, until), by, deployments, resolve=resolve, may_lack=limit is not None)
-
-    view.show(look)
+    bounds, may_lack = (since, until), limit is not None
+    every, unseen = view.show(lambda: _look(app, bounds, by, deployments, resolve=resolve, may_lack=may_lack))
     if limit is None:
         return
     finding, hint, words = None, "to see them", ["--all", "-o", "json"]
@@ -167,6 +161,8 @@ def _look(
     if used.undated:
         undated = counted(used.undated, "run or session", "runs or sessions")
         app.progress.warn(f"ignored {undated} without a creation time")
+    for doubt in () if may_lack else unseen:
+        app.progress.warn(doubt)
     app.progress.note(about, always=bool(every.unknown or every.growing))
     return every, unseen
 

@@ -99,7 +99,7 @@ def get(app: App, vault: str = _ONE) -> None:
     Examples:
       qoder vault get team-secrets"""
     raw = read_one(app, _VAULT, vault)
-    credentials = list(alive(app.client, _CREDENTIAL, str(raw["id"]), archived=True))
+    credentials = list(alive(app.client, _CREDENTIAL, str(raw["id"]), archived=True, is_whole=True))
     lines = {"credential": [_line(credential) for credential in credentials]}
     shown = sheet_of(_VAULT, raw, app) | lines
     app.output.record(shown, data={**raw, "credentials": credentials}, id=str(raw["id"]))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn, TypeVar
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, ReaderGone, Signalled, UsageError
@@ -15,6 +15,8 @@ from qoder_cli.output.screen import Screen
 DESCENDING = ":desc"
 _SHORTEST = 1.0  # seconds between two looks
 _GLANCE = 1.0  # seconds after which it is seen that nobody reads a pipe any more
+
+T = TypeVar("T")
 
 
 class Viewing(NamedTuple):
@@ -53,8 +55,8 @@ class View:
     def is_watched(self) -> bool:
         return self._every is not None
 
-    def show(self, look: Callable[[], object]) -> None:
-        """Call `look`, which prints the list, once or until a signal. Raises what it raises.
+    def show(self, look: Callable[[], T]) -> T:
+        """Call `look`, which prints the list, once, and return what it does; or until a signal. Raises what it raises.
 
         On a terminal each look takes the place of the one before. Elsewhere a row is printed once, and again when it
         has changed. What keeps a server from answering is survived as in a wait; the first look has to go well.
@@ -63,18 +65,17 @@ class View:
         output.columns, output.listed, output.sorting = self._columns, self._listed, self._sorting
         try:
             if self._every is None:
-                look()
-            elif output.is_drawn and output.screen.is_animated:
+                return look()
+            if output.is_drawn and output.screen.is_animated:
                 self._redraw(look, self._every)
-            else:
-                output.news = NewRows()
-                self._look_on(look, self._every, self._print_notes)
+            output.news = NewRows()
+            self._look_on(look, self._every, self._print_notes)
         except Signalled as signalled:
             if self._app.writes:
                 raise
             raise signalled.in_words("interrupted") from None
 
-    def _redraw(self, look: Callable[[], object], every: float) -> None:
+    def _redraw(self, look: Callable[[], object], every: float) -> NoReturn:
         from rich.text import Text
 
         from qoder_cli.base.keyboard import keys
@@ -110,7 +111,7 @@ class View:
             finally:
                 moving.stop()
 
-    def _look_on(self, look: Callable[[], object], every: float, show: Callable[[Sequence[str]], None]) -> None:
+    def _look_on(self, look: Callable[[], object], every: float, show: Callable[[Sequence[str]], None]) -> NoReturn:
         """Look without end, and `show` after each look the notes beside the list."""
         from qoder_cli.runs.polled import Contact
 

@@ -132,7 +132,7 @@ class Launches(Starts):
         return item, polled
 
     def _started(self, number: int, run: Run) -> tuple[Ended, PolledRun]:
-        observer = Observer(self._app.client, run.id, run=run, adopted=run.adopted)
+        observer = Observer(self._app.client, run.id, run=run)
         polled = PolledRun(observer, label=self.orders[number].typed)
         return self._item(polled), polled
 

@@ -18,14 +18,13 @@ from qoder_cli.app import App
 from qoder_cli.base import signals
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, OutcomeUnknown, QoderError, RunSkipped, Unavailable
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, mapping, text
+from qoder_cli.base.model import Run, mapping, says_whether_more, text
 from qoder_cli.base.outcome import is_going, may_wait
 from qoder_cli.base.pool import Late
 from qoder_cli.base.times import Deadline, Limits, span
 from qoder_cli.base.words import counted
 from qoder_cli.fleet.page_poller import PageReader
 from qoder_cli.http.pace import Closed, Pace
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.protocol import NOTHING, LookForRun, Read, Started, settle
 from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKey, name_of

@@ -92,7 +92,7 @@ def _started(app: App, order: Order, wanted: Wanted | None, queue: "Queue | None
         ) from None
     except ApiError as error:
         raise explain_refusal(error, order.deployment_id, app) from error
-    observer = observer_of(app, run.id, run=run, adopted=run.adopted)
+    observer = observer_of(app, run.id, run=run)
     if wanted is None:  # it may have failed already
         run = observer.read_if_unclear(run)
         return Ended(run.id, run, accepted_error(run, app))

@@ -23,6 +23,7 @@ from qoder_cli.base.errors import (
     Signalled,
     WaitTimeout,
 )
+from qoder_cli.base.ids import noun
 from qoder_cli.base.model import text
 from qoder_cli.base.outcome import evaluations, is_going
 from qoder_cli.base.pool import Pool, in_order
@@ -380,7 +381,7 @@ class Wait:
                     why = "it has no outcome evaluation"
                     if results:
                         why = f"its outcome is {', '.join(sorted(results))}"
-                    message, hint = f"run {run.id} completed, but {why}", f"see: qoder run get {run.id}"
+                    message, hint = f"{run.called} completed, but {why}", f"see: qoder {noun(run.id)} get {run.id}"
                     item = item.with_(error=RunFailed(message, hint=hint, **naming(run, "ended")))
             if self._wanted.result:
                 from qoder_cli.sessions.result import final_message

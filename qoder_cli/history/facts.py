@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound, Unavailable, or_error
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, text
+from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mapping, says_whether_more, text
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
 from qoder_cli.history.listed import Resolver, newest_runs
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.vault import validated
@@ -85,7 +84,7 @@ class Facts:
         return validation
 
     def page(self, path: str, query: Mapping[str, Any]) -> tuple[list[Raw], bool]:
-        """Return the first page of a list, and whether that is all. Raises ApiError."""
+        """Return the first page of a list, and whether that is certainly all. Raises ApiError."""
         if self._is_over():
             raise TOO_MANY
         try:
@@ -93,14 +92,14 @@ class Facts:
         except Unavailable:
             self._failures += 1
             raise
-        return list(map(mapping, page["data"])), is_last(page)
+        return list(map(mapping, page["data"])), is_last(page) and says_whether_more(page)
 
     def _list_credentials(self, vault: str) -> list[Raw]:
         if self._most is None:
             return list(alive(self._app.client, NOUNS["vault credential"], vault, archived=True, is_whole=True))
         rows, is_all = self.page(f"/vaults/{segment(vault)}/credentials", {"include_archived": "true"})
         if not is_all:
-            raise Unavailable("there are more than one page shows")
+            raise Unavailable("there may be more than one page shows")
         return rows
 
     def _is_over(self) -> bool:

@@ -7,14 +7,13 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Unavailable
 from qoder_cli.base.ids import RETRY
-from qoder_cli.base.model import Run
+from qoder_cli.base.model import Run, says_whether_more
 from qoder_cli.base.outcome import why_not_failed
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
 from qoder_cli.history.listed import Resolver
 from qoder_cli.history.records import outcome_of
 from qoder_cli.history.window import Window, runs_within
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.lookup import explain_missing
 
 _ALL = "all deployments"
@@ -23,13 +22,9 @@ _CANCELLED = ("cancelled", "canceled")  # by a person, or with --on-leave cancel
 _NAMED = 5  # runs that are skipped
 
 
-def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> dict[str, Run | QoderError]:
-    """Return the failed runs of deployments, None for all, that were neither cancelled nor retried yet, oldest first.
-
-    They are by their ids. What could not be judged is an error, by the id of the run, or of the deployment. Raises
-    QoderError where nothing could.
-    """
-    reader = _FailedReader(app, window)
+def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> "FailedReader":
+    """Return a reader that has read the runs of deployments, None for all. Raises QoderError where none could be."""
+    reader = FailedReader(app, window)
     with app.progress.waiting(lambda: f"read {counted(reader.runs_read, 'run')}", leaving="nothing is started"):
         for id in [None] if deployments is None else deployments:
             try:
@@ -41,10 +36,12 @@ def failed_runs(app: App, deployments: Sequence[str] | None, window: Window) -> 
                 called = id or _ALL
                 unread = f"not all runs of {called} could be read: {error.message}; what is missing was not started"
                 reader.unjudged[called] = Unavailable(unread)
-    return reader.judged()
+    return reader
 
 
-class _FailedReader:
+class FailedReader:
+    """The failed runs of deployments within a window."""
+
     def __init__(self, app: App, window: Window) -> None:
         assert window.since is not None  # nobody retries what failed ever
         self._app = app
@@ -80,7 +77,7 @@ class _FailedReader:
         for run in self._resolver.runs(rows):
             match outcome_of(run):
                 case "failed" if doubt := why_not_failed(run):
-                    self.unjudged[run.id] = Unavailable(f"run {run.id} need not have failed: {doubt}{_NOTHING}")
+                    self.unjudged[run.id] = Unavailable(f"run {run.id} may not have failed: {doubt}{_NOTHING}")
                 case "failed":
                     self._failed[run.id] = run
                 case "unknown":
@@ -88,7 +85,10 @@ class _FailedReader:
                     self.unjudged[run.id] = Unavailable(f"how run {run.id} ended is unknown: {why}{_NOTHING}")
 
     def judged(self) -> dict[str, Run | QoderError]:
-        """Return what was read, and say what is left out."""
+        """Return those neither cancelled nor retried yet by their ids, oldest first, and say what is left out.
+
+        What could not be judged is an error, by the id of the run, or of the deployment.
+        """
         retries = _retries(self._app)
         ignored = {*retries, *retries.values()} & self._failed.keys()
         failed = sorted(self._failed.values(), key=lambda run: run.created or 0.0)

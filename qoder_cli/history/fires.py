@@ -280,7 +280,7 @@ class _Judge:
         for hour in dict.fromkeys(_end_of_hour(due) - _HOUR for due in free):
             end, at = hour + _HOUR, hour + _HOUR + LATE + LAG
             first = max(hour - _HOUR, self._start)
-            due = free[bisect_left(free, first) : bisect_right(free, end + LATE + _EARLY)]
+            due = free[bisect_left(free, first) : bisect_right(free, end + LATE)]
             came = times[bisect_left(times, first) : bisect_right(times, end + LATE)]
             without, surplus = _compared(due, came, first)
             here, missing, more = (sum(hour <= time < end for time in times) for times in (due, without, surplus))

@@ -9,14 +9,13 @@ from typing import Any
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, NotFound
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import Run, text
+from qoder_cli.base.model import Run, says_whether_more, text
 from qoder_cli.base.outcome import Standing, apply_asks, fill_status, is_going, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import unix
 from qoder_cli.history.window import ALWAYS, Window, runs_within
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.outcomes import KeptOutcomes
 from qoder_cli.nouns.views import recent_fields
 from qoder_cli.output.cells import Fields

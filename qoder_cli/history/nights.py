@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from qoder_cli.app import App
 from qoder_cli.base.credits import amount, total
 from qoder_cli.base.errors import ApiError, NotFound, UsageError, or_error
-from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, text
+from qoder_cli.base.model import OLDEST, Deployment, Run, created_at, mapping, says_whether_more, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
@@ -27,7 +27,6 @@ from qoder_cli.history.listed import Resolver, read_run
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import AT_REST
 from qoder_cli.history.window import Window, is_below, runs_within
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import MOST_RUNS, remember_runs
 from qoder_cli.local.reports import ReaderMemory
 from qoder_cli.nouns.lookup import find_deployment, read_deployment, read_pages

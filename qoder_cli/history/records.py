@@ -23,8 +23,8 @@ _OUTCOMES: dict[Exit, Outcome] = {
 
 
 def outcome_of(run: Run) -> Outcome:
-    """Return the outcome of a run in a word; `unknown` also where it was not read."""
-    if run.status is None and standing(run) is not Standing.HALF_WRITTEN:
+    """Return the outcome of a run, its status filled in, in a word; `unknown` also where it was not read."""
+    if run.status is None:
         return "unknown"
     return _OUTCOMES.get(verdict(run), "unknown")
 

@@ -276,7 +276,7 @@ class _Comparison:
                 names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
                 yield SinceChange(what, None, few(names, _LISTED), None, source)
             elif what == "environment":
-                yield SinceChange(what, text(after), f"{before or 'none'} → {after or 'none'}", None, source)
+                yield SinceChange(what, text(after), f"{before} → {after}", None, source)
             else:
                 lines = lines_of(FieldChange(name, before, after), Secrets())[:_MOST_LINES]
                 yield SinceChange(what, None, f"the {what} of its runs", None, source, lines)
@@ -458,7 +458,7 @@ class _Comparison:
         others = Resolver(self._app).kept.filled(others)
         unread = sum(run.session_id is not None and standing(run) is Standing.ASK_SESSION for run in others)
         doubts = {f"how {counted(unread, 'run')} of that hour ended was not asked": unread > 0}
-        doubts["there were more runs than one page shows"] = not is_all
+        doubts["there may have been more runs than one page shows"] = not is_all
         for says in filter(doubts.get, doubts):
             self._cannot_tell("other deployments", says, "runs of all deployments")
         return dict(Counter(run.deployment_id or "" for run in others if run.error_type == kind))

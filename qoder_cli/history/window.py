@@ -37,8 +37,8 @@ class Window(NamedTuple):
         return cls(first, last)
 
     def holds(self, moment: datetime) -> bool:
-        """Return whether a moment lies within."""
-        return (self.since is None or moment >= self.since) and (self.until is None or moment <= self.until)
+        """Return whether a moment lies within; `until` is the first that does not, so that spans meet."""
+        return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
 
     def has(self, moment: object) -> bool:
         """Return whether a server's timestamp lies within."""

@@ -189,18 +189,18 @@ def is_kept(headers: "httpx.Headers", asked: float | None) -> bool:
 
     It may say so, or its Date lies before the request: `asked` is that moment on the server's clock, if known.
     """
-    moment = http_date(headers.get("date"))
+    moment = http_date(headers.get("date", ""))
     is_old = moment is not None and asked is not None and moment.timestamp() < asked - CLOCKS_DIFFER
     return is_old or str(headers.get("age", "0")).strip() != "0"
 
 
 @lru_cache(10)  # each response is asked twice, and many have the same second
-def http_date(value: str | None) -> datetime | None:
+def http_date(value: str) -> datetime | None:
     """Return the moment of a Date or Retry-After header, or None."""
     from email.utils import parsedate_to_datetime
 
     try:
-        moment = parsedate_to_datetime(value or "")
+        moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -464,7 +464,7 @@ class Client:
 
     def _note_clock(self, headers: httpx.Headers, asked: float) -> None:
         """Keep the offset between the server's clock and ours, from the fastest response."""
-        moment, now = http_date(headers.get("date")), self.clock.monotonic()
+        moment, now = http_date(headers.get("date", "")), self.clock.monotonic()
         took = now - asked
         if moment is not None and (self._date is None or took <= max(self._date[1], 1.0)):
             self._date = moment.timestamp() - now, took
@@ -526,7 +526,7 @@ class Client:
         fresh: bool = False,
         exact: bool = False,
     ) -> Iterator[dict[str, Any]]:
-        """Yield a list's pages, by `next_page` or `after_id` (api.md#lists-and-pages). Raises ApiError."""
+        """Yield a list's pages, a repeated one as empty, as they say (api.md#lists-and-pages). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
         before, repeats = None, 0
@@ -539,12 +539,12 @@ class Client:
                     f"unexpected response from {self.settings.host}: not a page of a list",
                     hint=f"to see the response: qoder api GET {path}",
                 )
-            yield page
+            cursor = next_cursor(page)
             repeats = repeats + 1 if page["data"] and page["data"] == before else 0
             if repeats == MOST_REPEATS:
                 raise no_response("the list is incomplete: the server returns the same page again and again")
             before = page["data"]
-            cursor = next_cursor(page)
+            yield {**page, "data": []} if repeats else page
             if cursor is None:
                 if page.get("has_more") not in (None, False):
                     raise no_response("the list is incomplete: the server reports more pages but no cursor")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, CannotBe, Interrupted, NoResponse, OutcomeUnknown, Signalled
-from qoder_cli.base.model import Resource, array, created_at, mapping, text
+from qoder_cli.base.model import Resource, array, created_at, mapping, says_whether_more, text
 from qoder_cli.http.answers import Answer, Pending
 from qoder_cli.http.pace import Pace
 from qoder_cli.http.write import Meaning, Recovery, Write, look_for
@@ -174,12 +174,3 @@ class ReadBack:
             if number == MOST_PAGES or self._client.clock.monotonic() - began > ALL_WITHIN:
                 return
         self.is_whole = True
-
-
-def says_whether_more(page: Mapping[str, Any]) -> bool:
-    """Return whether `has_more` or `next_page` says if more follows (api.md#lists-and-pages)."""
-    if "has_more" in page and not isinstance(page["has_more"], bool):
-        return False
-    if "next_page" in page and not isinstance(page["next_page"], str | None):
-        return False
-    return "has_more" in page or "next_page" in page

@@ -11,10 +11,9 @@ from typing import Any
 
 from qoder_cli.base.errors import ApiError, AuthError, NoResponse, NotFound, UsageError
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import mapping, text
+from qoder_cli.base.model import mapping, says_whether_more, text
 from qoder_cli.http.answers import Pending, answer_to
 from qoder_cli.http.client import Client
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.keys.patience import AT_A_SIGNAL, SHORTEST, Patience
 from qoder_cli.keys.record import FOLDER, KeyRecord, Lost, StoreAway, StoredKey, away, found_of

@@ -73,10 +73,9 @@ _PUT = """
 INSERT INTO attempts (id, at, ahead, profile, host, deployment, key)
 VALUES (:id, :at, :ahead, :profile, :host, :deployment, :key) ON CONFLICT (id) DO NOTHING
 """
-_TYPES = {"at": "REAL", "ahead": "REAL"}  # the others' is TEXT; a damaged file may have any in their place
-_COLUMNS = ", ".join(
-    f"CAST({name} AS {_TYPES.get(name, 'TEXT')})"
-    for name in ("id", "at", "ahead", "profile", "host", "deployment", "key", "run")
+# A damaged file may have another type in the place of any, and a time of which no date can be made.
+_COLUMNS = "CAST(id AS TEXT), max(0.0, min(CAST(at AS REAL), 1e11)), CAST(ahead AS REAL), " + ", ".join(
+    f"CAST({name} AS TEXT)" for name in ("profile", "host", "deployment", "key", "run")
 )
 
 

@@ -59,7 +59,6 @@ class Declaration:
     content: Mapping[str, bytes] = field(default_factory=dict)  # its files
 
     @property
-    def needs(self) -> "tuple[Declaration, ...]":
-        """What has to be there before it: what it refers to, and what holds it."""
-        targets = (*(ref.target for ref in self.refs), self.parent)
-        return tuple(target for target in targets if target is not None)
+    def needs(self) -> "tuple[Declaration | None, ...]":
+        """What has to be there before it: what it refers to, None if no file declares that, and what holds it."""
+        return (*(ref.target for ref in self.refs), self.parent)

@@ -67,7 +67,7 @@ def _fields_of(node: Node) -> dict[str, Node]:
 
 def _text_below(document: Document, noun: Noun, problems: list[Problem]) -> dict[str, Node]:
     """Return the field that the text below the front matter is; empty if it cannot be one, with the problem."""
-    below = noun.kind.text if noun.kind else ""
+    below = noun.kind.text
     wholes = [whole for whole, short in shorts_of(noun).items() if short == below]
     both = next((name for name in (below, *wholes) if document.node.child(name)), None)
     if below and not both:
@@ -158,13 +158,12 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
 
 def field_of_held(noun: Noun) -> str:
     """Return the field of a file that has what a thing holds; empty if none has."""
-    if noun.kind is None or not noun.kind.below:
+    if not noun.kind.below:
         return ""
     return NOUNS[noun.kind.below].operations.rpartition(".")[2]
 
 
 def _held(holder: Declaration, held: Sequence[Any], node: Node) -> Iterator[Declaration]:
-    assert holder.noun.kind is not None
     noun = NOUNS[holder.noun.kind.below]
     for number, fields in enumerate(held):
         child = node_at(node, (field_of_held(holder.noun), number))
@@ -206,7 +205,7 @@ def _id_in(noun: Noun, id: Any, node: Node, problems: list[Problem]) -> str | No
 
 def references(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> Iterator[Reference]:
     """Yield what fields refer to by name or path, and put stand-ins there; fields get their whole names."""
-    shorts, all_refers = shorts_of(noun), noun.kind.refers if noun.kind else ()
+    shorts, all_refers = shorts_of(noun), noun.kind.refers
     for whole, short in shorts.items():
         if {whole, short} <= node.plain().keys():
             problems.append(_problem_at(node, (short,), f"stands for {whole}, too; keep one of the two"))

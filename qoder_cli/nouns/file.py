@@ -114,7 +114,7 @@ def prepare_folder(folder: str = ".", typed_as: str = "--output-dir") -> Path:
     return path
 
 
-def download(app: App, file_id: str, name: str, folder: Path, *, size: object = None) -> Path:
+def download(app: App, file_id: str, name: str, folder: Path, size: object) -> Path:
     """Download a file, of this `size` if known, into the folder; return its path.
 
     Raises ApiError, also for more than allowed or less than announced, and what `save` raises.

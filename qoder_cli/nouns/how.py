@@ -93,7 +93,7 @@ _OTHERS = How()
 @cache
 def how_of(noun: Noun) -> How:
     """Return how a noun's kind does it."""
-    if noun.kind is None or not noun.kind.how:
+    if not noun.kind.how:
         return _OTHERS
     module, _, name = noun.kind.how.partition(":")
     how: How = getattr(import_module(f"qoder_cli.nouns.{module}"), name)

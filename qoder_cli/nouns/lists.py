@@ -6,11 +6,10 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import AuthError, NoResponse, NotFound, UsageError
-from qoder_cli.base.model import Raw, mapping
+from qoder_cli.base.model import Raw, mapping, says_whether_more
 from qoder_cli.base.polling import poll
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import few
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import as_remembered, seen
 from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.how import how_of

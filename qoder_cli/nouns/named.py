@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 from qoder_cli.app import App
 from qoder_cli.base import ids
 from qoder_cli.base.errors import NoResponse, NotFound, QoderError, UsageError
-from qoder_cli.base.model import Raw, filled, mapping, text
+from qoder_cli.base.model import Raw, filled, mapping, says_whether_more, text
 from qoder_cli.base.words import few
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.local.remembered import remember
 from qoder_cli.nouns.edits.thing import Target, read, target_of
 from qoder_cli.nouns.noun import Noun
@@ -132,6 +131,8 @@ def alive(
     page: Raw = {}
     for page in client.pages(path_of(noun, *parents), query, fresh=fresh):
         for row in map(mapping, page["data"]):
+            if is_whole and not has_id(noun, row):
+                raise NoResponse(f"the list of {noun.plural} has something else in it; nothing was sent")
             if has_id(noun, row) and row["id"] not in seen and (archived or not row.get("archived_at")):
                 seen.add(row["id"])
                 yield row

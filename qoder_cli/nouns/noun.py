@@ -92,7 +92,7 @@ class Refers(NamedTuple):
 class Kind:
     """What a thing of a noun is in a folder; its folder is called as its operations are."""
 
-    rank: int  # what has a lower one is made first
+    rank: int = 0  # what has a lower one is made first
     text: str = ""  # the field that the text below the front matter is
     main: str = ""  # the file that makes a folder one of it
     refers: tuple[Refers, ...] = ()
@@ -117,7 +117,7 @@ class Noun:
     help: Help
     holds: Holds
     sandbox: Sandboxed
-    kind: Kind | None = None  # of what can stand in a folder
+    kind: Kind = Kind(is_declared=False)  # of what can stand in a folder
 
     @property
     def prefix(self) -> str:

@@ -223,7 +223,7 @@ def refuse_slips(names: list[str], missing: dict[str, Field]) -> None:
     """Raise ValueError for a name that looks like that of a field that is missing."""
     needed = [name for name, field in missing.items() if field.is_needed]
     for name in names:
-        near = get_close_matches(name.lower(), needed, n=1) or get_close_matches(name.lower(), missing, 1, 0.8)
+        near = get_close_matches(name.lower(), needed) or get_close_matches(name.lower(), missing, cutoff=0.8)
         if near:
             raise ValueError(f"unknown field {name[:60]}; did you mean {near[0]}?")
 

@@ -146,8 +146,8 @@ def body_of(done: Operation) -> type[Fields]:
 @cache
 def in_folders() -> dict[str, Noun]:
     """Return the nouns whose things files of a folder declare, by the names of their folders, in order."""
-    declared = [noun for noun in NOUNS.values() if noun.kind is not None and noun.kind.is_declared]
-    return {noun.operations: noun for noun in sorted(declared, key=lambda noun: noun.kind.rank if noun.kind else 0)}
+    declared = [noun for noun in NOUNS.values() if noun.kind.is_declared]
+    return {noun.operations: noun for noun in sorted(declared, key=lambda noun: noun.kind.rank)}
 
 
 def in_files() -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from qoder_cli.app import App
 from qoder_cli.base.marks import without_ours
-from qoder_cli.base.model import GOING, Deployment, Resource, Run, array, mapping, text
+from qoder_cli.base.model import GOING, Deployment, Raw, Run, array, mapping, text
 from qoder_cli.base.outcome import Standing, calls_to_answer, evaluations, standing, waits_for_answer
 from qoder_cli.base.times import coarse, parse_timestamp
 from qoder_cli.base.words import counted, shortened
@@ -261,9 +261,8 @@ RESOURCE_COLUMNS = ("id", "type", "what", "mount", "created")
 RESOURCE_FIRST = ("what", "mount", "type", "created", "id")
 
 
-def resource_row(resource: Resource) -> Fields:
+def resource_row(raw: Raw) -> Fields:
     """Return a session's resource as a row of a list; no field of it is a secret."""
-    raw = resource.raw
     return {
         "id": Id(text(raw.get("id")) or "-"),
         "type": text(raw.get("type")),

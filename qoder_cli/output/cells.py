@@ -72,7 +72,7 @@ class Durations(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A part of a whole, from 0 to 1: a bar on a terminal."""
+    """A part of a whole, from 0 to 1: a bar on a terminal, and nowhere else."""
 
     share: float
 
@@ -98,8 +98,6 @@ def plain(value: Any) -> str:
             return "".join("?" if word is None else _LETTERS.get(word, "!") for word in words)
         case Durations(milliseconds):
             return " ".join("-" if duration is None else f"{duration / 1000:.3f}" for duration in milliseconds)
-        case Share(share):
-            return f"{share:.3f}"
         case bool():
             if value:
                 return "yes"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import typer
 
-from qoder_cli.base.errors import UsageError
-from qoder_cli.base.model import is_new, next_cursor
+from qoder_cli.base.errors import exclude
+from qoder_cli.base.model import is_new, next_cursor, says_whether_more
 from qoder_cli.base.pool import OneAhead
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def rows_wanted(limit: int | None, *, all: bool, bounded: bool = False) -> int |
 
     A time is given if `bounded`. Raises UsageError for a limit with --all.
     """
-    if limit is not None and all:
-        raise UsageError("--limit and --all cannot be used together", hint="pass only one of them")
+    exclude({"--limit": limit, "--all": all})
     if limit is None and not (all or bounded):
         return 20
     return limit
@@ -53,6 +52,7 @@ class WantedRows(Generic[T]):
     the next page. At most one page is fetched ahead, and none if no more is needed.
 
     Afterwards `shown` counts rows, and `left_out` says whether rows were left out; `ignored` entries were no objects.
+    Unless it `says_its_end`, nobody knows whether more rows follow those that were read.
     """
 
     pages: Iterable[Mapping[str, Any]]
@@ -66,6 +66,7 @@ class WantedRows(Generic[T]):
     key: str = "id"
     shown: int = 0
     ignored: int = 0
+    says_its_end: bool = True
     left_out: Literal["more match", "more may match"] | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +84,8 @@ class WantedRows(Generic[T]):
         """Say on stderr what was ignored or left out; `none` if it had no rows."""
         if self.ignored:
             progress.warn(f"ignored {self.ignored} items in the server's list that are not objects")
+        if not self.says_its_end and not self.left_out:
+            progress.warn("the list does not say whether it is complete")
         if self.left_out:
             remedy = "use --all to sort all of them" if self._is_sorted else "use --all to see the rest"
             progress.note(f"note: showing {self.shown}, {self.left_out}; {remedy}", always=True)
@@ -100,6 +103,7 @@ class WantedRows(Generic[T]):
     def _batches(self) -> Iterator[list[T]]:
         pages = OneAhead(iter(self.pages))
         while (page := pages.next()) is not None:
+            self.says_its_end = says_whether_more(page)
             objects = list(filter(self.matches, self._objects(page)))
             room = None if self.limit is None else self.limit - self.shown
             if room is None or (room > len(objects) and not self.sifts):

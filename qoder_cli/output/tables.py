@@ -239,16 +239,13 @@ class DrawnTable:
         """Return more rows, below a header where it begins."""
         cells = [{name: _veiled(cell(value), self._screen) for name, value in row.items()} for row in rows]
         before, has_header = "", not self._names
-        if not self._goes_on(cells):
+        if any(row[column.name].text != said.text for row in cells for column, said in self._same.items()):
             self._all_rows, has_header = "these rows", True
             before = footer(self._screen, self._same_notes())
         if has_header:
             self._begin(cells)
         self._has_time = self._has_time or has_time(value for row in rows for value in row.values())
         return before + self._drawn(cells, has_header)
-
-    def _goes_on(self, rows: Sequence[dict[str, Cell]]) -> bool:
-        return all(row[column.name].text == said.text for row in rows for column, said in self._same.items())
 
     def _begin(self, rows: Sequence[dict[str, Cell]]) -> None:
         self._names = [*self._order, *(name for name in rows[0] if name not in self._order)]

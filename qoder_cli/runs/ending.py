@@ -211,8 +211,9 @@ def ending_error(run: Run, app: App) -> QoderError | None:
             )
     if run.session_id and run.error_type == "budget_reached":
         about |= {
-            "hint": "raise the budget of its session; it may then go on when it is sent a message (qoder session send)",
-            "next": app.command("session", "update", run.session_id, "--budget", "CREDITS"),
+            "hint": "raise the budget of its session (qoder session update … --budget); it may then go on when it is"
+            " sent a message (qoder session send); to see what it has used",
+            "next": app.looking("session", "get", run.session_id),
         }
     elif run.is_session:
         about |= {"hint": "to see what the agent did", "next": app.looking("session", "logs", run.id)}

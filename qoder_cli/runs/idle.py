@@ -12,9 +12,8 @@ from typing import Any, NoReturn
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, NotFound, QoderError, RunSkipped, Unavailable
 from qoder_cli.base.ids import segment
-from qoder_cli.base.model import GOING, Run, mapping, text
+from qoder_cli.base.model import GOING, Run, mapping, says_whether_more, text
 from qoder_cli.base.outcome import ENDING_EVENTS, Standing, apply_asks, apply_ending, fill_status, may_wait, standing
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.runs.ending import going_on
 from qoder_cli.sessions.log import Log, is_last
 from qoder_cli.sessions.story import read_story, story_of

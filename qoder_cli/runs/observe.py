@@ -93,7 +93,8 @@ class Observer:
             self._keep(fill_status(run))
 
     def _keep(self, run: Run) -> None:
-        self.run = replace(run, adopted=True) if self.adopted else run
+        self.adopted |= run.adopted
+        self.run = replace(run, adopted=self.adopted)
         self._session_of(run)
 
     @property
@@ -379,9 +380,9 @@ class Observer:
             self._client.progress.warn(message)
 
 
-def observer_of(app: App, run_id: str, *, run: Run | None = None, adopted: bool = False) -> Observer:
+def observer_of(app: App, run_id: str, *, run: Run | None = None) -> Observer:
     """Return the observer of the run that a command is about. A run once adopted here stays adopted."""
-    adopted = adopted or run_id in app.store.adopted(app.settings.host)
+    adopted = run_id in app.store.adopted(app.settings.host)
     observer = app.tracked.observer = Observer(app.client, run_id, run=run, adopted=adopted, is_fresh=freshness(app))
     return observer
 

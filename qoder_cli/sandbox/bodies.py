@@ -50,8 +50,11 @@ def _refusal(wrong: Violation) -> Refusal:
 
 # What fields refer to by id, so that nothing is made of things that are not there.
 
-_ONE = {"environment_id": "environments", "file_id": "files", "memory_store_id": "memory_stores"}
-_MANY = {"vault_ids": "vaults", "session_ids": "sessions"}
+# By the name of a field: the kind of what it refers to, or of each that it lists.
+_REFERS = {
+    **{"environment_id": "environments", "file_id": "files", "memory_store_id": "memory_stores", "model": "models"},
+    **{"vault_ids": "vaults", "session_ids": "sessions", "agent": "agents", "agents": "agents", "skills": "skills"},
+}
 _OPAQUE = ("metadata", "environment_variables", "input_schema", "input")  # whose keys mean nothing to the API
 
 Reference = tuple[str, str, str]  # the path of the field, what it refers to (a version is one `of` a skill), and its id
@@ -68,7 +71,7 @@ class Unusable(NamedTuple):
     def as_refusal(self) -> Refusal:
         called = self.kind.replace("_", " ").capitalize()
         if self.kind == "model":  # as of an unknown tool (api.md#agents)
-            return invalid(f"Unknown model {self.id}.", self.at)
+            return invalid(f"Unknown model {self.id}.", self.at.removesuffix(".id"))
         if self.state == "archived":
             return Refusal(409, f"{called} {self.id} is archived.", param=self.at)
         return Refusal(404, f"{called} {self.id} not found.", param=self.at)
@@ -86,43 +89,26 @@ def references(fields: Shape, at: str = "") -> Iterator[Reference]:
     """Yield what fields refer to, at any depth."""
     for name, value in fields.items():
         path = f"{at}.{name}".removeprefix(".")
-        if name in _ONE and isinstance(value, str):
-            yield path, _ONE[name], value
-        elif name in _MANY and isinstance(value, list):
-            yield from ((f"{path}.{n}", _MANY[name], id) for n, id in enumerate(value) if isinstance(id, str))
-        elif name == "model":
-            yield from _model(value, path)
-        elif name == "agent" and isinstance(value, dict):
-            yield from _agent(value, path)
-        elif name == "agents" and isinstance(value, list):  # of a coordinator
-            for n, item in enumerate(value):
-                yield from _agent(item if isinstance(item, dict) else {"id": item}, f"{path}.{n}")
-        elif name == "skills" and isinstance(value, list):
-            for n, item in enumerate(value):
-                yield from _skill(item, f"{path}.{n}")
-        elif name in _OPAQUE:
-            continue
-        elif isinstance(value, dict):
-            yield from references(value, path)
-        elif isinstance(value, list):
-            for n, item in enumerate(value):
-                if isinstance(item, dict):
-                    yield from references(item, f"{path}.{n}")
+        listed = [(f"{path}.{n}", item) for n, item in enumerate(value)] if isinstance(value, list) else [(path, value)]
+        for place, item in listed if name not in _OPAQUE else ():
+            if name in _REFERS:
+                yield from _reference(_REFERS[name], item, place)
+            elif isinstance(item, dict):
+                yield from references(item, place)
 
 
-def _agent(agent: Shape, path: str) -> Iterator[Reference]:
-    id, version = agent.get("id"), agent.get("version")
-    if isinstance(id, str):
-        yield f"{path}.id", "agents", id
-        if version is not None:
-            yield f"{path}.version", f"agents of {id}", str(version)
-    yield from references({name: agent[name] for name in ("model", "skills") if name in agent}, path)
+def _reference(kind: str, value: Any, path: str) -> Iterator[Reference]:
+    """Yield what an id refers to, or an object with one, and with what an agent has instead of its own.
 
-
-def _model(model: Any, path: str) -> Iterator[Reference]:
-    id = model.get("id") if isinstance(model, dict) else model
-    if isinstance(id, str):
-        yield path, "models", id
+    The skills of Qoder are in no list of ours.
+    """
+    whole, key = ({}, "") if not isinstance(value, dict) else (value, "skill_id" if kind == "skills" else "id")
+    id, version = whole.get(key, value), whole.get("version", "latest")
+    if isinstance(id, str) and whole.get("type") != "qoder":
+        yield f"{path}.{key}".removesuffix("."), kind, id
+        if version not in (None, "latest"):
+            yield f"{path}.version", f"{kind} of {id}", str(version)
+    yield from references({name: whole[name] for name in ("model", "skills") if name in whole}, path)
 
 
 _TOOLS = ("bash", "read", "write", "edit", "glob", "grep", "webfetch", "websearch")
@@ -139,12 +125,3 @@ def check_tools(agent: Shape, at: str = "tools") -> None:
                 raise invalid(f'Unknown tool "{name}".', f"{at}.{n}")
     for name in missing_servers(agent.get("mcp_servers"), tools):
         raise invalid(f'No MCP server of the agent is named "{name}".', at)
-
-
-def _skill(skill: Any, path: str) -> Iterator[Reference]:
-    """Yield a skill of one's own, and its version; those of Qoder are in no list of ours."""
-    if isinstance(skill, dict) and skill.get("type") != "qoder" and isinstance(skill.get("skill_id"), str):
-        id, version = skill["skill_id"], skill.get("version")
-        yield f"{path}.skill_id", "skills", id
-        if version not in (None, "latest"):
-            yield f"{path}.version", f"skills of {id}", str(version)

@@ -218,8 +218,6 @@ class _Memories(_Viewed):
         sha256, path = fields.pop("content_sha256", None), fields.get("path")
         if old is not None:
             _refuse_stale(old, sha256)
-        if path is not None and not _is_relative(path):
-            raise invalid("path must be relative.", "path")
         if any(memory is not old and memory.fields["path"] == path for memory in _memories(call.world, call.ids[0])):
             raise Refusal(409, "A memory with this path already exists.", type="invalid_request_error")
         if "content" in fields:

@@ -34,7 +34,6 @@ class Layout(NamedTuple):
     digits: int = 0  # of a second
     order: str = "desc"  # the newest first, in a list
     statuses: tuple[str, ...] = ()  # to filter by; empty allows any word
-    copied: tuple[str, ...] = ()  # what of `empty` is an object or a list, so that each thing has its own
 
     @property
     def path(self) -> str:
@@ -78,9 +77,6 @@ _ROWS = (
     ),
 )
 LAYOUTS |= {layout.what: layout for layout in _ROWS}
-for _what, _layout in LAYOUTS.items():
-    _own = (name for name, value in _layout.empty.items() if isinstance(value, dict | list))
-    LAYOUTS[_what] = _layout._replace(copied=tuple(_own))
 
 
 ID_LENGTH = 20  # digits of base 36 after an id's prefix (api.md#ids-times-and-numbers)

@@ -3,7 +3,6 @@
 import asyncio
 import math
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -32,6 +31,7 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small writes at once
         self.app_state = {**self.app_state, "connection": transport}
 
 
@@ -84,15 +84,17 @@ async def _until_gone(http: HttpRequest) -> None:
 
 
 class Server:
-    """A listening sandbox, from `start()` until `stop()` or the end of `with`. Clients use `base_url`."""
+    """A listening sandbox that answers from `start()` until `stop()` or the end of `with`. Clients use `base_url`."""
 
-    def __init__(self, world: World, faults: Faults, listener: socket.socket) -> None:
+    def __init__(self, world: World, *, faults: Faults | None = None, port: int = 0) -> None:
+        """Take connections. Raises OSError for the port."""
+        self._listener = socket.create_server((HOST, port), backlog=512)
+        world.seed_session()
         self.world = world
-        self.faults = faults
-        self.port: int = listener.getsockname()[1]
+        self.faults = faults or Faults()
+        self.port: int = self._listener.getsockname()[1]
         self.origin = f"http://{HOST}:{self.port}"
         self.base_url = self.origin + BASE_PATH
-        self._listener = listener
         self._loop = asyncio.new_event_loop()
         self._is_over = asyncio.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -147,27 +149,3 @@ class Server:
         elif self._thread.ident is None:
             self._loop.close()
         self._listener.close()
-
-
-def serve(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
-    """Serve a world in a thread. Raises as `listen`."""
-    return listen(world, faults=faults, port=port).start()
-
-
-def listen(world: World, *, faults: Faults | None = None, port: int = 0) -> Server:
-    """Return a server that takes connections, and answers once it is started.
-
-    Raises OSError for the port.
-    """
-    # The protocol is named: only then asyncio sends small writes at once (TCP_NODELAY).
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if sys.platform != "win32":  # there it would let two servers share a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen(512)
-    except BaseException:
-        listener.close()
-        raise
-    world.seed_session()
-    return Server(world, faults or Faults(), listener)

@@ -1,7 +1,6 @@
 """Request and response as plain values, for the server and the in-process transport."""
 
 import json
-import random
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -45,9 +44,6 @@ class Broken(Exception):
     """The connection breaks here."""
 
 
-_RANDOM = random.Random()  # `uuid4` would ask the system for each request
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request. `path` is still percent-encoded; header names are lowercase.
@@ -62,7 +58,7 @@ class Request:
     body: bytes = b""
     at: float = 0.0
     runs: list[str] = field(default_factory=list)
-    _id: str = field(default_factory=lambda: str(uuid.UUID(int=_RANDOM.getrandbits(128), version=4)), compare=False)
+    _id: str = field(default_factory=lambda: str(uuid.uuid4()), compare=False)
 
     @property
     def id(self) -> str:

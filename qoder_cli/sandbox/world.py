@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar, cast
@@ -185,10 +186,7 @@ class World:
         shown = {"id": fields.get("id") or self.new_id(layout.prefix), "type": layout.type}
         text = stamp(at, digits=layout.digits)
         dates = {"created_at": text, "updated_at": text, "archived_at": None}
-        whole = {**shown, **layout.empty, **{name: dates[name] for name in layout.dated}, **fields}
-        for name in layout.copied:
-            if name not in fields:
-                whole[name] = layout.empty[name].copy()
+        whole = {**shown, **deepcopy(layout.empty), **{name: dates[name] for name in layout.dated}, **fields}
         entity = make(str(whole[layout.key]), whole, at)
         self.things.setdefault(layout.path.format(parent), {})[entity.id] = entity
         return entity

@@ -1,5 +1,6 @@
 """One log of a session's events, whatever a server makes of cursors, filters and order (api.md#events)."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -90,6 +91,7 @@ class Log:
         self._list = pages or client.pages
         self._on_event = on_event
         self._seen: dict[str, None] = {}  # events that were new once, while reading on or hearing
+        self._oldest = -math.inf  # what happened before was not asked for
         self._heard: deque[str | None] = deque()  # the ids of events heard since the list was read
 
     def whole(self, types: Sequence[str] = (), *, within: float | None = None, retry: bool = True) -> Iterator[Events]:
@@ -137,6 +139,8 @@ class Log:
         wanted_events: Events = []
         pages = max(-(-count // PAGE), 1)
         for events in self.back(limit=max(-(-count // pages), _FEWEST)):
+            self._new(events)
+            self._oldest = min((event_at(event) or -math.inf for event in events), default=-math.inf)
             wanted_events += filter(wanted, events)
             if len(wanted_events) >= count:
                 break
@@ -171,7 +175,8 @@ class Log:
         """Return the events neither returned before nor read last."""
         if not self._seen:
             is_new(event_key({"id": self.last}), self._seen, most=REMEMBERED)
-        return [event for event in events if is_new(event_key(event), self._seen, most=REMEMBERED)]
+        new = [event for event in events if is_new(event_key(event), self._seen, most=REMEMBERED)]
+        return [event for event in new if (event_at(event) or math.inf) >= self._oldest]
 
     def _read_to(self, page: Raw) -> Events:
         """Return the events of a page, after which the list is to be read on."""

@@ -82,7 +82,7 @@ def numbers_of(app: App, asked: Asked) -> dict[str, int]:
 
 def how_to_decide(app: App, words: Sequence[str], shown: Sequence[PendingCall]) -> str:
     """Return how to answer one of the calls shown by its number; `words` are the runs and sessions that were named."""
-    [first, *_] = [waiting.call for waiting in shown if waiting.number and waiting.call]
+    [first, *_] = [waiting.call for waiting in shown if waiting.call]
     target, number = "RUN", "NUMBER"
     if len(words) == 1:
         target, number = words[0], "1"

@@ -35,11 +35,11 @@ def final_message(app: App, run: Run, pages: Pages | None = None) -> str | None:
     return None
 
 
-def delivered_files(app: App, run: Run) -> list[tuple[str, str]]:
-    """Return id and name of the files delivered, oldest first. Raises ApiError."""
-    events = _back_from_the_ending(app, run, "agent.artifact_delivered")
-    files = [(text(event.get("file_id")), text(event.get("original_filename"))) for event in events]
-    return [(id, name or id) for id, name in reversed(files) if id]
+def delivered_files(app: App, run: Run) -> list[tuple[str, str, object]]:
+    """Return id, name and size of the files delivered, oldest first. Raises ApiError."""
+    events = reversed([*_back_from_the_ending(app, run, "agent.artifact_delivered")])
+    ids = ((text(event.get("file_id")), event) for event in events)
+    return [(id, text(event.get("original_filename")) or id, event.get("size")) for id, event in ids if id]
 
 
 def save_files(app: App, run: Run, folder: Path) -> tuple[list[str], QoderError | None]:
@@ -49,9 +49,9 @@ def save_files(app: App, run: Run, folder: Path) -> tuple[list[str], QoderError 
     """
     paths, failed = list[str](), list[tuple[str, QoderError]]()
     files = delivered_files(app, run)
-    for id, name in files:
+    for id, name, size in files:
         try:
-            paths.append(str(download(app, id, name, folder)))
+            paths.append(str(download(app, id, name, folder, size)))
             app.progress.note(f"saved {paths[-1]}")
         except (ApiError, UsageError) as error:
             failed.append((f"{shortened(name, LONGEST_NAME)!r} ({id})", error))

@@ -53,9 +53,9 @@ class Selection:
         return Log(client, session_id, thread=self.thread, filters=filters, **how)
 
     def past(self, log: Log, tail: int | None) -> Iterator[Events]:
-        """Yield a log's events, oldest first; with `tail`, the newest that are wanted. Raises ApiError."""
+        """Yield a log's events, each once, oldest first; with `tail`, the newest that are wanted. Raises ApiError."""
         if tail is None:
-            yield from log.whole()
+            yield from log.on(retry=True)
         else:
             yield log.newest(tail, self.takes)
 

@@ -110,7 +110,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
     """
     if flags.base_url is not None and flags.region is not None:
         raise UsageError("--region and --base-url cannot be used together", hint="remove one of them")
-    asked = _server_of({"--base-url": flags.base_url, "--region": flags.region})
+    asked = server_of({"--base-url": flags.base_url, "--region": flags.region})
     sandbox = _sandbox(env)
     by_profile = flags.profile is not None and sandbox is None
     seen = {} if by_profile else env
@@ -140,7 +140,7 @@ def resolve(flags: Flags, env: Mapping[str, str], *, may_create: bool = False) -
         warnings += differing
     if server is None:
         region = seen.get("QODER_REGION") or None
-        server = _server_of({"": None, "QODER_REGION": region}) or own_server(file, name)
+        server = server_of({"": None, "QODER_REGION": region}) or own_server(file, name)
     if sandbox:
         ignored = [asked.source] if asked and asked.value != sandbox.value else []
         if flags.profile is not None:
@@ -208,10 +208,11 @@ def profile_name(flags: Flags, env: Mapping[str, str], file: ConfigFile) -> str:
 def own_server(file: ConfigFile, profile: str) -> Found:
     """Return a profile's own base URL, to which its token may go. Raises UsageError."""
     values = {file.key(profile, key): file.profile(profile).get(key) for key in ("base_url", "region")}
-    return _server_of(values) or Found(REGIONS["global"], "default")
+    return server_of(values) or Found(REGIONS["global"], "default")
 
 
-def _server_of(values: Mapping[str, str | None]) -> Found | None:
+def server_of(values: Mapping[str, str | None]) -> Found | None:
+    """Return the server of a base URL, else of a region, by their sources. Raises UsageError."""
     (url_source, url), (region_source, region) = values.items()
     if url is not None:
         return Found(read_base_url(url, source=url_source), url_source)

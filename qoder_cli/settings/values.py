@@ -158,7 +158,7 @@ def refuse_token(text: str, *, source: str) -> None:
 def read_region(text: str, *, source: str) -> str:
     """Return a region's name. Raises UsageError if it is unknown."""
     if text not in REGIONS:
-        raise UsageError(f"{source} must be {' or '.join(REGIONS)}", hint="for another server, use --base-url")
+        raise UsageError(f"{source} must be {' or '.join(REGIONS)}", hint="for another server, give its base URL")
     return text
 
 

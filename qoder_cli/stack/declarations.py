@@ -16,8 +16,6 @@ from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.stack.folder import UNCLEAR, Folder, Source, holds_texts, in_types, is_within, texts_of
 
-_MOST = 1000  # problems of one file
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -84,8 +82,6 @@ class _FileReader:
             is_empty = True
             for document in documents_of(source.path, filler.problems, stdin=self.stdin):
                 is_empty = False
-                if len(filler.problems) >= _MOST:
-                    raise Problem("too many problems; stopped here", line=document.node.line)
                 yield from self._of_document(document, source, filler)
             if is_empty and len(filler.problems) == count:
                 raise Problem("declares nothing")
@@ -105,7 +101,6 @@ class _FileReader:
 
     def _texts(self, holder: Declaration) -> Iterator[Declaration]:
         """Yield the texts that a thing holds: those in the folder beside its file. Raises Problem."""
-        assert holder.noun.kind is not None
         noun, folder = NOUNS[holder.noun.kind.below], os.path.splitext(holder.place.file)[0]
         for path, text in texts_of(holder.place.file).items():
             place = Place(f"{folder}/{path}")
@@ -125,7 +120,7 @@ class _FileReader:
             number += 1
         named: dict[tuple[Noun, str], list[Declaration]] = {}
         for declared in self.things:
-            if (declared.parent is None and not declared.content) or (declared.noun.kind and declared.noun.kind.main):
+            if (declared.parent is None and not declared.content) or declared.noun.kind.main:
                 named.setdefault((declared.noun, declared.name), []).append(declared)
         for declared, targets in self._targets.items():
             for number, ref in enumerate(declared.refs):
@@ -138,7 +133,7 @@ class _FileReader:
 
     def _followed(self, declared: Declaration, ref: Reference) -> Declaration | None:
         path = os.path.normpath(os.path.join(os.path.dirname(declared.place.file), ref.path)).replace(os.sep, "/")
-        noun, main = ref.noun, ref.noun.kind.main if ref.noun.kind else ""
+        noun, main = ref.noun, ref.noun.kind.main
         if main and os.path.basename(path) == main:
             path = os.path.dirname(path)
         if declared.place.file == STDIN or not is_within(path, self.root):
@@ -158,14 +153,14 @@ class _FileReader:
     def uploads_of(self, declared: Declaration) -> Iterator[Declaration]:
         """Yield what something brings along: the files that it names by path."""
         for target in self._targets[declared]:
-            if target is not None and target.noun.kind and not target.noun.kind.is_declared:
+            if target is not None and not target.noun.kind.is_declared:
                 yield target
 
     def check_names(self) -> None:
         """Gather what is declared twice, unless ids tell which is which."""
         first: dict[tuple[Any, ...], Declaration] = {}
         for declared in self.things:
-            if declared.parent is None and declared.noun.kind and not declared.noun.kind.is_declared:
+            if declared.parent is None and not declared.noun.kind.is_declared:
                 continue  # files may have one name
             other = first.setdefault((declared.noun, declared.parent, declared.name), declared)
             if other is not declared and not ("id" in declared.own and "id" in other.own):
@@ -176,7 +171,7 @@ class _FileReader:
         """Return the things, each after those that it needs, or gather the cycle."""
 
         def rank(declared: Declaration) -> int:
-            return declared.noun.kind.rank if declared.noun.kind else 0
+            return declared.noun.kind.rank
 
         graph = {
             declared: [needed for needed in (*self._targets[declared], declared.parent) if needed is not None]

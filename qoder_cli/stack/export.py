@@ -33,7 +33,7 @@ from qoder_cli.nouns.table import NOUNS, in_folders, operation
 from qoder_cli.output import yamltext
 from qoder_cli.output.screen import commandless, inert
 from qoder_cli.output.yamltext import Unquoted, has_hidden
-from qoder_cli.stack.folder import ROOT_FILE, holds_texts
+from qoder_cli.stack.folder import IGNORED, ROOT_FILE, holds_texts
 from qoder_cli.stack.plan import version_of
 
 Became = Literal["written", "replaced", "unchanged", "kept"]
@@ -41,7 +41,7 @@ Became = Literal["written", "replaced", "unchanged", "kept"]
 _LONGEST_STEM = 100  # characters
 _AT_A_TIME = 8  # reads
 # Names that a folder's reader passes over, or takes for something else.
-_NOT_A_STEM = ("qoder", "readme", "__pycache__", "node_modules", "venv")
+_NOT_A_STEM = ("qoder", *IGNORED)
 _NOT_OF_A_PATH = re.compile(r"[^A-Za-z0-9_./-]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NO_SECRET = "no server returns it: set this variable"
@@ -143,14 +143,12 @@ class FileVariables:
         self.names: list[str] = []  # that an apply needs
         self.plain: dict[str, None] = {}  # written as they are
         self._plain = plain
-        self._shared: dict[str, str] = {}
         values: dict[str, set[str]] = {}
         for item in chosen:
             for name, value in assignments(str(item.raw.get(VARIABLES) or "")) or ():
                 values.setdefault(name, set()).add(value)
-        for name, different in values.items():
-            if len(different) == 1 and name not in env and _VARIABLE.fullmatch(name):
-                self._shared[name] = next(iter(different))
+        same = {name for name, different in values.items() if len(different) == 1 and not _is_ours(name)}
+        self._shared = {name for name in same if name not in env and _VARIABLE.fullmatch(name)}
 
     def secret(self, owner: str, base: str, suffix: str, why: str = _NO_SECRET) -> Unquoted:
         """Return a variable in place of a secret, each with a name of its own; a comment says `why`."""
@@ -164,20 +162,19 @@ class FileVariables:
         if name in self._plain or not value:
             self.plain[name] = None
             return value
-        if self._shared.get(name) == value and not _is_ours(name):
+        if name in self._shared:
             if name not in self.names:
                 self.names.append(name)
             return Unquoted(f"${{{name}}}")
         return Unquoted(f"${{{self._free(_as_variable(f'{owner}_{name}'), owner)}}}")
 
     def _free(self, name: str, owner: str) -> str:
+        taken = {variable.upper() for variable in (*self.names, *self._shared)}
+        if name.upper() in taken:
+            name = f"{_as_variable(owner)}_{name}"
         if name[:1].isdigit() or _is_ours(name):
             name = f"SECRET_{name}"
-        taken = {variable.upper() for variable in (*self.names, *self._shared)}
         free, number = name, 1
-        if name.upper() in taken:
-            prefix = _as_variable(owner)
-            free = name = f"{prefix}_{name}" if prefix and not prefix[0].isdigit() else name
         while free.upper() in taken:
             number += 1
             free = f"{name}_{number}"
@@ -294,7 +291,7 @@ class Exporter:
     def _fields_of(self, draft: Draft) -> Raw:
         item, noun = draft.source, draft.source.noun
         fields = _plain(noun, item.raw)
-        for refers in noun.kind.refers if noun.kind else ():
+        for refers in noun.kind.refers:
             self._refer(item, refers, fields)
         fields = {_short_of(noun, name): value for name, value in fields.items()}
         if held := field_of_held(noun):
@@ -317,7 +314,7 @@ class Exporter:
         return fields
 
     def _held(self, holder: Exportable) -> Iterator[Raw]:
-        noun = NOUNS[holder.noun.kind.below] if holder.noun.kind else holder.noun
+        noun = NOUNS[holder.noun.kind.below]
         whole = [self._whole_row(noun, row, holder.id) for row in self.lists.rows(noun, holder.id)]
         rows = [(self.lists.name_of(noun, row) or "", str(row["id"]), row) for row in whole]
         for name, id, row in sorted(rows, key=lambda row: row[:2]):
@@ -331,13 +328,13 @@ class Exporter:
 
     def _refer(self, item: Exportable, refers: Refers, fields: Raw) -> None:
         noun = NOUNS[refers.noun]
-        if noun.kind is None or not noun.kind.is_declared:
+        if not noun.kind.is_declared:
             return
         for holder, key, _ in places_of(refers, fields):
             value = holder[key]
             if refers.pins and mapping(value).get("type", refers.pins) == refers.pins:
                 holder[key] = self._pinned(item, refers, noun, value)
-            elif not refers.pins and isinstance(value, str):
+            elif isinstance(value, str):
                 holder[key] = self._named(item, noun, value) or value
 
     def _named(self, item: Exportable, noun: Noun, id: str) -> str | None:
@@ -374,7 +371,7 @@ class Exporter:
         item, lines = draft.source, list[str]()
         if len(self.lists.named(item.noun, item.name)) > 1:
             lines += [comment(f"Found by its id: another {item.noun.called} has its name."), f"id: {item.id}"]
-        below = item.noun.kind.text if item.noun.kind and draft.path.endswith(".md") else ""
+        below = item.noun.kind.text if draft.path.endswith(".md") else ""
         text = fields.pop(below) if isinstance(fields.get(below), str) and _can_be_below(fields[below]) else None
         for name, value in fields.items():
             lines += [*map(comment, draft.comments.get(name, ())), *entry(f"{name}:", value)]
@@ -395,7 +392,7 @@ class Exporter:
 
 def _short_of(noun: Noun, name: str) -> str:
     """Return the short form of a field that names other things; of any other, its name."""
-    names = noun.kind is not None and any(refers.at[0] == name for refers in noun.kind.refers)
+    names = any(refers.at[0] == name for refers in noun.kind.refers)
     return shorts_of(noun).get(name, name) if names else name
 
 
@@ -428,7 +425,7 @@ def _circles(order: Sequence[Exportable]) -> set[tuple[str, str]]:
     """Return the uses of things by things of their kind that lead back to the user, by ids: no path may say them."""
     uses: dict[str, set[str]] = {}
     for item in order:
-        for refers in item.noun.kind.refers if item.noun.kind else ():
+        for refers in item.noun.kind.refers:
             if refers.noun == item.noun.words:
                 pins = [holder[key] for holder, key, _ in places_of(refers, item.raw)]
                 uses[item.id] = {str(mapping(pin).get(refers.key)) for pin in pins}
@@ -450,7 +447,7 @@ def _paths_of(order: Sequence[Exportable]) -> Iterator[str]:
     taken: set[str] = set()
     for item in order:
         noun, kind = item.noun, item.noun.kind
-        suffix = "" if kind and kind.main else ".md" if kind and kind.refers else ".yaml"
+        suffix = "" if kind.main else ".md" if kind.refers else ".yaml"
         stem, number = stem_of(item.name, noun.type), 1
         folder, free = noun.operations, stem
         while not taken.isdisjoint(own := {f"{folder}/{free}".casefold(), f"{folder}/{free}{suffix}".casefold()}):
@@ -468,7 +465,7 @@ def stem_of(name: str, otherwise: str) -> str:
     )
     stem = re.sub("-{2,}", "-", kept)[:_LONGEST_STEM].strip(".-").encode()[: 2 * _LONGEST_STEM].decode(errors="ignore")
     stem = stem.rstrip(".-") or otherwise
-    if stem.casefold() in _NOT_A_STEM or stem.casefold().startswith("readme"):
+    if stem.casefold() in _NOT_A_STEM:
         stem = f"_{stem}"
     return safe_name(stem)
 
@@ -564,5 +561,4 @@ def put_root(folder: Path, stack: str) -> bool:
     path, content = folder / ROOT_FILE, f"stack: {stack}\n".encode()
     if not os.path.lexists(path):
         replace(path, content)
-        return False
     return not is_there(path, content)

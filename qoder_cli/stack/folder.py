@@ -20,7 +20,7 @@ ROOT_FILE = "qoder.yaml"
 STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 _SUFFIXES = (".yaml", ".yml", ".json", ".md")
-_IGNORED = ("__pycache__", "node_modules", "venv")  # and what begins with a dot
+IGNORED = ("__pycache__", "node_modules", "venv")  # and what begins with a dot
 _PEEKED = 65_536  # bytes of a file that are searched for its type
 _TYPE = re.compile(rb"""^type[ \t]*:[ \t]*["']?(\w+)""", re.MULTILINE)
 _NAMED = re.compile(rb"^(?:display_)?name[ \t]*:", re.MULTILINE)
@@ -188,7 +188,7 @@ class _Finder:
         folders: list[str] = []
         for entry in entries:
             path = os.path.join(folder, entry.name) if folder != "." else entry.name
-            if entry.name.startswith(".") or entry.name in _IGNORED or entry.name == ROOT_FILE:
+            if entry.name.startswith(".") or entry.name in IGNORED or entry.name == ROOT_FILE:
                 continue
             try:
                 if entry.is_symlink():
@@ -222,7 +222,7 @@ class _Finder:
         is_readme = head.is_text and os.path.basename(path).lower().startswith("readme")
         if is_readme or (noun is not None and head.is_array):
             return
-        if noun is not None and noun.kind and noun.kind.main:
+        if noun is not None and noun.kind.main:
             raise Problem(f"belongs to no {noun.called}: its folder has no {noun.kind.main}")
         if noun is not None:
             yield Source(path, noun)
@@ -265,7 +265,7 @@ def holds_texts(noun: Noun) -> bool:
 
 
 def _noun_of_main(name: str) -> Noun | None:
-    return next((noun for noun in in_folders().values() if noun.kind and noun.kind.main == name), None)
+    return next((noun for noun in in_folders().values() if noun.kind.main == name), None)
 
 
 def _noun_above(path: str, root: str) -> Noun | None:
@@ -325,14 +325,11 @@ def texts_of(path: str) -> Mapping[str, str]:
         return texts
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        for name in sorted([*names, *links]):
+        names = [name for name in names if name.lower().endswith(".md") and not name.startswith(".")]
+        for name in sorted([*names, *folders]):
             file = os.path.join(place, name)
-            if name.startswith(".") or (name not in links and not name.lower().endswith(".md")):
-                continue
             if os.path.islink(file) and not is_within(file, os.path.realpath(folder)):
                 raise Problem(f"{file} is a link that leads out of the folder")
-            if name in links:
-                continue
-            texts[os.path.relpath(file, folder).replace(os.sep, "/")] = read(file, stdin=None)
+            if name in names:
+                texts[os.path.relpath(file, folder).replace(os.sep, "/")] = read(file, stdin=None)
     return texts

@@ -139,7 +139,9 @@ class Planner:
         self._await_lists()
         current_of = self._current_things()
         made: dict[Declaration, Planned] = {}
-        numbers = {declared: number for number, declared in enumerate(self.reading.things)}
+        numbers: dict[Declaration | None, int] = {
+            declared: number for number, declared in enumerate(self.reading.things)
+        }
         for declared in self.reading.things:
             current = current_of.get(declared)
             if declared.parent is not None and (holder := made[declared.parent].step.current) is not None:
@@ -177,7 +179,7 @@ class Planner:
                 f"not compared, because it is not set: {', '.join(f'${{{name}}}' for name in declared.unset)}"
             )
         is_nameless = bool(unset_in(declared.name))
-        is_kept = current is not None and noun.kind is not None and noun.kind.is_written_once
+        is_kept = current is not None and noun.kind.is_written_once
         if is_nameless or is_kept:
             return Planned(step, declared, remarks=tuple(remarks))
         fields = self._fields(declared, current, known)
@@ -225,9 +227,9 @@ class Planner:
         alone = [declared for declared in self.reading.things if declared.parent is None]
         current_of = {declared: self._current(declared) for declared in alone}
         for noun in dict.fromkeys(declared.noun for declared in alone):
-            of_kind = [declared for declared in alone if declared.noun is noun and "id" not in declared.own]
+            of_kind = [declared for declared in alone if declared.noun is noun]
             new = {declared.name: declared for declared in of_kind if current_of[declared] is None}
-            if noun.kind is not None and noun.kind.is_declared:
+            if noun.kind.is_declared:
                 unlisted = self.lists.unlisted(noun, [name for name in new if not unset_in(name)])
                 current_of |= {new[name]: self._only(new[name], rows) for name, rows in unlisted.items()}
         return current_of
@@ -253,7 +255,7 @@ class Planner:
         if len(rows) > 1 and self.stack:
             ours = [row for row in rows if owner_of(noun, row) == self.stack]
             rows = ours if len(ours) == 1 else rows
-        if len(rows) > 1 and noun.kind is not None and not noun.kind.is_written_once:
+        if len(rows) > 1 and not noun.kind.is_written_once:
             ids = few([str(row["id"]) for row in rows])
             what = f"{len(rows)} {noun.plural} are named {declared.name!r} ({ids}); add the id of one"
             if declared.parent is not None:
@@ -322,7 +324,7 @@ class Planner:
 
     def _keep_pins(self, noun: Noun, fields: Raw, current: Raw) -> None:
         """Give the ids in a list that leave a version open the one that is pinned there: a list is sent whole."""
-        for refers in noun.kind.refers if noun.kind else ():
+        for refers in noun.kind.refers:
             for holder, key, at in places_of(refers, fields) if refers.pins and len(refers.at) > 1 else ():
                 pin = holder[key]
                 if isinstance(pin, str):
@@ -457,7 +459,7 @@ class Planner:
     def _owned(self, item: Planned) -> Planned:
         """Refuse what belongs to another stack, and note what a person has to agree to."""
         step, current = item.step, item.step.current
-        if current is None or not (step.noun.kind and step.noun.kind.is_declared):
+        if current is None or not step.noun.kind.is_declared:
             return item
         owner = owner_of(step.noun, current)
         if owner == self.stack:
@@ -506,7 +508,7 @@ def by_declaration(items: Iterable[Planned]) -> dict[Declaration, Planned]:
 
 def key_of(declared: Declaration) -> str:
     """Return what tells a thing from others of its kind: its name; of an uploaded file its content, too."""
-    if declared.content and declared.noun.kind and not declared.noun.kind.is_declared:
+    if declared.content and not declared.noun.kind.is_declared:
         return f"{content_digest(declared.content)} {declared.name}"
     return declared.name
 
@@ -514,7 +516,7 @@ def key_of(declared: Declaration) -> str:
 def _shows_too_little(item: Planned, row: Raw) -> bool:
     """Return whether the row of a list shows too little to plan by."""
     noun, declared = item.step.noun, item.declared
-    if declared is None or declared.parent is not None or not (noun.kind and noun.kind.is_declared):
+    if declared is None or declared.parent is not None or not noun.kind.is_declared:
         return False
     if item.step.is_open and owner_of(noun, row) is None:  # it may hide the mark
         return True
@@ -538,7 +540,7 @@ def _twice(items: Sequence[Planned]) -> Iterator[str]:
     for item in items:
         if item.step.current is None or item.declared is None:
             continue
-        if item.declared.parent is None and item.step.noun.kind and not item.step.noun.kind.is_declared:
+        if item.declared.parent is None and not item.step.noun.kind.is_declared:
             continue
         other = first.setdefault(str(item.step.current["id"]), item)
         if other is not item and other.declared is not None:
@@ -548,7 +550,7 @@ def _twice(items: Sequence[Planned]) -> Iterator[str]:
 
 def _left_open(noun: Noun, fields: Raw) -> Iterator[str]:
     """Yield the fields that pin something and leave the version open: the server shows the one that it took."""
-    for refers in noun.kind.refers if noun.kind else ():
+    for refers in noun.kind.refers:
         for holder, key, at in places_of(refers, fields):
             if refers.pins and not mapping(holder[key]).get("version"):
                 yield str(at[0])
@@ -556,10 +558,9 @@ def _left_open(noun: Noun, fields: Raw) -> Iterator[str]:
 
 def _cleared_value(step: Step, name: str) -> Any:
     """Return what empties a field: what the server would have filled in, where it cannot be without one."""
-    filled = step.noun.kind.filled if step.noun.kind else {}
     if name == "metadata":
         return {}
-    return deepcopy(filled.get(name, step.form.empty.get(name)))
+    return deepcopy(step.noun.kind.filled.get(name, step.form.empty.get(name)))
 
 
 def _means(step: Step, name: str, wanted: Any, there: Any) -> bool:

@@ -11,14 +11,12 @@ from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NoResponse, Rejected
-from qoder_cli.base.model import Raw, mapping, text
+from qoder_cli.base.model import Raw, mapping, says_whether_more, text
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.owner import digest, is_filled_in, name_in_mark, owner_of, recorded
 from qoder_cli.nouns.edits.step import Origin, Send, Step
-from qoder_cli.nouns.edits.thing import read, target_of
 from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.noun import Noun
@@ -29,7 +27,6 @@ from qoder_cli.stack.plan import Kept, Plan, Planned, Planner
 
 _RECENT = 24 * 3600.0  # seconds after which a session at rest counts as left
 _STATUSES = ("running", "rescheduling", "idle")  # of sessions that may use something
-_MOST_READ = 200  # things that are read singly, because a list does not show what they use
 
 
 def pruned(planner: Planner, plan: Plan) -> Plan:
@@ -55,7 +52,7 @@ def pruned(planner: Planner, plan: Plan) -> Plan:
 
 def _unpruned(planner: Planner, plan: Plan) -> Iterator[str]:
     try:
-        count = len(candidates_of(planner, plan))
+        count = sum(step.error is None for step in candidates_of(planner, plan))
     except ApiError as error:
         yield f"unknown whether anything of this stack is in no file: {error.message}"
         return
@@ -73,7 +70,7 @@ def _rows(lists: ServerLists) -> Iterator[tuple[Noun, Raw]]:
 def candidates_of(planner: Planner, plan: Plan) -> list[Step]:
     """Return the removal of what carries the stack's mark and no file declares, users before what they use.
 
-    Raises ApiError.
+    Of what only has the name of something declared it has an error. Raises ApiError.
     """
     declarations = [*planner.reading.things, *planner.reading.others]
     declared = {(declared.noun, declared.name) for declared in declarations}
@@ -81,10 +78,11 @@ def candidates_of(planner: Planner, plan: Plan) -> list[Step]:
     candidates = []
     for noun, row in _rows(planner.lists):
         is_ours, name = owner_of(noun, row) == planner.stack, name_in_mark(noun, row)
-        if is_ours and str(row["id"]) not in planned and (noun, name) not in declared:
+        if is_ours and str(row["id"]) not in planned:
+            twin = Rejected("a file declares another of this name") if (noun, name) in declared else None
             removal = Send("archive" if operation(noun, "archive") else "delete", {})
             step = Step(noun=noun, form=form_of(noun), wanted={}, current=row, sends=[removal], origin=Origin(name))
-            candidates.append(step)
+            candidates.append(step.with_(error=twin))
     return candidates
 
 
@@ -96,16 +94,19 @@ def judged(
     Some are known to be `staying`, by their ids. Raises ApiError where nobody can tell.
     """
     by_id = {step.target.id: step for step in candidates}
+    if not by_id:
+        return [], [], []
     if skipped := planner.reading.folder.skipped:
         why = f"{few(skipped)} may declare it, and does not say what: add a type"
         return [], [Kept(id, _label(step), why) for id, step in by_id.items()], []
     stays = dict(staying)
     for id, step in by_id.items():
-        if why := why_changed(planner.lists, planner.stack, step.noun, step.before):
+        if step.error is not None:
+            stays[id] = step.error.message
+        elif why := why_changed(planner.lists, planner.stack, step.noun, step.before):
             stays[id] = why
     idle: dict[str, list[str]] = {}  # the sessions, by what they use
-    whole = _WholeRows(planner.app)
-    users = [*_users(planner.lists, whole, by_id, plan.items), *_sessions(planner.app, whole, by_id, idle)]
+    users = [*_users(planner.lists, by_id, plan.items), *_sessions(planner.lists, by_id, idle)]
     while more := {
         used: why for used, user, why in users if used not in stays and (user not in by_id or user in stays)
     }:
@@ -146,18 +147,18 @@ def why_changed(lists: ServerLists, stack: str | None, noun: Noun, raw: Raw) -> 
 
 def _uncompared(step: Step) -> Iterator[str]:
     names = [name for name, was in recorded(step.before).items() if not was]
-    if names and how_of(step.noun).differs is None:
+    if names:
         yield f"not compared with what was applied: {', '.join(names)}"
 
 
 def _why_held(lists: ServerLists, stack: str | None, noun: Noun, id: str) -> str:
     """Return why what a thing holds keeps it: it is not known to be of this stack."""
-    if noun.kind is None or not noun.kind.below:
+    if not noun.kind.below:
         return ""
     below = NOUNS[noun.kind.below]
     for row in lists.rows(below, id):
         if not isinstance(row.get("metadata"), dict):  # a list may be short
-            row = read(lists.app.client, target_of(below, id, str(row["id"])), fresh=True)
+            row = lists.whole(below, row, id)
         if why_changed(lists, stack, below, row):
             command = " ".join(words_of(noun, "archive", id))
             name = name_of(row) or row.get(below.naming.named_by) or row["id"]
@@ -183,39 +184,27 @@ def _used_by(raw: Raw, ids: Mapping[str, Any]) -> set[str]:
     return ids.keys() & {*_texts_in({key: value for key, value in raw.items() if key != "id"})}
 
 
-class _WholeRows:
-    """Reads singly the things of which a list does not show what they use, up to a limit."""
-
-    def __init__(self, app: App) -> None:
-        self._client, self._left = app.client, _MOST_READ
-
-    def whole(self, noun: Noun, row: Raw, fields: set[str]) -> Raw:
-        """Return a row with at least these fields, if the server shows them at all. Raises ApiError."""
-        if fields <= row.keys():
-            return row
-        self._left -= 1
-        if self._left < 0:
-            raise NoResponse(f"the list of {noun.plural} does not show what they use; nothing was pruned")
-        return {**row, **read(self._client, target_of(noun, str(row["id"])), fresh=True)}
+def _with(fields: set[str], lists: ServerLists, noun: Noun, row: Raw) -> Raw:
+    """Return a row with at least these fields, if the server shows them at all. Raises ApiError."""
+    return row if fields <= row.keys() else lists.whole(noun, row)
 
 
 def _always_shown(noun: Noun) -> set[str]:
     """Return the fields that a whole row of things that use others has: what refers to others and cannot be empty."""
     created = operation(noun, "create")
     required = {*created.required} if created else set[str]()
-    refers = {str(refers.at[0]) for refers in (noun.kind.refers if noun.kind else ())}
+    refers = {str(refers.at[0]) for refers in noun.kind.refers}
     return refers & required or required
 
 
-def _users(lists: ServerLists, whole: _WholeRows, ids: Mapping[str, Any], items: Sequence[Planned]) -> Iterator[User]:
+def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned]) -> Iterator[User]:
     """Yield what of some ids something else uses, now or as the plan wants it."""
     planned = {item.step.current["id"]: item.step for item in items if item.step.current is not None}
     for noun in in_folders().values():
-        if noun.kind is None or not noun.kind.refers:
+        if not noun.kind.refers:
             continue
         for row in lists.rows(noun):
-            if ids:
-                row = whole.whole(noun, row, _always_shown(noun))
+            row = _with(_always_shown(noun), lists, noun, row)
             step = planned.get(row["id"])
             after = row if step is None else {**row, **step.body}  # what a file does not name stays
             for id in _used_by(row, ids) & _used_by(after, ids):
@@ -229,20 +218,18 @@ def _users(lists: ServerLists, whole: _WholeRows, ids: Mapping[str, Any], items:
             )
 
 
-def _sessions(app: App, whole: _WholeRows, by_id: Mapping[str, Step], idle: dict[str, list[str]]) -> Iterator[User]:
+def _sessions(lists: ServerLists, by_id: Mapping[str, Step], idle: dict[str, list[str]]) -> Iterator[User]:
     """Yield what of some things a session uses that may go on; others are put into `idle`.
 
     Raises ApiError for a list that is not whole.
     """
-    if not by_id:
-        return
     fields = {field for step in by_id.values() for field in _fields_for(step.noun)}
-    page: Raw = {}
+    app, page = lists.app, Raw()
     for page in app.client.pages("/sessions", {"limit": 100, "statuses[]": list(_STATUSES)}, fresh=True):
         for row in map(mapping, page["data"]):
             if not has_id(NOUNS["session"], row):
                 raise NoResponse("the list of sessions has something else in it; nothing was pruned")
-            row = whole.whole(NOUNS["session"], row, fields)
+            row = _with(fields, lists, NOUNS["session"], row)
             used = _used_by(row, by_id)
             if used and (why := _why_kept(app, row)):
                 yield from ((id, str(row["id"]), f"session {row['id']} {why}") for id in used)
@@ -261,7 +248,7 @@ def _fields_for(noun: Noun) -> set[str]:
     while left:
         used = left.pop()
         for user in in_folders().values():
-            for refers in user.kind.refers if user.kind else ():
+            for refers in user.kind.refers:
                 if refers.noun != used.words:
                     continue
                 if (field := str(refers.at[0])) in created.body:

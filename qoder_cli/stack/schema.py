@@ -24,7 +24,7 @@ def schema_of(noun: Noun) -> Schema:
         "type": {"description": about, "const": noun.type, "type": "string"},
         "id": {"description": f"{about_id}: {noun.prefix}…", "type": "string"},
     }
-    for refers in noun.kind.refers if noun.kind else ():
+    for refers in noun.kind.refers:
         _refer(refers, fields, shorts_of(noun).get(str(refers.at[0]), ""))
     schema["properties"] = {**own, **fields}
     return schema
@@ -34,7 +34,7 @@ def _refer(refers: Refers, fields: Schema, short: str) -> None:
     """Let a place hold a name or a path, too."""
     other, by_path, field = NOUNS[refers.noun], "", fields.get(str(refers.at[0]), {})
     folder = f"../{other.operations}/NAME"
-    by_path = f"the path of its folder ({folder})" if other.kind and other.kind.main else f"the path ({folder}.yaml)"
+    by_path = f"the path of its folder ({folder})" if other.kind.main else f"the path ({folder}.yaml)"
     about = f"The {other.called}: {by_path}, its name, or its id."
     match refers.at:
         case (_,):

@@ -61,7 +61,7 @@ def files_of(template: str, stack: str) -> dict[str, bytes]:
             else:
                 files_by_path[path] = child.read_bytes()
     for noun in in_folders().values():
-        if noun.kind is not None and not noun.kind.main:
+        if not noun.kind.main:
             files_by_path[f".qoder/{noun.words}.schema.json"] = _document(schema_of(noun))
     files_by_path[".qoder/qoder.schema.json"] = _document(root_schema())
     return {path: files_by_path[path].replace(b"\r\n", b"\n") for path in sorted(files_by_path)}

@@ -110,11 +110,9 @@ class StackTurn:
 
     def take(self) -> None:
         """Wait for the turn, and take it. Raises UsageError, StoreAway, Unavailable, Signalled."""
-        stored: StoredKey | None = None
         try:
             for pause in islice(chain(RETRIES, repeat(RETRIES[-1])), MOST_TRIES):
-                if stored is None:
-                    stored = self._written(None)
+                stored = self._written(None)
                 if stored is not None and not self._is_mine(stored):
                     stored = self._after(stored)
                 if stored is not None and self._is_mine(stored):
@@ -192,8 +190,6 @@ class StackTurn:
 
     def end(self) -> None:
         """Let the next one have the turn. Raises only Signalled, once that is done or was given up."""
-        if not self._heard:
-            return
         signalled = None
         for _ in range(_LAST_TRIES):
             try:

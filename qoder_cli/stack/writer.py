@@ -15,7 +15,6 @@ from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.local.made import Creation
 from qoder_cli.nouns.edits.step import Applied, Job, OfStack, Step, result_of, without_writing
-from qoder_cli.nouns.edits.thing import read
 from qoder_cli.nouns.lists import ServerLists, once_listed
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
@@ -47,8 +46,8 @@ class Writer:
         self, planner: Planner, plan: Plan, turn: StackTurn | None, on_done: Callable[[Applied], None]
     ) -> None:
         self.app, self.planner, self.plan, self.turn, self.on_done = planner.app, planner, plan, turn, on_done
-        self.results: list[Applied | None] = [None] * len(plan.items)
-        self.pruned: list[Applied] = []
+        self.all = plan.all
+        self.results: list[Applied | None] = [None] * len(self.all)
         self._jobs: dict[int, Job] = {}
         self._known = by_declaration(plan.items)
         self._pace = Pace(self.app.clock, per_second=WRITES_PER_SECOND, is_over=self._is_over)
@@ -64,14 +63,12 @@ class Writer:
     @property
     def count(self) -> int:
         """How many things are done."""
-        return sum(result is not None for result in self.results) + len(self.pruned)
+        return sum(result is not None for result in self.results)
 
     @property
     def done(self) -> list[Applied]:
         """All results, in the order of the plan; of what was stopped, what is known of it."""
-        results = [result or self._given_up(number) for number, result in enumerate(self.results)]
-        left = self.plan.removed[len(self.pruned) :]
-        return [*results, *self.pruned, *(result_of(item.step, "not_attempted") for item in left)]
+        return [result or self._given_up(number) for number, result in enumerate(self.results)]
 
     def write(self) -> None:
         """Write all; what needs a thing that failed is not attempted. Nothing is once the turn is over.
@@ -124,13 +121,13 @@ class Writer:
             pool.stop(LAST_WORDS, self._given_up)
             raise
         find_twins(self)
-        if self.plan.removed and any(result is None or result.error is not None for result in self.results):
+        if self.plan.removed and any(result.error for result in self.done):
             self.app.progress.warn("nothing was pruned, because not all was written")
         elif self.plan.removed:
             self._prune()
 
     def _given_up(self, number: int) -> Applied:
-        step = self.plan.items[number].step
+        step = self.all[number].step
         if number in self._jobs:
             return self._jobs[number].given_up()
         return result_of(step, "not_attempted") if step.is_open else without_writing(step)
@@ -167,7 +164,7 @@ class Writer:
         """
         staying: dict[str, str] = {}
         going: set[str] | None = None
-        for item in self.plan.removed:
+        for number, item in enumerate(self.plan.removed, len(self.plan.items)):
             self._beat()
             if self._is_over():
                 return
@@ -175,13 +172,13 @@ class Writer:
             try:
                 if going is None:
                     going = self._judge(staying)
-                result = self._pruned_one(item.step, None if id in going else staying.get(id, _UNLISTED))
+                result = self._pruned_one(number, None if id in going else staying.get(id, _UNLISTED))
             except ApiError as error:
                 result = result_of(item.step, "failed", error=error)
             if result.error is not None:
                 staying.setdefault(id, "it could not be archived")
                 going = None
-            self.pruned.append(result)
+            self.results[number] = result
             self.on_done(result)
 
     def _judge(self, staying: dict[str, str]) -> set[str]:
@@ -192,11 +189,11 @@ class Writer:
         staying |= {kept.id: kept.why for kept in stays}
         return {step.target.id for step in going}
 
-    def _pruned_one(self, step: Step, why: str | None) -> Applied:
+    def _pruned_one(self, number: int, why: str | None) -> Applied:
         """Return what became of one thing, read once more before it goes. Raises ApiError, Signalled."""
-        label = f"{step.noun.called} {step.label}"
+        step, lists = self.all[number].step, ServerLists(self.app)
         try:
-            now = read(self.app.client, step.target, fresh=True)
+            now = lists.read(step.noun, step.target.id)
         except NotFound as error:
             if error.enveloped:  # a proxy's 404 says nothing
                 return result_of(step, "deleted")
@@ -204,22 +201,19 @@ class Writer:
         if now.get("archived_at"):
             return result_of(step, "archived", now)
         if why in (None, _UNLISTED):
-            why = why_changed(ServerLists(self.app), self.planner.stack, step.noun, now) or why
+            why = why_changed(lists, self.planner.stack, step.noun, now) or why
         if why:
             kept = Rejected(
-                f"{label} is kept: {why}",
+                f"{step.noun.called} {step.label} is kept: {why}",
                 hint="compare it with its mark, then archive it yourself if it can go",
                 next=self.app.looking(*step.target.look),
             )
             return result_of(step, "failed", now, kept)
-        job = Job(self.app, step, self._pace)
+        job = self._jobs[number] = Job(self.app, step, self._pace)
         try:
             return job.do()
         except Closed:
             return job.given_up()
-        except Signalled:
-            self.pruned.append(job.given_up())
-            raise
 
 
 def _not_reached(step: Step, needed: Step) -> Applied:
@@ -270,8 +264,7 @@ def find_twins(writer: Writer) -> None:
     """Put an error on each thing that was created and whose name someone else's thing has, too."""
     created: dict[Noun, dict[int, Applied]] = {}
     for number, result in enumerate(writer.results):
-        is_named = result is not None and result.step.noun.kind is not None and result.step.noun.kind.is_declared
-        if result is not None and is_named and result.action == "created" and result.found:
+        if result is not None and result.step.noun.kind.is_declared and result.action == "created" and result.found:
             created.setdefault(result.step.noun, {})[number] = result
     for noun, results in created.items():
         ids = {result.found.id for result in results.values() if result.found}

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 
 from qoder_cli.sandbox.faults import Faults
 from qoder_cli.sandbox.records import stamp
-from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import BASE_PATH, Request, WireResponse, encode
 from qoder_cli.sandbox.world import World
 from tests.bench import QODER, run
@@ -101,7 +101,7 @@ def main(words: list[str]) -> None:
     for what, runs_a_day, times in (("a day", runs, 2), ("for each", many, 1)):
         print(f"{deployments} deployments, {runs} runs {what}")
         account = Account(deployments, runs_a_day)
-        with serve(World(), faults=account) as server, tempfile.TemporaryDirectory() as folder:
+        with Server(World(), faults=account).start() as server, tempfile.TemporaryDirectory() as folder:
             for _ in range(times):
                 account.asked.clear()
                 took = run([QODER, "report", "-o", "json"], server.base_url, QODER_STATE_DIR=folder)

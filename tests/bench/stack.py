@@ -10,7 +10,7 @@ import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from tests.bench import QODER, TOKEN, beside, run
@@ -24,7 +24,7 @@ MOST_REQUESTS, MOST_SECONDS = 60, 3.0  # of a folder that is as it should be
 def _serve(generation: Generation, wires: Connection) -> None:
     """Serve, in a process of its own; what is received asks for the requests since the last time."""
     world = World(generation=generation, token=TOKEN)
-    wires.send(serve(world).base_url)
+    wires.send(Server(world).start().base_url)
     while True:
         wires.recv()
         wires.send([seen.method for seen in world.requests])

@@ -13,7 +13,7 @@ import time
 from typing import NamedTuple
 
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import Generation
 from qoder_cli.sandbox.world import World
 
@@ -27,7 +27,7 @@ class Waited(NamedTuple):
 
 def wait_for(deployment: str, generation: Generation, *faults: str) -> Waited:
     world = World(generation=generation)
-    with serve(world, faults=Faults(*faults)) as server:
+    with Server(world, faults=Faults(*faults)).start() as server:
         environment = {**os.environ, "QODER_BASE_URL": server.base_url, "QODER_SANDBOX": "", "QODER_PAT": world.token}
         command = [sys.executable, "-m", "qoder_cli", "deploy", "run", deployment, "--wait", "-q"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

@@ -165,31 +165,10 @@ def test_skill_delete_of_a_version_asks_about_that_version(qoder: Qoder, service
     assert re.findall(r"Delete (.*?)\?", " ".join(asked)) == ["version 2 of skill_1", "skill 'notes' (skill_1)"]
 
 
-REFUSED: list[tuple[str, ...]] = [
-    *(("create", "--name", "new"), ("create", "--name", " ", "--model", "auto")),
-    *((*NEW[1:], "--tools", tools) for tools in ("", "all,Bash", f"Bash {LONG}")),
-    *((*NEW[1:], "--tools", tools, "--ask", "Bash") for tools in ("Read", "none")),
-    *((*NEW[1:], "--mcp", url) for url in ("docs", f"{LONG}=ftp://example.com", "=https://example.com")),
-    *((*NEW[1:], "--mcp", f"{LONG}=https://{url}") for url in ("me:secret@a.example", "[example", "@a.example")),
-    (*NEW[1:], "--mcp", "docs=https://example.com/pt-secret0123456789abcdef"),
-    (*NEW[1:], "--mcp", f"{LONG}=https://a.example", "--mcp", f"{LONG}=https://b.example"),
-    *((*NEW[1:], "--system", text) for text in ("", "@/no/such/file")),
-    *((*NEW[1:], "--ask", "none,Bash"), (*NEW[1:], "--metadata", "team"), (*NEW[1:], "-f", "/no/such/file")),
-    (*NEW[1:], "--system", "-", "-f", "-"),
-    *(("update", "helper", *more) for more in ((), ("--name", ""), ("--tools", "all,none"))),
-    ("update", "helper", "--mcp", f"docs={DOCS['url']}", "--remove-mcp", "docs"),
-]
-
-
-def test_agent_refuses_what_cannot_be_meant(qoder: Qoder, service: Things) -> None:
-    for words in REFUSED:
-        ran = qoder("agent", *words)
-        assert (ran.code, "secret" in ran.err, LONG[:61] in ran.err, service.asked) == (2, False, False, []), words
-
-
 def test_agent_update_changes_only_what_is_typed(qoder: Qoder, service: Things) -> None:
     ran = qoder(*UPDATE, "--model", "ultimate", "--metadata", "at=home", "--remove-metadata", "team", "--json")
     assert ran.code == 0
+    assert service.asked[:3] == ["GET /agents", "GET /agents/agent_1", "POST /agents/agent_1"]
     assert sent(service) == {"model": "ultimate", "version": 3, "metadata": {"at": "home", "team": None}}
     assert ran.json == {**helper(service), "version": 4}
     assert helper(service)["metadata"] == {"at": "home", "qoder_key": "1"}
@@ -284,13 +263,10 @@ def test_agent_update_shows_what_a_colleague_changed_and_exits_6(qoder: Qoder, s
     assert ran.error["next"] == again
     assert helper(service)["system"] == "Be funny."
     assert len(service.sent) == 1
-
-
-def test_agent_update_proposes_no_command_whose_text_came_from_stdin(qoder: Qoder, service: Things) -> None:
-    service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be funny."})]
+    service.meanwhile = [lambda: service.change("/agents/agent_1", {"system": "Be kind."})]
     qoder.stdin = "Be long."
-    ran = qoder(*UPDATE, "--system", "-", "--json")
-    assert (ran.code, ran.error["next"], len(service.sent)) == (6, None, 1)
+    ran = qoder(*UPDATE, "--system", "-", "--json")  # a text that no command repeats
+    assert (ran.code, ran.error["next"], len(service.sent)) == (6, None, 2)
 
 
 def test_agent_update_warns_of_what_the_server_stored_otherwise(qoder: Qoder, service: Things) -> None:

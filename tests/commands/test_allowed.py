@@ -55,6 +55,14 @@ def test_what_is_allowed_is_not_changed_by_who_is_restricted(qoder: Qoder, comma
     assert Path(qoder.env["QODER_CONFIG"]).read_text("utf-8") == text
 
 
+@pytest.mark.parametrize("command", ["key free k --yes", "key init --store postgresql://h/d", "run wait last --forget"])
+@pytest.mark.parametrize("level", ["read", "run", "answer"])
+def test_doubt_about_a_start_is_not_ended_by_who_is_restricted(qoder: Qoder, command: str, level: str) -> None:
+    qoder.env["QODER_ALLOW"] = level
+    ran = qoder(*command.split())
+    assert (ran.code, qoder.wire.requests, "needs 'all'; nothing was sent" in ran.err) == (2, [], True)
+
+
 @pytest.mark.parametrize("options", ["--policy P", "--on-ask policy=P", "--on-ask prompt"])
 @pytest.mark.parametrize("command", ["deploy run dep_demo --wait", "run wait drun_1", "run logs drun_1 --follow"])
 def test_who_may_run_may_not_answer(qoder: Qoder, command: str, options: str) -> None:

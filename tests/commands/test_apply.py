@@ -17,11 +17,13 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.base.times import utc_text
 from qoder_cli.nouns.edits import step
 from qoder_cli.sandbox.scripts import Behaviour, Script, asking, call, idles, terminated, turn
+from qoder_cli.stack.folder import find
 from tests.conftest import Qoder
 from tests.support import stacks
+from tests.support.interrupting import interrupt
 from tests.support.stacks import NINE, TOOLSET, skill
 from tests.support.team import DOCS, EXAMPLE, REPORTER, THREE, Team
-from tests.support.things import Raw, each_row, refusal
+from tests.support.things import Raw, each_row, refusal, without
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
@@ -155,6 +157,9 @@ def test_apply_keeps_what_left_the_file_and_was_changed_outside_since(team: Team
     assert "description is no longer in the file, but was changed outside since" in ran.err
     team.applied()
     assert team.there("agents")["reporter"]["description"] == "Theirs"
+    team.edit("agents/reporter.md", "model: auto\n", "model: auto\ndescription: Theirs\n")
+    noted = f"agent reporter ({team.there('agents')['reporter']['id']})\n    notes which fields the file sets"
+    assert noted in team.plan().out
 
 
 def test_apply_without_a_stack_clears_and_marks_nothing(team: Team) -> None:
@@ -265,20 +270,30 @@ def test_apply_knows_its_own_among_things_of_one_name(team: Team) -> None:
 
 
 CLONE = {".git/config": '[remote "origin"]\n\turl = https://git.example/team/stack.git\n'}
+WORKTREE = {".git": "gitdir: ../folder/.git/worktrees/theirs\n"}
 
 
 @pytest.mark.parametrize(
-    ("theirs", "stack", "is_told"), [(CLONE, "s", False), ({}, "s", True), ({}, "t", False), (CLONE, "t", False)]
+    ("ours", "theirs", "stack", "is_told"),
+    [
+        (CLONE, CLONE, "s", False),
+        (CLONE, WORKTREE, "s", False),
+        (CLONE, {}, "s", True),
+        ({}, {}, "s", True),
+        (CLONE, {}, "t", False),
+        (CLONE, CLONE, "t", False),
+    ],
 )
 def test_apply_tells_of_another_folder_of_its_stack_that_is_no_clone_of_it(
-    team: Team, theirs: dict[str, Any], stack: str, is_told: bool
+    team: Team, ours: dict[str, Any], theirs: dict[str, Any], stack: str, is_told: bool
 ) -> None:
     other = team.folder.parent / "theirs"
+    team.write(BUILD | ours)
     stacks.write(other, BUILD | theirs)
     assert team.qoder("apply", str(other), "--yes").code == 0
     stacks.write(other, {"qoder.yaml": f"stack: {stack}"})  # what it is by now
-    team.write(BUILD | CLONE)
     assert (f"the stack s has another folder, {other}" in team.apply().err) == is_told
+    assert "has another folder" not in team.apply().err  # its own
 
 
 @pytest.mark.parametrize("theirs", [{"qoder.yaml": "stack: t"}, {}])
@@ -354,6 +369,27 @@ def test_apply_prunes_nothing_while_a_file_does_not_say_what_it_declares(team: T
     ran = team.apply("--prune")
     assert (ran.code, team.writes) == (0, []), ran.err
     assert "maybe.yaml may declare it, and does not say what: add a type" in ran.err
+
+
+MAY_DECLARE = {
+    "md": ["---\ntitle: a\n---\nText\n", "---\n{title: a}\n---\n", "---\n[a]\n---\n"],
+    "yaml": ["name: a\n", "display_name: a\n"],
+    "json": ['{"name": "a"}', '{"display_name": "a"}'],
+}
+DECLARES_NOTHING = {
+    "md": ["name: a\n", ""],
+    "yaml": ["title: a\n", "[name]"],
+    "json": ['{"title": "name"}', '["name"]'],
+}
+
+
+def test_apply_skips_what_looks_as_if_it_declared_something(tmp_path: Path) -> None:
+    may = {f"{n}.{suffix}": text for suffix, texts in MAY_DECLARE.items() for n, text in enumerate(texts)}
+    stacks.write(tmp_path, may)
+    stacks.write(
+        tmp_path, {f"no{n}.{suffix}": text for suffix, all in DECLARES_NOTHING.items() for n, text in enumerate(all)}
+    )
+    assert sorted(map(os.path.basename, find([str(tmp_path)]).skipped)) == sorted(may)
 
 
 def test_apply_prunes_only_with_a_stack_and_the_whole_folder(team: Team, qoder: Qoder) -> None:
@@ -567,6 +603,8 @@ def test_apply_prunes_only_what_still_is_as_it_was_applied(team: Team, deed: str
     shutil.rmtree(team.folder)
     team.write(BUILD)
     kind, below, body, why = SINCE[deed]
+    for path, held in (("vaults", "credentials"), ("memory_stores", "memories")):
+        team.service.lies[f"GET /{path}/{team.there(path)['old']['id']}/{held}"] = without("metadata")
     if below == "/versions":
         team.upload("old", "Long sentences.")
     elif kind:
@@ -638,6 +676,34 @@ def test_apply_prunes_what_the_folder_has_just_ceased_to_use(team: Team) -> None
     assert [row["action"] for row in team.applied("--prune")][-2:] == ["changed", "archived"]
 
 
+def test_apply_prunes_nothing_that_a_new_file_uses(team: Team) -> None:
+    undeclared(team)
+    team.write({"deployments/weekly.yaml": OUTSIDE | {"environment": "one"}})
+    ran = team.apply("--prune")
+    assert (ran.code, "is kept: deployment weekly uses it" in ran.err) == (0, True), ran.err
+    assert "one" in team.there("environments")
+    removed(team, "deployments/weekly.yaml")
+    assert "not compared with what was applied: agent" in team.plan("--prune").out  # its version was left open
+
+
+def test_apply_has_nothing_to_prune_of_what_somebody_archived_or_deleted_meanwhile(team: Team) -> None:
+    two_envs(team)
+    team.write({"skills/old/SKILL.md": skill("old")})
+    team.applied()
+    removed(team, "environments/one.yaml", "skills/old/SKILL.md")
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    one, old = team.there("environments")["one"]["id"], team.there("skills")["old"]["id"]
+
+    def meet() -> None:
+        team.service.change(f"/environments/{one}/archive", {})
+        team.service.change(f"/skills/{old}", {}, method="DELETE")
+
+    team.service.meanwhile = [meet]
+    rows = team.applied("--prune")
+    assert [row["action"] for row in rows if row["id"] in (one, old)] == ["deleted", "archived"]
+    assert len(team.writes) == 1
+
+
 def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None:
     two_envs(team)
     team.write({"environments/one.yaml": {"id": team.there("environments")["one"]["id"], "name": "renamed"}})
@@ -646,7 +712,19 @@ def test_apply_prunes_nothing_that_a_file_declares_by_its_id(team: Team) -> None
     two = team.there("environments")["two"]
     team.service.change("/environments", {"name": "two", "metadata": two["metadata"]})
     team.write({"environments/two.yaml": {"id": two["id"], "name": "two"}})
-    assert {row["action"] for row in team.applied("--prune")} == {"unchanged"}  # another of this name stays
+    ran = team.apply("--prune", "--json")
+    assert {row["action"] for row in ran.json} == {"unchanged"}
+    assert "is kept: a file declares another of this name" in ran.err
+    assert "no file" not in team.plan().out
+
+
+def test_apply_prunes_nothing_once_a_write_failed(team: Team) -> None:
+    undeclared(team)
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    team.service.never = [refusal(400, "invalid_request_error", "No.")]
+    ran = team.apply("--prune", "--json")
+    assert (ran.code, {row["name"]: row["action"] for row in ran.json}["one"]) == (6, "not_attempted")
+    assert "warning: nothing was pruned, because not all was written" in ran.err
 
 
 def test_apply_calls_nothing_deleted_that_a_proxy_does_not_find(team: Team) -> None:
@@ -709,7 +787,9 @@ def test_apply_writes_memory_entries_once_and_uploads_a_file_once(team: Team) ->
     store = team.there("memory_stores")["notes"]["id"]
     [entry] = team.service.world.alive(f"memory_stores/{store}/memories")
     entry.fields["content"] = "Learned since."
-    team.write({"memory_stores/notes/people.md": "Other\n", "memory_stores/notes/new/one.md": "New\n"})
+    others = {"people.md": "Other\n", "new/one.md": "New\n", ".one.md": "New\n", "one.txt": "New\n", "empty.md": " \n"}
+    team.write({f"memory_stores/notes/{name}": text for name, text in others.items()})
+    assert "memory_stores/notes/empty.md: is empty, which no memory can be; left out" in team.plan().err
     rows = team.applied()
     assert team.writes == [f"POST /memory_stores/{store}/memories"]
     assert entry.fields["content"] == "Learned since."
@@ -780,6 +860,20 @@ def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> 
         assert team.writes == []
 
 
+def test_apply_refuses_what_cannot_be_written_before_it_writes(team: Team) -> None:
+    vault = {"display_name": "mcp", "credentials": [DOCS]}
+    team.write({"vaults/mcp.yaml": vault})
+    team.applied()
+    team.write({"vaults/mcp.yaml": vault | {"metadata": {"team": "core"}}, "agents/a.yaml": AGENT})
+    ran = team.apply()
+    assert (ran.code, "has another metadata, and a vault cannot be changed" in ran.err, team.writes) == (6, True, [])
+    id = team.there("vaults")["mcp"]["id"]
+    [docs] = team.service.world.alive(f"vaults/{id}/credentials")
+    team.service.keep(f"vaults/{id}/credentials", docs.fields | {"id": "vcred_2"})
+    ran = team.apply()
+    assert (ran.code, "2 credentials may be 'docs'" in ran.err, team.writes) == (2, True, []), ran.err
+
+
 def test_apply_lets_a_colleague_keep_what_he_writes_in_between(team: Team) -> None:
     team.write(THREE)
     team.applied()
@@ -820,6 +914,7 @@ def test_apply_makes_nothing_twice_that_the_list_does_not_show_yet(team: Team) -
 
         team.service.lies[f"GET /{path}"] = lie
     team.rests()
+    assert team.qoder.clock.now() < hidden + 5
 
 
 def test_apply_waits_for_lists_no_longer_where_the_clock_is_set_back(
@@ -832,6 +927,14 @@ def test_apply_waits_for_lists_no_longer_where_the_clock_is_set_back(
     clock.at_sleep = lambda: monkeypatch.setattr(clock, "now", lambda: clock.time - 3600)
     assert "waiting for lists to show" in team.apply().err
     assert clock.time - began < 60
+
+
+def test_apply_does_not_wait_for_lists_that_show_what_may_have_been_created(team: Team) -> None:
+    team.write({"environments/build.yaml": {"name": "build"}})
+    team.service.loses("reset", done=False)
+    assert team.apply().code == 9
+    team.service.change("/environments", {"name": "build"})
+    assert "waiting for lists" not in team.apply().err
 
 
 NAMES = ("build", "mcp", "notes", "house-style", "reporter", "nightly", "glossary.csv")
@@ -942,17 +1045,13 @@ def test_apply_pauses_no_deployment_that_somebody_changed_meanwhile(team: Team) 
     assert "was changed by someone else in the meantime" in ran.err
 
 
-def interrupt() -> None:
-    raise Signalled(signal.SIGTERM)
-
-
 def test_apply_shows_all_rows_at_a_signal_after_its_writes(team: Team) -> None:
     team.write(BUILD)
 
     team.service.lies["GET /environments"] = lambda page: page | {"data": []}  # so it waits for the list
     team.service.meanwhile = [lambda: setattr(team.qoder.clock, "at_sleep", interrupt)]
     ran = team.apply("--json")
-    assert (ran.code, [row["action"] for row in ran.json]) == (143, ["created"]), ran.err
+    assert (ran.code, [row["action"] for row in ran.json]) == (130, ["created"]), ran.err
 
 
 def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(team: Team) -> None:
@@ -962,7 +1061,7 @@ def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(tea
 
     team.service.meanwhile = [lambda: None, interrupt]
     ran = team.apply("--prune", "--json")
-    assert ran.code == 143, ran.err
+    assert ran.code == 130, ran.err
     pruned = [row["action"] for row in ran.json if row["action"] != "unchanged"]
     assert pruned == ["archived", "unknown", "not_attempted"], ran.err
 
@@ -981,6 +1080,13 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a file that is missing": (
         {"deployments/d.yaml": "name: d\nagent: ../agents/gone.md\nenvironment: default\nmessage: Hi.\n"},
         ["deployments/d.yaml:2", "../agents/gone.md does not exist"],
+    ),
+    "a name that two have": (
+        {
+            **{f"agents/{n}.yaml": f"id: agent_{n}\n{AGENT}" for n in (1, 2)},
+            "deployments/d.yaml": "name: d\nagent: a\nenvironment: default\nmessage: Hi.\n",
+        },
+        ["deployments/d.yaml:2", "two agents here are named 'a'; write the id of one"],
     ),
     "a name that nobody has": (
         {"deployments/d.yaml": "name: d\nagent: writr\nenvironment: default\nmessage: Hi.\n"},
@@ -1099,6 +1205,7 @@ STACK_BELOW = {f"stacks/far/{path}": text for path, text in BUILD.items()} | {"s
 FENCES = ("region: cn", "base_url: https://elsewhere.example/api/v1/cloud", "workspace_id: ws_other")
 UNASKED: dict[str, tuple[dict[str, Any], str]] = {
     **{f"the fence {fence}": (BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"}, "nothing was sent") for fence in FENCES},
+    "a fence that is none": (BUILD | {"qoder.yaml": "region: us"}, "qoder.yaml: region must be global or cn"),
     # Its things would be made without its mark, and beyond its fence.
     "a stack below none": (STACK_BELOW, "stacks/far: has a qoder.yaml of its own"),
     "a stack below another": (STACK_BELOW | {"qoder.yaml": "stack: all"}, "stacks/far: has a qoder.yaml of its own"),
@@ -1122,6 +1229,18 @@ def test_apply_and_diff_refuse_a_folder_before_anything_is_asked(team: Team, wha
         ran = team(*words)
         assert (ran.code, team.service.asked) == (2, [])
         assert said in ran.err
+
+
+@pytest.mark.parametrize("fence", FENCES)
+def test_create_refuses_what_lies_in_the_folder_of_a_stack_that_lives_elsewhere(
+    team: Team, fence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.write(BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"})
+    monkeypatch.chdir(team.folder)
+    team.qoder.stdin = "name: build"
+    for file in ("environments/build.yaml", "-"):
+        ran = team.qoder("env", "create", "--file", file)
+        assert (ran.code, team.service.asked, "this stack lives" in ran.err) == (2, [], True)
 
 
 def test_apply_refuses_a_kind_that_the_token_may_not_read_before_it_writes(team: Team) -> None:

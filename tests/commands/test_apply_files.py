@@ -140,6 +140,9 @@ def test_apply_of_a_file_renames_what_has_an_id(desk: Desk) -> None:
     assert (weekly.name, desk.writes) == ("monthly", [(f"/deployments/{weekly.id}", {"name": "monthly"})])
     assert actions(desk.apply(file, "--json")) == [("unchanged", 0)]
     assert actions(desk.apply_these({"id": weekly.id, "description": "New"}, words=("--json",))) == [("changed", 0)]
+    taken = desk.add(name="daily")
+    ran = desk.apply_these({"id": weekly.id, "name": "daily"})
+    assert (ran.code, f"the name 'daily' is taken by {taken.id}" in ran.err) == (6, True)
 
 
 def in_markdown(**fields: Any) -> str:

@@ -14,6 +14,7 @@ from tests.conftest import Qoder, Ran
 from tests.support import stacks
 from tests.support.cells import MORE
 from tests.support.inprocess import WorldTransport
+from tests.support.interrupting import interrupt
 from tests.support.machines import MEMORY_STORE, Machines
 
 # What a store of each kind keeps is tested where runs are started under keys; to start a server takes long.
@@ -123,23 +124,19 @@ def test_apply_goes_on_once_a_person_ended_the_turn_of_another(machines: Machine
     assert f"{WHO} has been applying the stack since" in said[1].err
 
 
-def stop() -> None:
-    raise Signalled(signal.SIGTERM)
-
-
 def refuse() -> None:
     raise httpx.ReadError("cut")
 
 
 def test_apply_that_waits_for_another_machine_is_ended_by_a_signal(machines: Machines, folder: str) -> None:
     theirs = they_take_it(machines)
-    machines.clock.at_sleep = stop
+    machines.clock.at_sleep = interrupt
     ran = machines.machine("a")("apply", folder, "--yes", "--json")
-    assert (ran.code, made(machines), turn(machines)) == (143, [], theirs)
+    assert (ran.code, made(machines), turn(machines)) == (130, [], theirs)
     assert ran.error["message"] == "interrupted; nothing was started"
 
 
-@pytest.mark.parametrize(("how", "code"), [(lambda: None, 0), (stop, 143), (refuse, 0)])
+@pytest.mark.parametrize(("how", "code"), [(lambda: None, 0), (interrupt, 130), (refuse, 0)])
 def test_apply_gives_the_turn_back_however_it_ends(machines: Machines, folder: str, how: Meanwhile, code: int) -> None:
     held: list[StoredKey | None] = []
 
@@ -197,6 +194,44 @@ def test_apply_writes_no_more_once_others_may_hold_it_for_abandoned(tmp_path: Pa
     assert (ran.code, made(machines)) == (6, ["environments"])
     assert "lost: the store of keys could not be told that this goes on" in ran.error["message"]
     assert "others wait for 3m 00s" in ran.err
+
+
+NOT_TAKEN = "does not take the turn of the stack reports; nothing was applied"
+NOT_ENDED = "the turn of the stack reports could not be ended: others wait for 3m 00s, or until: qoder key free"
+LOST: dict[str, tuple[str, bool, Exception | Signalled, int, int, str]] = {
+    "each taking": ("POST", False, httpx.ReadError("cut"), 99, 7, NOT_TAKEN),
+    "the answer to the taking": ("POST", True, httpx.ReadError("cut"), 1, 0, ""),
+    "each end": ("DELETE", False, httpx.ReadError("cut"), 99, 0, NOT_ENDED),
+    "the answer to the end": ("DELETE", True, httpx.ReadError("cut"), 1, 0, ""),
+    "the end, at a signal": ("DELETE", False, Signalled(signal.SIGTERM), 1, 143, ""),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_apply_takes_and_ends_its_turn_though_requests_are_lost(tmp_path: Path, folder: str, what: str) -> None:
+    method, acts, failure, times, code, said = LOST[what]
+    machines, left = Machines(tmp_path, MEMORY_STORE), [failure] * times
+
+    def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
+        if not (left and request.method == method and "/memories" in request.url.path):
+            return answer()
+        if acts:
+            answer()
+        raise left.pop()
+
+    machines.clock.patience, began = 20.0, machines.clock.time
+    ran = machines.machine("a", lie=lie)("apply", folder, "--yes")
+    assert (ran.code, said in ran.err) == (code, True), ran.err
+    assert made(machines) == ([] if said == NOT_TAKEN else ["environments", "deployments"])
+    assert (turn(machines) is None) == (said != NOT_ENDED)
+    assert (machines.clock.time - began > 30) == (said == NOT_TAKEN)
+
+
+def test_apply_takes_no_turn_in_the_place_of_a_run(machines: Machines, folder: str) -> None:
+    assert machines.store().put(None, THEIRS._replace(state="started", deployment="dep_1", run="drun_1"))
+    ran = machines.machine("a")("apply", folder, "--yes")
+    assert (ran.code, made(machines)) == (2, []), ran.err
+    assert "the key 'stack reports' is that of a run; nothing was applied" in ran.err
 
 
 def test_apply_writes_nothing_without_its_shared_store(tmp_path: Path, folder: str) -> None:

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shlex
 import stat
 import threading
 import tomllib
@@ -181,6 +180,10 @@ def test_settings_name_what_is_ignored_in_one_warning(config: Path, flags: Any, 
         ({}, {}, 'workspace_id = "a b"\n', "profiles.default.workspace_id in "),
         ({}, {}, f'token = "{TOKEN} x"\n', "profiles.default.token in "),
         ({}, {"QODER_PAT": f"{TOKEN} x"}, "", "QODER_PAT"),
+        ({}, {"QODER_PAT": f'"{TOKEN}"'}, "", "the token from QODER_PAT begins with a quote"),
+        ({}, {"QODER_PAT": f"'{TOKEN}'"}, "", "the token from QODER_PAT begins with a quote"),
+        ({}, {"QODER_PAT": f"Bearer {TOKEN}"}, "", "the token from QODER_PAT begins with 'Bearer'"),
+        ({}, {"QODER_CONFIG": TOKEN}, "", "QODER_CONFIG holds a token, not the path of a file"),
         ({}, {"QODER_PAT_FILE": TOKEN}, "", "cannot read the file of QODER_PAT_FILE"),
         ({}, {"QODER_WORKSPACE_ID": "a\nb"}, "", "QODER_WORKSPACE_ID"),
         ({"workspace": ""}, {}, "", "--workspace"),
@@ -551,6 +554,7 @@ def test_config_list_shows_everything_but_tokens(qoder: Qoder) -> None:
     [
         ("region", "cn", "cn"),
         ("allow", "all", "all"),
+        ("policy", "/etc/guard.yaml", "/etc/guard.yaml"),
         ("base_url", "Localhost:99/", "http://localhost:99/api/v1/cloud"),
         ("workspace_id", "ws_1", "ws_1"),
         ("keys", "required:postgresql://team@db.example.com/ci", "required:postgresql://db.example.com/ci"),
@@ -569,33 +573,6 @@ def test_config_get_reads_what_was_set_until_it_is_unset(qoder: Qoder, key: str,
     again = qoder("config", "unset", key)
     assert (again.code, again.out) == (0, "")
     assert "is not set" in again.err
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("set region us", "region must be global or cn"),
-        ("set allow nothing", "allow is 'nothing'"),
-        ("set base_url http://example.com", "plain http"),
-        ("set region", "missing value for region"),
-        ("set regoin cn", "did you mean region?"),
-        ("get profiles.a.tokn", "did you mean token?"),
-        ("unset profile.a.region", "unknown key 'profile.a.region'"),
-        ("get profiles..region", "unknown key"),
-        ("set profiles.a/b.region cn", "invalid profile name"),
-        ("set region cn --profile ''", "invalid profile name"),
-        ("set profiles.a.region cn --profile b", "name two profiles"),
-        ("get region --profile b", "no profile 'b'"),
-        ("set workspace_id 'a b'", "workspace_id must be"),
-        (f"set token {TOKEN}", "auth login --with-token"),
-        ("set keys required:postgresql://a:secret@db.example.com/ci", "passwords cannot be passed as arguments"),
-    ],
-)
-def test_config_changes_nothing_for_a_bad_key_or_value(qoder: Qoder, words: str, said: str) -> None:
-    ran = qoder("config", *shlex.split(words))
-    assert (ran.code, ran.out) == (2, "")
-    assert said in ran.err
-    assert not file_of(qoder).exists()
 
 
 def test_config_set_warns_where_a_token_moves_to_another_host(qoder: Qoder) -> None:

@@ -2,13 +2,12 @@
 
 import csv
 import io
-import signal
 from typing import Any
 
 import pytest
 
-from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
+from tests.support.interrupting import interrupt
 from tests.support.wire import page
 
 HEADER = "id,name,model,version,tools,skills,mcp,updated,archived"
@@ -63,13 +62,6 @@ def test_csv_of_one_thing_is_a_header_and_a_row(qoder: Qoder) -> None:
     )
 
 
-@pytest.mark.parametrize("words", [("report",), ("run", "logs", "drun_1"), ("session", "logs", "sess_1")])
-def test_csv_is_refused_where_nothing_is_a_table(qoder: Qoder, words: tuple[str, ...]) -> None:
-    ran = qoder(*words, "-o", "csv")
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert ran.errors[0].startswith("error: -o csv is for tables")
-
-
 ROWS = [agent(1, "b", version=10), agent(2, "A", version=9), agent(3, "c", version=None), agent(4, "a", version=9)]
 ORDERS = {
     "version": "2 4 1 3",  # numbers by size; those that are alike as they came; what is absent comes last
@@ -103,9 +95,6 @@ def test_sorted_list_that_cannot_be_read_whole_prints_nothing(qoder: Qoder) -> N
 
 
 def test_list_that_is_interrupted_says_that_alone(qoder: Qoder) -> None:
-    def interrupted(request: Any) -> Any:
-        raise Signalled(signal.SIGINT)
-
-    qoder.wire.on("GET", "/agents", interrupted)
+    qoder.wire.on("GET", "/agents", interrupt)
     ran = qoder("agent", "list")
     assert (ran.code, ran.err) == (130, "error: interrupted\n")

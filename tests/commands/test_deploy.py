@@ -41,16 +41,10 @@ def test_deploy_run_is_accepted(qoder: Qoder, started: dict[str, Any]) -> None:
 def test_deploy_run_wait_exits_0_when_it_completed(qoder: Qoder, started: dict[str, Any]) -> None:
     ends_with(qoder, started, "end_turn")
     ran = qoder("deploy", "run", "dep_1", "--wait", "--json")
-    assert ran.code == 0
-    if started is LEGACY:
-        assert ran.json == {**DONE, "elapsed_ms": 17228, "derived": ["elapsed_ms"]}
-        return
-    assert ran.json["derived"] == ["status", "completed_at", "duration_ms", "usage", "elapsed_ms"]
-    told = (ran.json["status"], ran.json["duration_ms"], ran.json["usage"])
-    assert told == ("completed", 17000, {"total_credits": 0.42})
-    asked = qoder.wire.requests[1].url
-    assert "types%5B%5D=session.status_idle" in str(asked)
-    assert asked.params["order"] == "asc"
+    assert (ran.code, ran.json["status"]) == (0, "completed")
+    if started is CURRENT:  # a page holds few events: those that tell the end, oldest first
+        asked = qoder.wire.requests[1].url
+        assert ("types%5B%5D=session.status_idle" in str(asked), asked.params["order"]) == (True, "asc")
 
 
 @BOTH
@@ -173,21 +167,6 @@ def test_deploy_run_sends_again_under_the_same_key_what_did_nothing(qoder: Qoder
     assert qoder("deploy", "run", "dep_1").code == 0
     assert qoder.clock.slept == [3.0, 1.0]
     assert len({request.headers["idempotency-key"] for request in qoder.wire.requests}) == 1
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--timeout", "5"],
-        ["--interval", "5"],
-        *(["--wait", "--timeout", value] for value in ("abc", "-5", "", "1e3", "9" * 400)),
-        ["--wait", "--interval", "0"],
-    ],
-)
-def test_deploy_run_refuses_what_cannot_be_meant(qoder: Qoder, words: list[str]) -> None:
-    ran = qoder("deploy", "run", "dep_1", *words)
-    assert (ran.code, ran.out, len(ran.errors)) == (2, "", 1)
-    assert words[-2] in ran.errors[0]
 
 
 def test_deploy_run_reads_a_half_written_run_three_times_then_says_pending(qoder: Qoder) -> None:

@@ -14,7 +14,7 @@ from qoder_cli.base.times import utc_text
 from qoder_cli.fleet.queue import OwnSlots
 from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.record import KeyRecord, StoreAway, StoredKey
-from tests.conftest import TOKEN, Qoder, Ran
+from tests.conftest import TOKEN, Ran
 from tests.support.hasty import HastyClock
 from tests.support.nights import DAY, HOUR, Account, Service, Started
 from tests.support.typed import typed
@@ -191,9 +191,3 @@ def test_deploy_backfill_says_from_when_a_deployment_exists_and_names_what_may_s
         service.clock._now = last + 20 * 60
     service.account.end = service.now = last + 20 * 60
     assert "may still come" in service.machine("a", *words).err
-
-
-def test_deploy_backfill_needs_a_store_or_this_machine(qoder: Qoder) -> None:
-    ran = qoder("deploy", "backfill", "dep_1", "--since", "2d", "--yes")
-    assert (ran.code, "--this-machine" in ran.err) == (2, True)
-    assert qoder("deploy", "backfill", "dep_1", "--this-machine").code == 2  # no --since

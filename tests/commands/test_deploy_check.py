@@ -21,7 +21,8 @@ DAILY = {"type": "cron", "expression": "0 3 * * *", "timezone": "UTC"}
 URL = "https://mcp.example.com/mcp"
 TOOLS = [{"type": "agent_toolset_20260401"}]
 PROMPT = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
-LIMITED = {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["packages.example.com"]}}
+LIMITED = {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["p.example.com", "*.p.example.com"]}}
+WIDE = {"networking": {"type": "limited", "allowed_hosts": ["*.example.com"]}}
 
 
 class Place:
@@ -186,7 +187,10 @@ WRONG: dict[str, tuple[Fields, Fields]] = {
         VAULT,
         vault_with() | {"/vaults/vault_1/credentials": {"data": []}},
     ),
-    f"credential_missing warning | is asked without one | {PUT}": (VAULT, vault_with(NO_URL)),
+    f"credential_missing warning | is asked without one | {PUT}": (
+        VAULT | OWN,
+        vault_with(NO_URL) | {"/environments/env_1": {"id": "env_1", "config": WIDE}},
+    ),
     f"credential_missing problem | one is for {URL}/ | {PUT}": (VAULT, vault_with(NEAR)),
     f"credential_invalid problem | has expired | {PUT}": (VAULT, vault_with(OVER)),
     f"credential_invalid problem | is archived | {PUT}": (VAULT, vault_with({**BEARER, "archived_at": LONG_AGO})),
@@ -266,7 +270,7 @@ def test_deploy_check_judges_a_deployment_by_its_last_runs(qoder: Qoder, generat
     may_fail(place)
     ran(place, place.deployment(agent=FAILS), 3)
     slow = place.deployment("slow", behaviour=Behaviour(turn(seconds=600)))
-    ran(place, slow, 4)
+    ran(place, slow, 3)
     place.world.deployments[slow].change(place.world.now(), schedule={**DAILY, "expression": "*/5 * * * *"})
     failing, too_often = place.found()
     assert (failing["finding"], failing["weight"], failing["fix"][1:3]) == ("failing", "problem", ["run", "logs"])
@@ -292,7 +296,8 @@ TURNS = {  # when it is typed, the schedule, and what is found
     ("2027-10-30", "30 2 * * *", "Europe/Berlin"): ["may fire twice on 2027-10-31"],
     ("2027-02-25", "30 2 * * *", "Europe/Berlin"): [],  # more than 30 days before
     ("2027-10-30", "30 2 28 10 *", "Europe/Berlin"): [],
-    ("2027-10-30", "0 * * * *", "Europe/Berlin"): [],
+    ("2027-10-30", "30 0-3 * * *", "Europe/Berlin"): ["may fire twice on 2027-10-31"],
+    ("2027-10-30", "30 0-4 * * *", "Europe/Berlin"): [],  # of more than 4 a day, one is little
     ("2027-10-30", "30 2 * * *", "UTC"): [],
     ("2027-09-20", "15 2 * * *", "Australia/Lord_Howe"): ["does not fire on 2027-10-03"],
     ("2027-04-01", "45 1 * * *", "Australia/Lord_Howe"): ["may fire twice on 2027-04-04"],

@@ -69,11 +69,6 @@ def test_deploy_list_finds_by_a_part_of_the_name_what_the_server_does_not_filter
     assert [request.url.params["limit"] for request in qoder.wire.requests] == ["100", "100"]
 
 
-@pytest.mark.parametrize("words", [["--status", "archived"], ["--agent", "dep_1"], ["-n", "0"]])
-def test_deploy_list_refuses_what_makes_no_sense(qoder: Qoder, words: list[str]) -> None:
-    assert qoder("deploy", "list", *words).code == 2
-
-
 def test_deploy_list_in_a_pipe_has_documented_columns(qoder: Qoder) -> None:
     schedule = {"expression": "0 9 * * *", "timezone": "Asia/Shanghai", "upcoming_runs_at": ["2026-06-15T01:00:00Z"]}
     paused = {"status": "paused", "paused_reason": {"type": "error", "error": {"type": "agent_archived_error"}}}
@@ -141,6 +136,15 @@ def test_deploy_get_shows_a_deployment_in_full_and_without_secrets(qoder: Qoder)
     assert shown["next_run"] == ["2026-06-15T01:00:00Z", "2026-06-16T01:00:00Z"]
     assert len(shown["first_message"][0]) == 201
     assert shown["recent_runs"] == ["none yet"]
+
+
+@pytest.mark.parametrize(("archived_at", "fires"), [(None, 5), ("2026-06-14T08:54:06Z", 0)])
+def test_deploy_get_works_out_next_fires_unless_it_is_archived(
+    qoder: Qoder, archived_at: str | None, fires: int
+) -> None:
+    schedule = {"type": "cron", "expression": "0 9 * * *", "timezone": "UTC"}
+    qoder.wire.on(*OF_1, deployment(1, schedule=schedule, archived_at=archived_at)).on(*RUNS_OF_1, page())
+    assert len(sheet(qoder("deploy", "get", "dep_1")).get("next_run", [])) == fires
 
 
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "Mars/Olympus", "", None, "../../etc/passwd", "x" * 5000])

@@ -125,6 +125,11 @@ def test_deploy_run_if_idle_finds_the_run_that_is_going_whatever_the_history(
         assert (ran.out, ran.error["session_id"]) == ("", going)
 
 
+def test_deploy_run_if_idle_on_skip_ok_names_the_session_of_a_run_that_is_not_listed(qoder: Qoder) -> None:
+    place = Place(qoder, 101, "current", going=0)
+    assert qoder(*IF_IDLE, "--on-skip", "ok").json["going"] == place.runs[0].fields["session_id"]
+
+
 @pytest.mark.parametrize(("age", "is_turned"), checkerboard([1, 2, 3, 4], [False, True]))
 def test_deploy_run_if_idle_asks_the_newest_three_whether_they_wait(qoder: Qoder, age: int, is_turned: bool) -> None:
     lists = on("runs", NOT_TOLD["runs, oldest first"][2]) if is_turned else on("", dict)

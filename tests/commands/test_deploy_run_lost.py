@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from contextlib import closing
 from email.utils import formatdate
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import httpx
@@ -54,7 +55,7 @@ def test_deploy_run_adopts_the_one_run_that_can_be_its_own(qoder: Qoder, lost: A
     assert seen(ran) == ADOPTED
     assert "warning: adopted run drun_7" in ran.err
     assert f"checking the run list for up to {span(LOOK)}" in ran.err
-    assert qoder.clock.slept == [0.5, 0.5, 1.0, 2.0, 4.0]
+    assert qoder.clock.slept == [after - before for before, after in pairwise((0.0, *RUN_LIST_LOOKS))]
 
 
 @EACH
@@ -506,8 +507,8 @@ def test_deploy_run_leaves_a_lost_attempt_open_when_the_next_is_answered(qoder: 
 
 def test_deploy_run_lets_an_answered_attempt_claim_no_later_run(qoder: Qoder) -> None:
     sent_again(qoder)
-    qoder.clock.time += 110
-    shows_ours(qoder, fresh(7, created=at(141)), fresh(6, created=at(30)))
+    qoder.clock.time += ADOPT_WITHIN - 10
+    shows_ours(qoder, fresh(7, created=at(LONG_LOOK + ADOPT_WITHIN - 9)), fresh(6, created=at(LONG_LOOK)))
     assert seen(qoder(*RUN)) == ADOPTED
 
 

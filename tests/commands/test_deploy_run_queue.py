@@ -257,25 +257,6 @@ def test_deploy_run_counts_beside_a_group_what_others_started(machines: Machines
     assert (ran.code, "beside repo: 1 session of its deployments at work that hold no slot" in ran.err) == (0, True)
 
 
-@pytest.mark.parametrize(
-    ("words", "why"),
-    [
-        (("--at-most", "0"), "--at-most takes a number"),
-        (("--at-most", "-3"), "--at-most takes a number"),
-        (("--in", "repo"), "--in only works with --at-most"),
-        (("--queue-timeout", "1m"), "--queue-timeout only works with --at-most"),
-        (("--at-most", "1", "--in", "../repo"), "is not the name of a group"),
-        (("--at-most", "1", "--in", ""), "is not the name of a group"),
-        (("--at-most", "1", "--in", "repo"), "needs a store of keys"),
-        (("--at-most", "1", "--parallel", "3"), "--parallel and --at-most"),
-        (("--at-most", "1", "--if-idle"), "--if-idle and --at-most"),
-    ],
-)
-def test_deploy_run_refuses_a_queue_that_cannot_be(qoder: Qoder, words: tuple[str, ...], why: str) -> None:
-    ran = qoder("deploy", "run", "dep_1", *words)
-    assert (ran.code, why in ran.err) == (2, True), ran.err
-
-
 def test_deploy_run_dry_run_shows_the_queue(machines: Machines) -> None:
     shown = machines.machine("a")(*ONE, "--dry-run", "--json").json
     assert (shown["at_most"], shown["group"], machines.triggers) == (1, "repo", 0)

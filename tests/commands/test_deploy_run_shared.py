@@ -23,7 +23,7 @@ from qoder_cli.keys.record import KeyRecord
 from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder, Ran
 from tests.support.cells import checkerboard
-from tests.support.interrupting import caught
+from tests.support.interrupting import caught, interrupt
 from tests.support.machines import MEMORY_STORE, STORES, Machines
 from tests.support.processes import until
 from tests.support.things import refusal
@@ -231,12 +231,10 @@ def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path:
 def test_deploy_run_adopts_nothing_that_the_services_clock_rules_out_at_last(tmp_path: Path) -> None:
     machines = Machines(tmp_path, MEMORY_STORE)
 
-    def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
-        if machines.triggers and "/memories" in request.url.path:
-            machines.date = formatdate(machines.clock.time + 3600, usegmt=True)
-        return truth()
+    def later() -> None:
+        machines.date = formatdate(machines.clock.time + 3600, usegmt=True)
 
-    ran = machines.machine("a", "trigger:drop-after", lie=lie)(*NIGHT)
+    ran = with_store(machines, later, "trigger:drop-after")(*NIGHT)
     assert (ran.code, "not certain enough to adopt it" in ran.error["message"]) == (9, True), ran.err
 
 
@@ -301,18 +299,14 @@ def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(tmp_p
     assert (state == "sending") == is_open
 
 
-@pytest.mark.parametrize(("faults", "code"), [((), 143), (("trigger:422",), 6)])
+@pytest.mark.parametrize(("faults", "code"), [((), 130), (("trigger:422",), 6)])
 def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(
     tmp_path: Path, faults: tuple[str, ...], code: int
 ) -> None:
     """What the API said of the trigger counts for more."""
-
-    def stop() -> httpx.Response:
-        raise Signalled(signal.SIGTERM)
-
     machines = Machines(tmp_path, MEMORY_STORE)
-    ran = with_store(machines, stop, *faults)(*NIGHT, "--wait")
-    assert seen(ran) == (code, machines.runs[0] if code == 143 else None)
+    ran = with_store(machines, interrupt, *faults)(*NIGHT, "--wait")
+    assert seen(ran) == (code, machines.runs[0] if code == 130 else None)
 
 
 def test_deploy_run_tells_the_store_of_the_run_that_was_answered_at_a_signal(tmp_path: Path) -> None:

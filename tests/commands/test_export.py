@@ -226,6 +226,13 @@ def test_export_tells_things_of_one_name_apart_by_their_ids(qoder: Qoder, servic
     unchanged(qoder)
 
 
+@pytest.mark.parametrize("name", ["qoder", "README"])
+def test_export_calls_no_file_what_apply_passes_over(qoder: Qoder, service: Things, home: Path, name: str) -> None:
+    service.change("/environments", {"name": name})
+    assert qoder("export", name, "-O", ".").code == 0
+    unchanged(qoder)
+
+
 def test_export_uses_ids_where_agents_use_each_other_in_a_circle(qoder: Qoder, service: Things, home: Path) -> None:
     for id, other in (("agent_1", "agent_2"), ("agent_2", "agent_1")):
         roster = {"type": "coordinator", "agents": [{"type": "agent", "id": other, "version": 1}]}
@@ -269,6 +276,10 @@ def test_export_never_writes_outside_of_the_folder(qoder: Qoder, service: Things
     ran = qoder("export", "writer", "default")
     assert (ran.code, "outside of the folder" in ran.err, tree(outside), tree(home)) == (2, True, {}, {})
     (home / "agents").unlink()
+    (home / "agents").write_text("mine")
+    ran = qoder("export", "writer")
+    assert (ran.code, "writer.md cannot be written: " in ran.err) == (2, True), ran.err
+    (home / "agents").unlink()
     (home / "agents").mkdir()
     (outside / "mine.md").write_text("mine")
     (home / "agents/writer.md").symlink_to(outside / "mine.md")
@@ -282,17 +293,28 @@ def test_export_writes_no_secret_and_names_the_variables_that_apply_needs(
 ) -> None:
     auth = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN", "networking": {"type": "unrestricted"}}
     static = {"type": "static_bearer", "mcp_server_url": "https://mcp.example.com/mcp"}
-    vault(service, vcred_1={"auth": auth, "display_name": "bot"}, vcred_2={"auth": static, "display_name": "docs"})
+    new = {"auth": {"type": "new"}, "display_name": "new"}
+    vault(service, vcred_1={"auth": auth}, vcred_2={"auth": static, "display_name": "docs"}, vcred_3=new)
     deployment(service, agent=WRITER, environment_variables="API_KEY=hunter2\nA=1")
     ran = qoder("export", "other", "team-secrets", "weekly")
     wanted = ["GITHUB_TOKEN", "DOCS_TOKEN", "TEAM_SECRETS_GITHUB_TOKEN", "API_KEY", "A"]
     assert (ran.code, ran.err.splitlines()[-1].endswith(f"these variables: {', '.join(wanted)}")) == (0, True)
+    assert "vault other: the credential new is of an unknown type; left out" in ran.err
     assert "hunter2" not in "".join(texts(home).values())
     refused, uncompared = qoder("apply", "--yes"), qoder("diff")
     assert (refused.code, "API_KEY is not set" in refused.err) == (2, True)
     assert (uncompared.code, uncompared.err.splitlines()[-1]) == (0, "6 unchanged, 5 not compared")
     qoder.env |= dict.fromkeys(wanted, "t-1") | {"API_KEY": "hunter2", "A": "1"}
     unchanged(qoder)
+
+
+def test_export_shares_a_variable_only_where_all_agree(qoder: Qoder, service: Things, home: Path) -> None:
+    deployment(service, agent=WRITER, environment_variables="A=1\nB=2\nC=3\nd-d=4\nQODER_E=5")
+    deployment(service, "dep_2", name="2nd", agent=WRITER, environment_variables="A=1\nB=3\nsecret_2nd_b=6")
+    qoder.env["C"] = "of this machine"
+    ran = qoder("export", "weekly", "2nd")
+    names = "A, SECRET_2ND_B_2, secret_2nd_b, WEEKLY_B, WEEKLY_C, WEEKLY_D_D, WEEKLY_QODER_E"
+    assert (ran.code, ran.err.splitlines()[-1].endswith(f"these variables: {names}")) == (0, True), ran.err
 
 
 def test_export_says_that_no_deployment_has_the_variable_that_is_to_be_plain(

@@ -96,7 +96,7 @@ REFUSED = {
     "key free night-1": (2, "requires confirmation"),
     "key free \N{NO-BREAK SPACE}night-1 --yes": (2, "printable ASCII"),
     "run wait drun_1 --forget": (2, "only works with the run `last`"),
-    "session wait last --forget": (2, "only works with the run `last`"),
+    "session wait last --forget": (2, "has no option --forget"),
     "run wait last --forget": (2, "requires confirmation"),
     "run wait last --yes": (2, "--yes only works with --forget"),
 }

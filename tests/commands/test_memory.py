@@ -273,11 +273,6 @@ def test_dream_create_dreams_of_stores_and_sessions(qoder: Qoder, service: Thing
     ]
 
 
-@pytest.mark.parametrize("words", [["--model", "auto"], ["--from", "sess_1"], ["--from", "drm_1", "--model", "auto"]])
-def test_dream_create_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
-    assert (qoder("dream", "create", *words).code, service.writes) == (2, [])
-
-
 def test_dream_cancel_cancels_what_is_going_and_nothing_that_has_ended(qoder: Qoder, service: Things) -> None:
     ids = ["drm_a", "drm_b"]
     for id in ids:

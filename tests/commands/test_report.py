@@ -2,7 +2,10 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -426,25 +429,6 @@ def test_report_new_has_a_memory_for_each_reader_and_each_choice_of_deployments(
     assert "(the first report: nothing earlier is included)" in " ".join(ran.out.split())
 
 
-REFUSED = {
-    "a reader of all": ("--reader", "team"),
-    "no name": ("--new", "--reader", " "),
-    "no text": ("--new", "--reader", "a\tb"),
-    "too long a name": ("--new", "--reader", "x" * 65),
-    "to a time": ("--new", "--until", "2027-01-15"),
-    "to a time before it begins": ("--since", "1d", "--until", "3d"),
-    "to the future": ("--until", "2099-01-01"),
-    **{f"since {since}": (f"--since={since}",) for since in ("2099-01-01", "7", "x", "-1d")},
-}
-
-
-@pytest.mark.parametrize("words", REFUSED.values(), ids=REFUSED.keys())
-def test_report_refuses_what_makes_no_sense(qoder: Qoder, words: tuple[str, ...]) -> None:
-    qoder.wire.may("GET", "/deployments", {"data": []})
-    ran = qoder("report", *words)
-    assert (ran.code, ran.out) == (2, "")
-
-
 def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> None:
     """Two mails under one name at once: the second waits, and tells what is left."""
     quiet.start("dep_fail", at=ago(quiet, 2))
@@ -476,6 +460,16 @@ def test_report_new_loses_nothing_where_a_clock_was_ahead(qoder: Qoder, quiet: W
     later(qoder, 0.5)
     assert keys(qoder(*NEW)) == [f"failed {second.id}"]
     assert keys(qoder(*NEW)) == []
+
+
+@pytest.mark.parametrize("damage", ["ended = -1e300", "began = 9e999", "began = 'x'"])
+def test_report_new_begins_anew_where_its_memory_is_damaged(qoder: Qoder, quiet: World, damage: str) -> None:
+    quiet.start("dep_fail", at=ago(quiet, 2))
+    qoder(*NEW)
+    with closing(sqlite3.connect(Path(qoder.env["QODER_STATE_DIR"]) / "state.db")) as connection, connection:
+        connection.execute(f"UPDATE memories SET {damage}")
+    ran = qoder(*NEW)
+    assert (ran.code, keys(ran)) == (0, [])
 
 
 def test_report_shows_a_schedule_that_was_paused_by_hand_and_calls_nothing_well(qoder: Qoder, quiet: World) -> None:

@@ -310,42 +310,6 @@ def test_session_approve_answers_what_waits_and_nothing_else(qoder: Qoder, serve
         assert server.ours["evt_1"] == 0
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *("approve sess_1", "approve sess_1 --yes", "approve sess_1 evt_1", "approve sess_1 --all"),
-        *("deny sess_1 evt_1", "approve sess_1 evt_1 --all --yes", "approve sess_1 sess_1 --yes"),
-        *("approve sess_1 --all --yes --on-ask wait", "approve sess_1 --all --yes --timeout 9"),
-        *("approve dep_1 --all --yes", "send sess_1 -m x --interrupt --when-idle"),
-        *("approve sess_1 1 --yes", "deny sess_1 1", "approve sess_1 evt_1 1 --yes", "answer sess_1 1 --with x"),
-        *("approve sess_1 0 --yes", "approve sess_1 -1 --yes", "approve sess_1 1234567 --yes", "approve 1 --all --yes"),
-        *("approve sess_1 \u0661 --yes", f"approve sess_1 1 --yes --input-sha256 {HASHES[0]}"),
-    ],
-)
-def test_session_approve_takes_the_call_and_a_yes_away_from_a_terminal(qoder: Qoder, server: Asking, line: str) -> None:
-    server.asks("sess_1", call(1))
-    assert qoder("session", *line.split()).code == 2
-    assert server.requests == []
-
-
-@pytest.mark.parametrize(
-    "words", [("approve", "", "--yes"), ("send", "-m", ""), ("send", "-m", " \n "), ("answer", "evt_1", "--with", "")]
-)
-def test_session_answers_and_messages_may_not_be_empty(qoder: Qoder, server: Asking, words: tuple[str, ...]) -> None:
-    server.asks("sess_1", call(1))
-    assert qoder("session", words[0], "sess_1", *words[1:]).code == 2
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("line", ["evt_1 --result green", "--result green evt_1", "evt_1 --result"])
-def test_run_answer_names_with_where_the_reply_is_typed_behind_result(qoder: Qoder, server: Asking, line: str) -> None:
-    server.asks("sess_1", CUSTOM)
-    ran = qoder("run", "answer", "sess_1", *line.split(), "--json")
-    assert (ran.code, server.requests) == (2, [])
-    assert "--with TEXT|@FILE|-" in ran.error["hint"]
-    assert "green" not in ran.err
-
-
 def test_run_deny_takes_one_session_from_standard_input(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1))
     qoder.stdin = "drun_1\nsess_1\n"

@@ -10,6 +10,7 @@ import pytest
 from qoder_cli.app import App
 from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
+from tests.support.interrupting import interrupt
 from tests.support.one_run import CURRENT, DONE, ELAPSED, EVENTS, LEGACY, RUN, TRIGGER, WORK, event
 from tests.support.wire import api_error, page
 
@@ -77,11 +78,6 @@ def test_run_cancel_exits_9_where_it_is_not_seen_to_come_true(
     assert (ran.error["message"].startswith(message), ran.error["run_state"]) == (True, run_state)
 
 
-def test_session_cancel_takes_eight_at_once(qoder: Qoder) -> None:
-    ran = qoder("session", "cancel", *(f"sess_{number}" for number in range(9)), "--yes")
-    assert (ran.code, "the limit is 8" in ran.err, qoder.wire.requests) == (2, True, [])
-
-
 def test_run_cancel_of_several_tells_of_each_and_is_not_stopped_by_one_that_is_not_there(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployment_runs/drun_3", api_error(404, "not_found_error", "No such run."))
     qoder.wire.on(*RUN, LEGACY, LEGACY, {**LEGACY, **CANCELLED}).on(*CANCEL, ACCEPTED)
@@ -139,9 +135,6 @@ def test_run_cancel_interrupted_at_a_question_says_what_is_done(
 def test_run_cancel_interrupted_while_it_waits_says_no_more_than_is_known(
     qoder: Qoder, answer: Any, so: str, as_it_begins: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: Any) -> None:
-        raise Signalled(signal.SIGINT)
-
     qoder.clock.at_sleep = interrupt
     if as_it_begins:
         monkeypatch.setattr("qoder_cli.fleet.wait.Wait.until_reported", interrupt)

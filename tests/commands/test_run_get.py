@@ -475,7 +475,7 @@ def test_run_get_checks_that_a_run_is_one_of_the_deployment(qoder: Qoder, answer
 
 USED_UP = {**DONE, "status": "failed", "error": {"type": "budget_reached", "message": "Used up."}}
 NEXT: dict[str, tuple[dict[str, Any], int, str]] = {
-    "a budget that was reached": (USED_UP, 1, "session update sess_1 --budget CREDITS"),
+    "a budget that was reached": (USED_UP, 1, "session get sess_1"),
     "no budget let it begin": ({**USED_UP, "session_id": None}, 1, "deploy check dep_1"),
     "it waits for an answer": (CURRENT, 8, "run pending drun_1"),
 }

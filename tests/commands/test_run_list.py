@@ -71,20 +71,6 @@ def test_run_list_shows_the_newest_and_asks_for_no_more_than_it_needs(qoder: Qod
     assert [query["limit"] for query in asked(world)] == limits
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        *("-n 0", "-n -1", "-n many", "--all -n 3", "--status done", "--trigger cron", "drun_1"),
-        *("--status failed,done", "--status failed,", "dep_1 --deployment dep_2", "--deployment drun_1"),
-        *("--since 1h --until 2h", "--since 7", "--until x", "--since 2099-01-01"),
-        "--since 0001-01-01T00:00:00Z",
-    ],
-)
-def test_run_list_refuses_what_makes_no_sense(qoder: Qoder, options: str) -> None:
-    ran = qoder(*LIST, *options.split())
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-
-
 # In which shape.
 
 

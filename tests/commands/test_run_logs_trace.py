@@ -196,29 +196,6 @@ def test_run_logs_says_that_a_receiver_did_not_take_a_trace(
     assert "otel.example" in ran.err
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("--otlp", "otel.example"),
-        *(("--otlp", f"https://{host}") for host in ("user:word@otel.example", ":word@otel.example", "[::1")),
-        *(("--otlp", f"https://otel{rest}") for rest in (".example:99999", ".example:x", ".example/\x00", " example")),
-        ("--with-content",),
-        ("-o", "otlp", "--follow"),
-        ("-o", "otlp", "--tail", "3"),
-        ("drun_2", "-o", "otlp"),
-    ],
-)
-def test_run_logs_refuses_what_is_no_trace(qoder: Qoder, words: tuple[str, ...]) -> None:
-    ran = qoder("run", "logs", "drun_1", *words)
-    assert (ran.code, "word" in ran.err) == (2, False)
-    assert "--otlp" not in words or "takes the http or https address" in ran.err
-
-
-def test_only_logs_have_a_trace(qoder: Qoder) -> None:
-    ran = qoder("run", "list", "-o", "otlp")
-    assert (ran.code, "-o otlp is a trace of `run logs`" in ran.err) == (2, True)
-
-
 @pytest.mark.parametrize("model", ["auto", None])
 def test_run_logs_traces_a_request_to_the_model_without_text(qoder: Qoder, model: str | None) -> None:
     begun = {"id": "evt_1", "type": "span.model_request_start", "processed_at": at(1)}

@@ -20,46 +20,6 @@ RUNS_OF_1 = ("GET", "/deployments/dep_1/runs")
 HOUR = 3600.0
 
 
-# What can name none: refused before any request, with what to type instead.
-
-A_DEPLOYMENT = "give a deployment id (dep_…) or an exact name"
-A_RUN = "give a run (drun_…, sess_…, last or DEPLOYMENT@last)"
-NO_DEPLOYMENT = {
-    **dict.fromkeys(["dep_demo ", "\ufeffdep_demo", "dep_demo\r", "dep_demo/run"], f"{A_DEPLOYMENT}, and nothing else"),
-    **dict.fromkeys(['"dep_demo"', "dep_demo,dep_slow", "dep_demo@last"], f"{A_DEPLOYMENT}, and nothing else"),
-    **dict.fromkeys(["dep_", "drun_1", "../dep_demo"], A_DEPLOYMENT),
-    "": "is a shell variable unset?",
-}
-NO_RUN = {
-    **dict.fromkeys(["drun_1 ", "drun_1\tcompleted", "'drun_1'", "sess_1/events"], f"{A_RUN}, and nothing else"),
-    **dict.fromkeys(["-", "nightly report", " last", "https://qoder.com/runs/drun_1"], A_RUN),
-    "dep_demo": f"for the latest run of a deployment: dep_demo@last; or {A_RUN}",
-    "nightly": f"for the latest run of a deployment: nightly@last; or {A_RUN}",
-    "": "is a shell variable unset?",
-}
-
-
-@pytest.mark.parametrize(
-    ("command", "typed", "hint"),
-    [
-        *(("deploy get", typed, hint) for typed, hint in NO_DEPLOYMENT.items()),
-        *(("run get", typed, hint) for typed, hint in NO_RUN.items()),
-        ("file download", "drun_1", "give an id (file_…) or an exact name"),
-    ],
-)
-def test_run_and_deploy_get_say_what_to_type_instead(qoder: Qoder, command: str, typed: str, hint: str) -> None:
-    ran = qoder(*command.split(), typed)
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert f"hint: {hint}\n" in ran.err
-
-
-@pytest.mark.parametrize("id", ["dep_pt-0123456789abcdef", "drun_eyJhbGciOiJI.eyJzdWIiOiIx.c2ln"])
-def test_run_and_deploy_write_a_token_behind_the_beginning_of_an_id_nowhere(qoder: Qoder, id: str) -> None:
-    ran = qoder(*("deploy run" if id.startswith("dep_") else "run get").split(), id, "--json")
-    assert ran.code == 2
-    assert id[6:] not in ran.out + ran.err
-
-
 # Deployments.
 
 NAMES = ["a name, with spaces", "日本語", "50%/day?", "dep", "-x", "last", "x dep_demo"]

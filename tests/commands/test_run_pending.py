@@ -396,34 +396,43 @@ def test_session_pending_does_not_ignore_sessions_that_cannot_be_read(qoder: Qod
     assert [one["call"] for one in rows] == ["evt_2"]
 
 
-@pytest.mark.parametrize("words", [("pending",), ("pending", "sess_1"), ("deny", "sess_1", "--all", "--yes")])
-@pytest.mark.parametrize("kind", ["status", "thread_status"])
-def test_session_pending_and_deny_are_not_sure_that_nothing_waits_after_a_stop_without_a_readable_reason(
-    qoder: Qoder, server: Asking, kind: str, words: tuple[str, ...]
-) -> None:
-    session, at = server.asks("sess_1", call(1)), server.world.now() - 20
-    started = [{"type": f"session.{kind}_running"}, RUNNING][kind == "status" :]
-    server.tell(session, at, *started, {"type": f"session.{kind}_idle", "stop_reason": {"type": 7}})
-    ran = qoder("session", *words)
-    assert (ran.code, "nothing waits" in ran.err) == (7, False)
-    assert "cannot be read in full, so whether it waits for an answer is unknown" in ran.err
-    server.tell(session, at + 5, RUNNING, ENDED)
-    assert qoder("session", *words).code == 0
+LOOKS = pytest.mark.parametrize("words", ["pending", "pending sess_1", "deny sess_1 --all --yes"])
 
 
-@pytest.mark.parametrize("words", [("pending",), ("pending", "sess_1"), ("deny", "sess_1", "--all", "--yes")])
-@pytest.mark.parametrize("ids", [None, [5], "evt_1"])
-def test_session_pending_and_deny_are_not_sure_that_nothing_waits_where_a_stop_names_no_call(
-    qoder: Qoder, server: Asking, ids: Any, words: tuple[str, ...]
+def stops(kind: str) -> Callable[[Asking], object]:
+    """Let the agent, or a thread of it, go on and stop again for a reason that cannot be read."""
+
+    def tell(server: Asking) -> None:
+        started = [{"type": f"session.{kind}_running"}, RUNNING][kind == "status" :]
+        idle = {"type": f"session.{kind}_idle", "stop_reason": {"type": 7}}
+        server.tell(server.sessions["sess_1"], server.world.now() - 20, *started, idle)
+
+    return tell
+
+
+def names(ids: Any) -> Callable[[Asking], object]:
+    """Let the stop name no call, which does not say that it was asked about either."""
+    return lambda server: server.stops({"type": "requires_action", "event_ids": ids})
+
+
+UNSURE = {"a reason": stops("status"), "a thread's reason": stops("thread_status")}
+UNSURE |= {f"calls {ids}": names(ids) for ids in (None, [5], "evt_1")}
+
+
+@LOOKS
+@pytest.mark.parametrize("what", UNSURE)
+def test_session_pending_and_deny_are_not_sure_that_nothing_waits_where_a_stop_cannot_be_read(
+    qoder: Qoder, server: Asking, what: str, words: str
 ) -> None:
-    """The call does not say that it was asked about, either."""
-    server.asks("sess_1", call(1, evaluated_permission=None))
-    server.stops({"type": "requires_action", "event_ids": ids})
-    ran = qoder("session", *words)
+    unmarked: dict[str, Any] = {} if "reason" in what else {"evaluated_permission": None}
+    server.asks("sess_1", call(1, **unmarked))
+    UNSURE[what](server)
+    ran = qoder("session", *words.split())
     assert (ran.code, "nothing waits" in ran.err, server.sent) == (7, False, [])
-    server.colleague("evt_1")
+    assert "cannot be read in full, so whether it waits for an answer is unknown" in ran.err
+    server.tell(server.sessions["sess_1"], server.world.now(), RUNNING, ENDED)
     qoder.clock.time += 5
-    assert qoder("session", *words).code == 0
+    assert qoder("session", *words.split()).code == 0
 
 
 def test_session_approve_warns_where_a_stop_names_a_call_that_cannot_be_read(qoder: Qoder, server: Asking) -> None:
@@ -433,14 +442,12 @@ def test_session_approve_warns_where_a_stop_names_a_call_that_cannot_be_read(qod
     assert (ran.code, "so whether more calls wait is unknown" in ran.err) == (0, True), ran.err
 
 
-@pytest.mark.parametrize("words", [("pending",), ("pending", "sess_1"), ("deny", "sess_1", "--all", "--yes")])
-def test_session_pending_and_deny_warn_that_more_calls_may_wait(
-    qoder: Qoder, server: Asking, words: tuple[str, ...]
-) -> None:
+@LOOKS
+def test_session_pending_and_deny_warn_that_more_calls_may_wait(qoder: Qoder, server: Asking, words: str) -> None:
     session = server.sub_agent_asks("sess_1", call(1, session_thread_id="sthr_2"), calls=1)
     stop = {"type": "session.thread_status_idle", "stop_reason": {"type": 5}, "session_thread_id": "sthr_3"}
     server.tell(session, qoder.clock.time - 20, stop)
-    ran = qoder("session", *words)
+    ran = qoder("session", *words.split())
     assert (ran.code, "evt_1" in ran.out) == (0, True), ran.err
     assert "so whether more calls wait is unknown" in ran.err
 

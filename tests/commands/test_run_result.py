@@ -1,14 +1,13 @@
 """`qoder run result`, `--result` and `--require-satisfied`: what a run's agent said, delivered and achieved."""
 
-import signal
 from typing import Any
 
 import httpx
 import pytest
 
-from qoder_cli.base.errors import Signalled
 from qoder_cli.base.times import unix
 from tests.conftest import Qoder
+from tests.support.interrupting import interrupt
 from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, SESSION, SHOWN, TRIGGER, WORK, idle
 from tests.support.result import END, says
 from tests.support.wire import GONE, api_error, page
@@ -124,15 +123,11 @@ def test_run_result_exits_as_the_run_ended_and_shows_what_was_said(qoder: Qoder,
             assert ran.error["run_state"] == ("going" if code == 8 else ran.error["run_state"])
 
 
-def interrupted(request: httpx.Request) -> Any:
-    raise Signalled(signal.SIGINT)
-
-
 @pytest.mark.parametrize("line", ["deploy run dep_1 --on-leave cancel", "run wait drun_1"])
 def test_run_wait_interrupted_while_the_result_is_read_does_not_deny_the_ending(qoder: Qoder, line: str) -> None:
     if line.startswith("deploy"):
         qoder.wire.on(*TRIGGER, LEGACY)
-    qoder.wire.on(*RUN, DONE).on(*EVENTS, interrupted)
+    qoder.wire.on(*RUN, DONE).on(*EVENTS, interrupt)
     ran = qoder(*line.split(), "--result", "--json")
     assert (ran.code, ran.json["status"]) == (130, "completed")
     assert (ran.error["run_id"], ran.error["run_state"], ran.error["next"]) == ("drun_1", "ended", None)

@@ -362,21 +362,6 @@ def test_run_wait_names_a_command_that_goes_on_and_wants_the_same(qoder: Qoder, 
     assert ran.error["next"] == ["qoder", "run", "wait", "drun_1", *wants, "--no-progress", "-o", "json"]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "deploy run dep_1 --on-ask wait",
-        "run logs drun_1 --on-ask wait",
-        "run wait drun_1 --on-ask prompt",
-        "run wait drun_1 --timeout soon",
-        "deploy run dep_1 --require-satisfied",
-        "deploy run dep_1 --notify true",
-    ],
-)
-def test_run_wait_has_options_that_are_for_waiting_alone(qoder: Qoder, line: str) -> None:
-    assert qoder(*line.split()).code == 2
-
-
 PENDING, BUSY, WORKS = {**LEGACY, "status": "pending"}, (503, "busy"), page(*WORK)
 # How the run and its session answer, and the lines that say how the run stands.
 STANDS: dict[str, tuple[list[Any], list[Any], list[str]]] = {

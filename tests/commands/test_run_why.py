@@ -114,8 +114,12 @@ def test_run_why_shows_a_new_version_of_the_agent(team: Team) -> None:
 def test_run_why_shows_that_a_colleague_changed_the_environment(team: Team) -> None:
     team.ran(WORKS)
     team("env", "update", "default", "--allow-host", "a.example.com")
-    [(what, says)] = changes(team.why(team.ran(FAILS)))
+    failed = team.ran(FAILS)
+    [(what, says)] = changes(team.why(failed))
     assert (what, says.startswith("changed at "), "is not kept" in says) == ("environment", True, True)
+    team("env", "archive", "default", "--yes")
+    why = team.why(failed)
+    assert why["next"] == why["check"][0]["fix"] == ["qoder", "deploy", "update", team.deployment, "--env", "ENV"]
 
 
 def test_run_why_cannot_tell_of_an_environment_that_was_changed_after_the_run(team: Team) -> None:
@@ -128,10 +132,12 @@ def test_run_why_cannot_tell_of_an_environment_that_was_changed_after_the_run(te
 
 
 def test_run_why_shows_another_prompt_budget_and_environment(team: Team) -> None:
+    other = team("env", "create", "--name", "other", "-q").out.strip()
     team.ran(WORKS)
-    team("deploy", "update", "nightly", "-m", "Report in one line.", "--budget", "0.01")
+    team("deploy", "update", "nightly", "-m", "Report in one line.", "--budget", "0.01", "--env", other)
     why = team.why(team.ran(FAILS))
-    assert [what for what, _ in changes(why)] == ["prompt", "budget"]
+    assert [what for what, _ in changes(why)] == ["prompt", "environment", "budget"]
+    assert changes(why)[1][1].endswith(f" → {other}")
     assert why["changed"][0]["lines"] == ['~ message: "Report." -> "Report in one line."']
 
 
@@ -180,12 +186,19 @@ def test_run_why_shows_what_failed_elsewhere_at_that_hour(team: Team) -> None:
     why = team.why(failed)
     assert sorted(why["elsewhere"]) == sorted(other.id for other in others)
     assert "3 other deployments failed with it within an hour" in team("run", "why", failed).out
+    team.retell["/deployment_runs"] = lambda page: [page.pop(name, None) for name in ("has_more", "next_page")]
+    assert ("other deployments", "there may have been more runs than one page shows") in unknowns(team.why(failed))
 
 
 @pytest.mark.parametrize(
-    ("gone", "path"), [("session", r"/sessions/\w+$"), ("version", "version="), ("deployment", r"/deployments/\w+$")]
+    ("gone", "path"),
+    [
+        *(("session", r"/sessions/\w+$"), ("version", "version="), ("deployment", r"/deployments/\w+$")),
+        ("memory", "/memory_versions"),
+    ],
 )
 def test_run_why_says_what_cannot_be_read(team: Team, gone: str, path: str) -> None:
+    team.world.deployments[team.deployment].fields["resources"] = [MEMORY]
     team.ran(WORKS)
     team.new_agent()
     failed = team.ran(FAILS)
@@ -205,9 +218,9 @@ def test_run_why_keeps_hostile_text_and_long_differences_inert(team: Team) -> No
 
 def test_run_why_sends_no_more_requests_than_it_says(team: Team) -> None:
     resources = [{"type": "memory_store", "memory_store_id": f"memstore_{n}"} for n in range(40)]
-    team.world.deployments[team.deployment].fields["resources"] = resources
     team.ran(WORKS)
-    failed = team.ran(FAILS, times=20)
+    failed = team.ran(FAILS, times=30)
+    team.world.deployments[team.deployment].fields["resources"] = resources
     before = len(team.world.requests)
     why = team("run", "why", failed, "--json").json
     assert len(team.world.requests) - before <= 40

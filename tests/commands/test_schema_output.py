@@ -72,21 +72,6 @@ def test_schema_output_covers_every_command() -> None:
     assert named - set(commands) == {"env work poll", *twins}  # which help does not list
 
 
-@pytest.mark.parametrize(
-    ("words", "hint"),
-    [
-        (["output"], "use one of run,"),
-        (["output", "runn"], "use one of run,"),
-        (["output", "run", "usage"], "use one of run,"),
-        (["run"], "or `output NAME`"),
-    ],
-)
-def test_schema_output_names_what_there_is(qoder: Qoder, words: list[str], hint: str) -> None:
-    ran = qoder("schema", *words)
-    assert (ran.code, ran.out) == (2, "")
-    assert hint in ran.err
-
-
 RUN = {"id": "drun_1", "type": "deployment_run", "status": "completed", "new_field": {"a": [1, None]}}
 
 

@@ -166,13 +166,6 @@ def test_no_command_sends_or_repeats_a_token_within_a_word_or_on_stdin(qoder: Qo
         assert (token in ran.err, "bcdefghij" in ran.err) == (False, False), line
 
 
-def test_agent_create_takes_no_url_with_a_secret(qoder: Qoder) -> None:
-    for url in ("me@mcp.example", "mcp.example/?token=a", "mcp.example/?api_key=b"):
-        ran = qoder("agent", "create", "--name", "a", "--model", "auto", "--mcp", f"docs=https://{url}")
-        assert (ran.code, qoder.wire.requests) == (2, [])
-        assert "a URL must not hold a password or a token" in ran.err
-
-
 BEARER = {"type": "static_bearer", "token": "${TOKEN}", "mcp_server_url": "https://mcp.example.com/mcp"}
 # What a file has that is as it should be.
 WHOLE: dict[str, Any] = {"agent": {"name": "a", "model": "auto"}, "env": {"name": "a"}, "deployment": FILE}

@@ -19,7 +19,7 @@ from qoder_cli.input.editor import Leave
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.records import AGENT, ENVIRONMENT
 from qoder_cli.sessions.asks import Asked
-from qoder_cli.sessions.chat import Activity, Chat
+from qoder_cli.sessions.chat import QUIET, Activity, Chat
 from qoder_cli.sessions.transcript import ChatPage
 from tests.conftest import Qoder
 from tests.support.inprocess import at_version
@@ -357,12 +357,6 @@ def test_session_new_waits_for_no_message_that_another_never_had(
     ran = qoder("session", "new", "--like", id, "--wait", "--file", "notes.txt")
     assert (ran.code, ran.out, service.writes) == (2, "", []), ran.err
     assert ran.errors[0] == "error: --wait, --follow and --result need a message"
-
-
-@pytest.mark.parametrize(("typed", "path"), [("C:/no/such", "C:/no/such"), ("CC:/no/such", "CC")])
-def test_session_new_takes_a_letter_before_a_colon_for_a_drive(qoder: Qoder, typed: str, path: str) -> None:
-    ran = qoder(*NEW, "--env", "default", "--file", typed)
-    assert (ran.code, ran.errors) == (2, [f"error: --file: cannot read {path}: No such file or directory"])
 
 
 @pytest.mark.parametrize(
@@ -762,6 +756,18 @@ def test_session_chat_interrupts_who_works_and_once_at_a_time(qoder: Qoder, monk
     assert here.leave_now is Leave.FOR_GOOD
 
 
+@pytest.mark.parametrize(("quiet", "is_busy"), [(QUIET, True), (QUIET + 0.5, False)])
+def test_session_chat_looks_after_a_while_whether_the_agent_still_works(
+    qoder: Qoder, monkeypatch: pytest.MonkeyPatch, quiet: float, is_busy: bool
+) -> None:
+    monkeypatch.setattr("qoder_cli.sessions.chat.followed", lambda log, preview: [[]])
+    monkeypatch.setattr("qoder_cli.sessions.chat.look", lambda client, id: Asked(id))
+    here = Chat(App(qoder.env, Screen(None), Screen(None), clock=qoder.clock, transport=qoder.wire), "sess_1")
+    here.activity.send({"evt_1"}, qoder.clock.monotonic() - quiet)
+    here._follow()
+    assert (here.catch_up(), here.is_busy) == ("", is_busy)
+
+
 def test_session_chat_ends_where_its_session_may_no_longer_be_read(qoder: Qoder) -> None:
     here = Chat(App(qoder.env, Screen(None), Screen(None), clock=qoder.clock, transport=qoder.wire), "sess_1")
     qoder.wire.on("GET", "/sessions/sess_1/events", api_error(403, "permission_error", "Not yours."))
@@ -774,7 +780,7 @@ def test_session_help_speaks_of_sessions(qoder: Qoder) -> None:
     for command in qoder("help", "session", "--json").json["commands"]:
         help = qoder(*command["path"], "--help").out
         assert command["path"][1] == "new" or "RUN" not in help, help
-        assert not re.search(r"qoder run (?!list)", re.sub(r"see\s+qoder run [a-z]+ --help", "", help)), help
+        assert not re.search(r"qoder run (?!list)", re.sub(r"see\s+qoder run [a-z]+\s+--help", "", help)), help
     for words in ("get", "wait", "logs", "result"):
         assert qoder("session", words, "--json").error["message"] == "missing argument SESSION"
     assert "list them: qoder session list" in qoder("session", "archive").err

@@ -89,6 +89,8 @@ def test_session_result_does_not_tell_of_the_turn_before_a_message(qoder: Qoder,
     server.turn(server.sessions["sess_1"], qoder.clock.time + 9, "New.")
     ran = qoder("session", "wait", "sess_1", "--result")
     assert (ran.code, ran.out) == (0, "New.\n")
+    judged = qoder("session", "wait", "sess_1", "--require-satisfied").err
+    assert "error: session sess_1 completed, but it has no outcome evaluation\nhint: see: qoder session get" in judged
 
 
 EXHAUSTED = idle("retries_exhausted")
@@ -232,6 +234,8 @@ def test_session_cancel_waits_until_it_is_true_and_does_nothing_twice(qoder: Qod
     assert ran.code == 0
     assert "already finished" in ran.err
     assert server.asked.count("POST /sessions/sess_1/cancel") == 1
+    ran = qoder("session", "cancel", "drun_9", "sess_1", "--yes", "--json")  # one that is not there stops no other
+    assert [item["exit_code"] for item in ran.json] == [5, 0]
 
 
 # What waits no more.

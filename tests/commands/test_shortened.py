@@ -64,13 +64,6 @@ def test_shortened_id_is_refused_where_yes_leaves_nobody_to_look_at_the_whole_on
     assert f"{shown[0]} is a shortened id" in ran.err
 
 
-@pytest.mark.parametrize("words", [("agent", "get", "agent_019…"), ("run", "cancel", "drun_9…", "--yes")])
-def test_shortened_id_that_was_not_seen_is_refused(qoder: Qoder, words: tuple[str, ...]) -> None:
-    ran = qoder(*words)
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert "none that was seen on this machine fits" in ran.err
-
-
 @pytest.mark.parametrize("dots", ["…", "..."])
 def test_shortened_id_of_an_agent_is_taken_without_its_version_and_with_three_dots(
     qoder: Qoder, monkeypatch: pytest.MonkeyPatch, dots: str

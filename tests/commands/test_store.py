@@ -361,7 +361,7 @@ def test_store_warns_once_of_whatever_is_in_its_place_and_leaves_it(what: str, t
 
 
 @pytest.mark.parametrize(
-    ("damage", "last"), [("at = 'soon', ahead = 'much'", 5), ("run = x'00ff'", 7), ("deployment = x'00ff'", 7)]
+    ("damage", "last"), [("at = -1e300, ahead = 'much'", 5), ("run = x'00ff'", 7), ("deployment = x'00ff'", 7)]
 )
 @pytest.mark.few(2)
 def test_run_wait_and_deploy_run_have_no_bug_where_a_row_is_damaged(
@@ -374,6 +374,7 @@ def test_run_wait_and_deploy_run_have_no_bug_where_a_row_is_damaged(
     qoder.env["QODER_STATE_DIR"] = str(tmp_path)
     qoder.wire.on(*RUN, api_error(404, "not_found_error", "None."), repeat=True)
     assert [qoder("run", "wait", typed, "--json").code for typed in ("drun_1", "last")] == [5, last]
+    assert qoder("key", "list").code == (0 if last == 5 else 7)
     qoder.wire.on(*TRIGGER, {**DONE, "id": "drun_2"})
     assert qoder("deploy", "run", "dep_1", "--json").code == 0
 

@@ -41,19 +41,5 @@ def test_alias_is_in_no_help_and_no_completion(qoder: Qoder, typed: str) -> None
     assert set(offered(f"qoder {group} {word}", {})) <= {"thread"}
 
 
-@pytest.mark.parametrize("typed", ["session rm sess_1", "file rm file_1", "memory rm project a.md", "run stop drun_1"])
-def test_alias_asks_what_its_command_asks(qoder: Qoder, typed: str) -> None:
-    ran = qoder(*typed.split())
-    assert (ran.code, ran.out, qoder.wire.requests) == (2, "", [])
-    assert "--yes" in ran.err
-
-
-@pytest.mark.parametrize("typed", ["deploy rm dep_1", "agent rm agent_1", "run rm drun_1", "deploy stop dep_1"])
-def test_alias_is_none_where_there_is_no_such_command(qoder: Qoder, typed: str) -> None:
-    ran = qoder(*typed.split(), "--yes")
-    assert (ran.code, qoder.wire.requests) == (2, [])
-    assert "unknown command" in ran.err
-
-
 def test_version_is_printed_by_either_word(qoder: Qoder) -> None:
     assert qoder("version").out == qoder("--version").out == qoder("--no-color", "version").out != ""

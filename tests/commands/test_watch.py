@@ -7,6 +7,7 @@ import pytest
 
 from qoder_cli.base.errors import Signalled
 from tests.conftest import Qoder
+from tests.support.interrupting import interrupt
 from tests.support.wire import page
 
 LIST = ("agent", "list", "--watch", "10")
@@ -66,10 +67,7 @@ def test_watch_ends_where_nothing_more_can_be_seen(
     ("typed", "every"), [(("--watch",), 5), (("--watch", "2m"), 120), (("--watch=3",), 3), (("--watch", "--all"), 5)]
 )
 def test_watch_looks_every_five_seconds_unless_told(qoder: Qoder, typed: tuple[str, ...], every: int) -> None:
-    def stop() -> None:
-        raise Signalled(signal.SIGINT)
-
-    qoder.clock.at_sleep = stop
+    qoder.clock.at_sleep = interrupt
     qoder.wire.on("GET", "/agents", page(agent(1)))
     assert qoder("agent", "list", *typed).code == 130
     assert qoder.clock.slept == [every]
@@ -79,8 +77,3 @@ def test_watch_takes_no_name_behind_it_for_a_time(qoder: Qoder) -> None:
     qoder.wire.on("GET", "/deployments", page())
     ran = qoder("run", "list", "--watch", "nightly")
     assert (ran.code, "no deployment is named 'nightly'" in ran.err) == (5, True)
-
-
-def test_watch_and_exit_status_do_not_go_together(qoder: Qoder) -> None:
-    for words in (("run", "pending"), ("deploy", "check")):
-        assert (qoder(*words, "--watch", "--exit-status").code, qoder.wire.requests) == (2, [])

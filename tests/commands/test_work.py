@@ -53,11 +53,6 @@ def test_env_work_poll_asks_once_and_shows_no_secret(qoder: Qoder, service: Thin
     assert service.asked == [f"GET {POLL}"]
 
 
-@pytest.mark.parametrize("words", [["--worker", ""], ["--worker", "a b"], ["--worker", "w", "--block-ms", "1000"]])
-def test_env_work_poll_refuses_what_cannot_be_meant(qoder: Qoder, service: Things, words: list[str]) -> None:
-    assert (work(qoder, "poll", *words, item=False).code, service.asked) == (2, [])
-
-
 @pytest.mark.parametrize("answer", [{}, {"id": "env_1", "type": "environment"}, [], "x", 5, False])
 def test_env_work_poll_takes_nothing_else_for_an_item(qoder: Qoder, service: Things, answer: Any) -> None:
     service.instead[f"GET {POLL}"] = [ok(answer)]

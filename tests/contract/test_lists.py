@@ -6,13 +6,14 @@ import json
 import re
 import signal
 
+import httpx
 import pytest
 
 from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.wire import Generation
 from tests.contract.clauses import Clauses
 from tests.contract.lines import COMMANDS, JUDGES, Command
-from tests.contract.scene import Played, Scene
+from tests.contract.scene import Answer, Played, Scene
 from tests.support.cells import ALL_CELLS
 
 CLAUSES = Clauses()
@@ -94,6 +95,18 @@ def any_column_sorts_a_list_up_and_down(scene: Scene) -> None:
 
 def _column(ran: Played, place: int) -> list[str]:
     return [line.split("\t")[place] for line in ran.out.splitlines()]
+
+
+@CLAUSES.add("list silent about its end", is_list)
+def a_list_is_not_whole_unless_it_says_so(scene: Scene) -> None:
+    def lie(request: httpx.Request, answer: Answer) -> httpx.Response:
+        said = answer()
+        is_page = request.method == "GET" and "data" in said.json()
+        return httpx.Response(200, json={"data": said.json()["data"]}) if is_page else said
+
+    scene.lie = lie
+    ran = scene.run("--json", words=without_adding(scene))
+    assert "does not say whether it is complete" in ran.err or not scene.sent
 
 
 @CLAUSES.add("watch refused", is_list)

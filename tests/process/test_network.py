@@ -20,7 +20,7 @@ from qoder_cli.base.times import Clock
 from qoder_cli.http.client import Client
 from qoder_cli.output.progress import Progress
 from qoder_cli.output.screen import Screen
-from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from qoder_cli.sandbox.world import World
 from qoder_cli.settings.config import Found, Settings
@@ -223,13 +223,23 @@ def test_deploy_run_over_a_connection_that_breaks_at_any_byte_starts_none_twice(
 ) -> None:
     world = World(clock=qoder.clock.now, generation=generation, honour_key=False, token=TOKEN)
     words = "deploy run dep_demo --json --idempotency-key k --request-timeout"
-    with serve(world) as server, breaking(server.port, fault) as port:
+    with Server(world).start() as server, breaking(server.port, fault) as port:
         for patience in ("0.25s", "5s"):
             ran = online(words, patience, QODER_BASE_URL=f"http://127.0.0.1:{port}/api/v1/cloud")
             with world.lock:
                 started = [run.id for run in world.started()]
             assert ran.code == 9 or started == ([ran.json["id"]] if ran.code == 0 else [])
     assert len(started) <= 1
+
+
+def test_deploy_run_that_gets_no_connection_in_time_knows_that_nothing_was_started(
+    online: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over = threading.Event()
+    monkeypatch.setattr(socket, "create_connection", lambda *words, **more: is_over.wait(PATIENCE))
+    ran = online("deploy run dep_1 --request-timeout 0.05s", "--base-url", "http://127.0.0.1:1")
+    is_over.set()
+    assert (ran.code, "no complete response within" in ran.err) == (7, True)
 
 
 # The client and its connections.
@@ -289,7 +299,7 @@ def test_client_sends_no_write_over_a_connection_that_has_idled(monkeypatch: pyt
         return connect(*words, **more)
 
     monkeypatch.setattr(socket, "create_connection", noted)
-    with serve(World()) as server:
+    with Server(World()).start() as server:
         client, connections = client_of(server.base_url), []
         for pause, method in ((0, "GET"), (1.2, "GET"), (0, "POST"), (0, "POST"), (1.2, "POST")):
             clock.sleep(pause)

@@ -358,7 +358,7 @@ REFERRED: dict[str, list[tuple[dict[str, Any], tuple[int, str], str]]] = {
     "/agents": [
         ({"skills": [{"type": "custom", "skill_id": "skill_x"}]}, GONE, "skills.0.skill_id"),
         ({"skills": [{"type": "custom", "skill_id": "skill_release_notes", "version": "9"}]}, GONE, "skills.0.version"),
-        ({"multiagent": {"type": "coordinator", "agents": ["agent_x"]}}, GONE, "multiagent.agents.0.id"),
+        ({"multiagent": {"type": "coordinator", "agents": ["agent_x"]}}, GONE, "multiagent.agents.0"),
     ],
     "/dreams": [
         ({"inputs": [{**STORE, "memory_store_id": "memstore_x"}]}, GONE, "inputs.0.memory_store_id"),

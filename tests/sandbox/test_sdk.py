@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.sandbox.desk import said
@@ -21,7 +21,7 @@ def client(monkeypatch: pytest.MonkeyPatch, qca: Any) -> Iterator[Any]:
     for name in [name for name in os.environ if name.startswith("QODER_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     with (
-        serve(World(speed=20)) as server,
+        Server(World(speed=20)).start() as server,
         qca.Managed(base_url=server.base_url, pat=server.world.token, max_retries=0, timeout=20) as made,
     ):
         yield made
@@ -75,7 +75,7 @@ def test_sandbox_shows_what_our_commands_make_as_the_sdk_expects_it(tmp_path: Pa
     (tmp_path / "notes.md").write_text("Notes.\n")
     qoder = Qoder(tmp_path / "config.toml")
     qoder.transport = None
-    with serve(World(speed=20)) as server:
+    with Server(World(speed=20)).start() as server:
         token = server.world.token
         qoder.env |= {"QODER_BASE_URL": server.base_url, "QODER_PAT": token}
 

@@ -17,7 +17,7 @@ from qoder_cli.base.errors import UsageError
 from qoder_cli.base.plainfile import seal
 from qoder_cli.commands import sandbox as command
 from qoder_cli.help.documented import VARIABLES
-from qoder_cli.sandbox.server import Server, serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.sandbox.desk import exported, needs_signals
@@ -337,7 +337,7 @@ def test_sandbox_is_what_the_official_sdk_asks_inside(
 
 @pytest.fixture(scope="module")
 def server() -> Any:
-    with serve(World()) as server:
+    with Server(World()).start() as server:
         yield server
 
 

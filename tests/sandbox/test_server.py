@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from qoder_cli.sandbox.server import Server, serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
 from tests.sandbox.desk import AUTH, TOKEN, needs_signals
@@ -22,7 +22,7 @@ TRIGGER = "/deployments/dep_demo/run"
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serve(World(speed=10, token=TOKEN)) as server:
+    with Server(World(speed=10, token=TOKEN)).start() as server:
         yield server
 
 
@@ -86,10 +86,10 @@ def test_sandbox_streams_live_with_heartbeats_until_the_end(server: Server, wire
 
 
 def test_sandbox_listens_on_loopback_only_and_stops() -> None:
-    with serve(World()) as server:
+    with Server(World()).start() as server:
         assert server.origin == f"http://127.0.0.1:{server.port}"
         with pytest.raises(OSError, match="use"):
-            serve(World(), port=server.port)
+            Server(World(), port=server.port).start()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", server.port)) != 0
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from qoder_cli.keys import patience, postgres
 from qoder_cli.keys.patience import Patience
 from qoder_cli.keys.postgres import PostgresKeys
-from qoder_cli.sandbox.server import serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.world import World
 from tests.support.hasty import CommonClock
 from tests.support.machines import PostgresServer
@@ -56,7 +56,7 @@ def play(crowd: Crowd, folder: Path) -> Played:
         proxy = Proxy(database.port, cuts="cut" in crowd.trouble, silences="silence" in crowd.trouble)
         proxy.start()  # only now: what is forked has no threads
         world = World(token=TOKEN, honour_key=False, clock=CLOCK.now)
-        url = stack.enter_context(serve(world)).base_url
+        url = stack.enter_context(Server(world).start()).base_url
         over = threading.Event()
         if "restart" in crowd.trouble:
             restarting = threading.Thread(target=_restart, args=(database, proxy, over))

@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
@@ -27,6 +27,11 @@ class _Interrupting(httpx.BaseTransport):
             if not self._answer_comes:
                 raise httpx.ReadError("reset")
         return answer
+
+
+def interrupt(*_: object) -> NoReturn:
+    """Press Ctrl-C, in the place of whatever is called."""
+    raise Signalled(signal.SIGINT)
 
 
 @contextmanager

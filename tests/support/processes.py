@@ -22,7 +22,7 @@ import httpx
 from qoder_cli.base.plainfile import seal
 from qoder_cli.base.signals import ONE_SIGNAL
 from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.server import Server, serve
+from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.wire import Generation, Request, WireResponse
 from qoder_cli.sandbox.world import World
 from tests.conftest import Ran
@@ -104,7 +104,7 @@ def sandbox(
 @contextmanager
 def served(world: World, faults: Faults) -> Iterator[Server]:
     """Serve a world."""
-    server = serve(world, faults=faults)
+    server = Server(world, faults=faults).start()
     try:
         yield server
     finally:

@@ -19,5 +19,6 @@ def delivers(name: str, number: int = 1) -> dict[str, Any]:
         "type": "agent.artifact_delivered",
         "file_id": f"file_{number}",
         "original_filename": name,
+        "size": 3,
         "processed_at": f"2026-06-14T08:54:{10 + number}Z",
     }

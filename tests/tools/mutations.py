@@ -267,7 +267,8 @@ def tests_of(mutation: Mutation) -> list[str]:
     """
     tests, of_file = _charted(), f"{mutation.file}:"
     every = frozenset[str]().union(*(one.called for one in tests.values()))
-    users = users_of(mutation.name.rpartition(".")[2])
+    constant = mutation.name.rpartition(".")[2]
+    users = {one for one in users_of(constant) if constant[0] != "_" or one.startswith(of_file)}
     meant = every & {of_file + mutation.name} or every & users or {one for one in every if one.startswith(of_file)}
     meet = [name for name, one in tests.items() if one.called & meant]
     meet.sort(key=lambda name: (tests[name].took > 1.0, len(tests[name].called)))

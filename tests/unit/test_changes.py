@@ -463,6 +463,14 @@ def test_fields_are_the_same_only_where_neither_has_more(more: dict[str, Any]) -
         assert same(form, one, other) is same(form, other, one) is (not more)
 
 
+def test_credential_differs_by_what_its_file_says_of_refreshing() -> None:
+    said = {"type": "mcp_oauth", "refresh": {"client_id": "c"}}
+    there = {**said, "refresh": {"client_id": "c", "scope": "all"}}
+    form = form_of(NOUNS["vault credential"])
+    assert not difference(form, {"auth": said}, {"auth": there}).changes
+    assert difference(form, {"auth": there}, {"auth": said}).changes
+
+
 LATER, EARLIER = "2026-06-14T09:00:00Z", "2026-06-14T07:00:00Z"
 AGENT = {"id": "agent_1", "name": "w", "description": "Old", "model": "auto", "version": 3}
 AGENT |= {"updated_at": "2026-06-14T08:00:00Z", "metadata": {"team": "core"}}

@@ -477,12 +477,11 @@ def test_files_are_told_all_their_faults_at_once(home: Path) -> None:
     [
         ("name: a\n" + "".join(f"zzz{n}: 1\n" for n in range(50)), "and 30 more"),
         ("name: a\n" + "".join(f"nmae{n}: 1\n" for n in range(1200)), "and 980 more"),
-        ("\n".join(f"- {{name: n{n}, foo: 1}}" for n in range(1200)), "and 981 more"),
+        ("\n".join(f"- {{name: n{n}, foo: 1}}" for n in range(1200)), "and 1180 more"),
     ],
     ids=["50", "1,200", "1,200 deployments"],
 )
-@pytest.mark.few(2)
-def test_file_shows_twenty_faults_and_counts_at_most_a_thousand(text: str, rest: str) -> None:
+def test_file_shows_twenty_faults_and_counts_at_most_a_thousand_of_each_document(text: str, rest: str) -> None:
     problems = told(text)
     assert (len(problems), problems[-1]) == (21, rest)
 
@@ -490,12 +489,12 @@ def test_file_shows_twenty_faults_and_counts_at_most_a_thousand(text: str, rest:
 def test_files_may_not_have_two_of_one_name_unless_both_have_ids(home: Path) -> None:
     (home / "a.yaml").write_text("id: dep_1\nname: one\n---\nname: two\n")
     (home / "b.yaml").write_text("name: two\n\n---\nname: one\nid: dep_2\nzzz: 1\n")
-    (home / "c.json").write_text('{"name": "four"} {"name": "four"}')
+    (home / "c.json").write_text('{"name": "four"} {"name": "four"} {"name": "five", "id": "dep_3"} {"name": "five"}')
     a, b, c = (home / name for name in ("a.yaml", "b.yaml", "c.json"))
     assert told_of(a, b, c) == [
         f"{b}:6: zzz: unknown field",
         f"{b}:1: name: is that of another deployment, in {a}:4",
-        f"{c}:1: name: is that of another deployment, in {c}:1",
+        *[f"{c}:1: name: is that of another deployment, in {c}:1"] * 2,
     ]
 
 

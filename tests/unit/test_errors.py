@@ -20,6 +20,12 @@ def test_errors_are_never_written_to(name: str) -> None:
     assert vars(error) == before
 
 
+def test_errors_have_no_token_in_json() -> None:
+    token = "ghp_Abcdefghij0123456789"
+    error = NoResponse(f"lost {token}", hint=f"try {token}", next=["qoder", "run", "get", token])
+    assert token not in str(error.as_json())
+
+
 def test_errors_pass_through_a_context_manager_and_signals_keep_their_exit_code() -> None:
     @contextlib.contextmanager
     def block() -> Iterator[None]:

@@ -41,7 +41,7 @@ BUSY = api_error(503, "api_error", "Busy.")
 WHOLE = ["up", "heard", "heard", "down"]
 CONNECTIONS: dict[str, tuple[list[Any], list[str], list[list[str]], float]] = {
     # What the connections meet, the news, the parts that each asks for, and the seconds between them.
-    "heard": ([stream(START, MESSAGE, END)], ["up", "preview", "heard", "heard", "down"], [ASKED], 0),
+    "heard": ([stream(START, MESSAGE, END, MESSAGE)], ["up", "preview", "heard", "heard", "down"], [ASKED], 0),
     "a server that knows of none": ([REFUSED, stream(START, MESSAGE, END)], WHOLE, [ASKED, []], 0),
     "a server that is busy": ([BUSY, stream(MESSAGE, END)], ["down", *WHOLE], [ASKED, ASKED], 5),
 }

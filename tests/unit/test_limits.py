@@ -16,7 +16,7 @@ from qoder_cli.base import ids, jsontext
 from qoder_cli.base.credits import amount
 from qoder_cli.base.errors import ApiError, NoResponse, QoderError, Unavailable
 from qoder_cli.base.marks import KEY, has_room, is_ours
-from qoder_cli.base.model import Run
+from qoder_cli.base.model import Run, says_whether_more
 from qoder_cli.base.places import spelled
 from qoder_cli.base.plainfile import read_checked, read_most
 from qoder_cli.base.times import parse_duration, read_limits, utc_text
@@ -27,7 +27,7 @@ from qoder_cli.http.answers import CLOCKS_DIFFER, Answer, broken, is_kept, no_re
 from qoder_cli.http.client import Client, _decoded, _limited
 from qoder_cli.http.pace import next_try
 from qoder_cli.http.proxy import Proxy, goes_around, named
-from qoder_cli.http.readback import ReadBack, says_whether_more
+from qoder_cli.http.readback import ReadBack
 from qoder_cli.http.write import Meaning, meaning_of
 from qoder_cli.nouns import file as files
 from qoder_cli.nouns import memory as memories

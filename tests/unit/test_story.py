@@ -24,6 +24,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "cancelled": {"type": "session.status_idle", "stop_reason": {"type": "cancelled"}},
     "unexplained": {"type": "session.status_idle", "stop_reason": ""},
     "asks": {"type": "session.status_idle", "stop_reason": {"type": "requires_action"}},
+    "half": {
+        "type": "session.status_idle",
+        "stop_reason": {"type": "requires_action", "event_ids": ["evt_9", 5]},
+    },
     "odd": {"type": "session.status_running", "stop_reason": {"type": "requires_action"}},
     "reply": {"type": "user.tool_confirmation", "tool_use_id": "evt_9"},
     "terminated": {"type": "session.status_terminated"},
@@ -69,6 +73,7 @@ STORIES: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "an idle and a start a second later": (None, "1 ends@5, 2 runs@6", ""),
     "it asks for nothing that is named": (None, "1 runs, 2 asks", "asks at 2"),
     "it asks so, and something is answered": (None, "1 runs, 2 asks, 3 reply", ""),
+    "it asks for what cannot be read, too": (None, "1 runs, 2 half, 3 reply", "asks at 2"),
     "it works for a reason to stop": (None, "1 odd", ""),
     "it rests for no reason": (None, "1 runs, 2 unexplained", "completed"),
     "terminated before any work": ({}, "1 message, 2 terminated", "failed, begins at 1, unclear"),

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 OVERDUE = 3600.0  # seconds after which a fire is not waited for any more
 _LISTED = 5  # times that are named of a deployment
 
-_SINCE = option("--since", "WHEN", "Fires that were due since an age (7d), date or time.", default=...)
-_UNTIL = option("--until", "WHEN", "Fires that were due until then (default: an hour ago).")
+_SINCE = option("--since", "WHEN", "Times that were due since an age (7d), date or time.", default=...)
+_UNTIL = option("--until", "WHEN", "Times that were due until then (default: an hour ago).")
 _ONCE = flag("--once", "Start one run for all that a deployment missed; needs a store of keys.")
 _HERE = flag("--this-machine", "Do without a store of keys: others may make up the same.")
 
@@ -91,7 +91,7 @@ def backfill(
             return show_requests(app, words, [order for _, order in orders], as_list=True, queue=queue)
         to_start = [order for _, order in orders if not isinstance(order, QoderError)]
         fires = sum(1 + len(order.covers) for order in to_start)
-        question = f"Start {counted(len(to_start), 'run')} for {counted(fires, 'missed fire')} on {app.settings.host}?"
+        question = f"Start {counted(len(to_start), 'run')} for {counted(fires, 'missed time')} on {app.settings.host}?"
         if to_start and not yes and not confirmed(app, question, nothing="nothing was started"):
             raise UsageError("nothing was started")
         if not has_store:
@@ -147,7 +147,7 @@ def _orders(app: App, night: "Night", *, once: bool) -> "Iterator[tuple[str, Ord
                 app.progress.note(f"{called}: {counted(len(some), 'fire')} {words}: {due}")
         refused = refusal_of(deployment, app)
         if refused is not None and (keys or doubts):
-            yield called, refused.with_(message=f"{refused.message}; none of its missed fires is made up")
+            yield called, refused.with_(message=f"{refused.message}; none of its missed times is made up")
             continue
         if once and keys:
             yield keys[-1], Order(id, keys[-1], typed=keys[-1], covers=tuple(keys[:-1]))

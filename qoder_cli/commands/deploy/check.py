@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qoder_cli.app import App
 from qoder_cli.base.errors import exclude, or_error
 from qoder_cli.base.jsontext import declared
-from qoder_cli.base.model import Deployment
+from qoder_cli.base.model import Deployment, says_whether_more
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.words import counted, few
 from qoder_cli.cli.judging import conclude
@@ -18,7 +18,6 @@ from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
 from qoder_cli.history.facts import Facts, agent_id, histories_of
 from qoder_cli.history.findings import NOT_SEEN, WEIGHTS, DeploymentFinding, find
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.lookup import find_deployment, ids_of_all, read_deployment, read_pages
 from qoder_cli.output.cells import Fields, Id, NamedId, Words
 from qoder_cli.output.data import Rows
@@ -74,14 +73,12 @@ def check(
         from qoder_cli.sessions.guard import loaded
 
         rules = loaded(app, policy)
-    findings: list[DeploymentFinding] = []
-    unlisted: list[str] = []
 
-    def look() -> None:
-        deployments, unlisted[:] = _deployments(app, words)
-        findings[:] = _look(app, deployments, probe=probe, policy=rules)
+    def look() -> tuple[list[DeploymentFinding], list[str]]:
+        deployments, unlisted = _deployments(app, words)
+        return _look(app, deployments, probe=probe, policy=rules), unlisted
 
-    view.show(look)
+    findings, unlisted = view.show(look)
     problems = sum(finding.weight == "problem" for finding in findings)
     conclude(
         app,

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.cron import next_fires
-from qoder_cli.base.errors import ApiError, Rejected, UsageError
+from qoder_cli.base.errors import ApiError, Rejected, UsageError, exclude
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Raw, array, filled, mapping
+from qoder_cli.base.plainfile import text_of
 from qoder_cli.cli.options import AGENT, ONE_DEPLOYMENT, Text, Texts, flag, option
 from qoder_cli.commands import editing
 from qoder_cli.commands.editing import (
@@ -80,13 +81,7 @@ class DeploymentFields(NamedTuple):
         fields = {name: value for name, value in self._asdict().items() if value not in (None, ())}
         fields = {name: value for name, value in fields.items() if name not in _MERGED}
         if fields.get("message") == "-":
-            from qoder_cli.files.documents import STDIN, read
-            from qoder_cli.files.tree import Problem
-
-            try:
-                fields["message"] = read(STDIN, stdin=app.stdin)
-            except Problem as problem:
-                raise UsageError(f"--message -: {problem.text}", hint="pipe the message into this command") from None
+            fields["message"] = text_of("-", stdin=app.stdin, option="--message")
         return fields
 
     def whole(self, plain: Raw, outcome: Sequence[Raw], current: Raw, removed: Texts = None) -> Raw:
@@ -115,7 +110,7 @@ class DeploymentFields(NamedTuple):
 def create(app: App, given: DeploymentFields, goal: OutcomeOptions, making: Making) -> None:
     """Create a deployment.
 
-    Requires --name, --agent, --env and --message. With --schedule it fires from
+    Requires --name, --agent, --env and --message. With --schedule it runs from
     now on; without, you start it. `deploy run --require-satisfied` requires
     --outcome. For other settings use a file: qoder apply FILE.
 
@@ -170,8 +165,7 @@ def update(
         (no_vault, options.vaults, "vault", {"vault_ids": []}),
         (no_budget, options.budget, "budget", {"budget": None}),
     ):
-        if is_cleared and given:
-            raise UsageError(f"--{name} and --no-{name} cannot be used together")
+        exclude({f"--{name}": given, f"--no-{name}": is_cleared})
         if is_cleared:
             cleared |= nothing
     plain, outcome = options.read(app) | cleared, goal.event(app)

@@ -129,9 +129,6 @@ def run(
     if as_list:
         from qoder_cli.fleet.runner import orders_for
 
-        if waiting.result and not app.output.is_json:
-            why = "--result with several deployments needs -o json or -o jsonl"
-            raise UsageError(why, hint="add --json, or start one deployment")
         orders = orders_for(typed, order, app, keep_going=keep_going, allow_duplicates=allow_duplicates)
     else:
         order = order._replace(deployment_id=deployment_id_of(typed[0], app, is_whole=True), typed=typed[0])

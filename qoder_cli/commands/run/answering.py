@@ -227,7 +227,7 @@ def with_result(app: App, target: TypedSession, word: str, result: str, *, is_er
 def _outcome_of(app: App, target: TypedSession, turn: Turn | None, sent: Events, wanted: Wanted) -> Ended:
     """Wait for what comes of what was sent: the turn that it begins, or the run, if there is one and no turn."""
     if turn is None and (run := target.run) is not None:
-        observer = observer_of(app, run.id, run=Run(run.raw), adopted=run.adopted)
+        observer = observer_of(app, run.id, run=Run(run.raw))
     else:
         session, before = turn or Turn(session_of(app, target.session_id), set())
         observer = turn_observer(app, session, before=before, after=keys(sent))

@@ -23,7 +23,7 @@ from qoder_cli.base.outcome import is_going, may_wait
 from qoder_cli.base.times import Limits
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import ALLOW_EMPTY, RUNS, YES, confirmed, is_list, is_of_sessions, named
-from qoder_cli.commands.target import refuse_adopted, sessions_of
+from qoder_cli.commands.target import refuse_adopted
 from qoder_cli.fleet.conductor import printed
 from qoder_cli.fleet.wait import Wait
 from qoder_cli.history import names
@@ -37,6 +37,7 @@ Key = str | QoderError  # the id of a run, or why there is none
 Sent = dict[str, tuple[PolledRun, Write[Any]]]  # the cancellations that were sent, by run
 
 CANCEL_FOR = 60.0  # seconds to wait until cancelled runs have stopped
+FEW_SESSIONS = 8  # at a time; no list shows their state
 
 
 class _AlreadyEnded(Exception):
@@ -60,7 +61,12 @@ def cancel(ctx: typer.Context, runs: list[str] = RUNS, yes: bool = YES, allow_em
         app.settings.allowed.check("answer", "cancelling by another word than an id")
     ids_by_word: names.Found = {}
     if is_of_sessions(ctx):
-        ids_by_word.update(zip(words, sessions_of(words, app, writes=True), strict=True))
+        from qoder_cli.commands.session import found
+
+        if len(words) > FEW_SESSIONS:
+            why = f"{len(words)} sessions at once are too many; the limit is {FEW_SESSIONS}"
+            raise UsageError(why, hint=f"use xargs -n {FEW_SESSIONS}")
+        ids_by_word.update(zip(words, found(words, app), strict=True))
     else:
         ids_by_word = names.runs(words, app)
     items: dict[Key, Ended] = {}  # by run; several words may mean one

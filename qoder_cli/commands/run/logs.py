@@ -55,7 +55,7 @@ def logs(
       qoder run logs last --type agent.message --since 90m
       qoder run list -n 3 -q | qoder run logs - --tail 20"""
     from qoder_cli.commands.run import logs_printed
-    from qoder_cli.commands.target import sessions_of
+    from qoder_cli.commands.target import target_of
     from qoder_cli.runs.ending import Wanted
     from qoder_cli.sessions.showing import Selection
 
@@ -94,7 +94,7 @@ def logs(
         app.pace_reads()
         return logs_printed.show_many(app, run_words, selection, tail)
     if of_sessions:
-        chosen = sessions_of(runs, app)[0]
+        chosen = target_of(runs[0], app).session_id
     else:
         chosen = names.run(runs[0], app)
     if follow:

@@ -81,7 +81,7 @@ def trace_run(app: App, chosen: str, url: str | None, *, with_content: bool) -> 
     run = any_observer(app, chosen).read_once()
     log = _log_of(app, run, Selection())
     with _explained(run, Selection()):
-        events = [event for page in log.whole() for event in page]
+        events = [event for page in log.on(retry=True) for event in page]
     session = read_session(app.client, run.session_id or "")
     service = app.seen_names.standing_for(run.deployment_id) or run.deployment_id or run.id
     trace = traces.as_trace(run, session, events, service=service, with_content=with_content)

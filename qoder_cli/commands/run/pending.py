@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NeedsAnswer, NoResponse, NotFound, UsageError, exclude
-from qoder_cli.base.model import Raw, mapping, text
+from qoder_cli.base.model import Raw, mapping, says_whether_more, text
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import parse_timestamp, utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.cli.options import RUNS_OR_LAST, Text, Texts, flag, named, option
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion.values import files
-from qoder_cli.http.readback import says_whether_more
 from qoder_cli.nouns.views import with_name
 from qoder_cli.output.cells import Fields
 from qoder_cli.output.data import Rows
@@ -63,18 +62,13 @@ def pending(
     if runs and since != "24h":
         raise UsageError("--since is for looking without a RUN", hint="leave it out, or name no RUN")
     words = named(runs, app) if runs else []
-    any_waits = False
     rules = None
     if policy is not None:
         from qoder_cli.sessions.guard import loaded, with_ids
 
         rules = with_ids(app, loaded(app, policy))
 
-    def show() -> None:
-        nonlocal any_waits
-        any_waits = _show(app, words, since, rules)
-
-    view.show(show)
+    any_waits = view.show(lambda: _show(app, words, since, rules))
     if any_waits and exit_status:
         raise NeedsAnswer("calls wait for an answer", hint="use approve, deny or answer", run_state="going")
 

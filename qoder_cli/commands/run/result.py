@@ -25,15 +25,15 @@ def result(
     completed, 1 failed, 8 still running.
     On a terminal RUN defaults to `last`.
 
-    In CI, send it to a file or use --json: the text may hold commands such as
-    ::error::. With --output-dir existing files are kept: a new one gets a
+    In CI, send it to a file or use --json: such text as ::error:: would be a
+    command there. With --output-dir existing files are kept: a new one gets a
     number. If one cannot be saved, the others are, and the exit code says so.
 
     Examples:
       qoder run result last
       qoder run result last -O /tmp/delivered
       qoder session result sess_demo"""
-    from qoder_cli.commands.target import sessions_of
+    from qoder_cli.commands.target import target_of
     from qoder_cli.history import names
     from qoder_cli.nouns import file as downloads
     from qoder_cli.sessions import result as results
@@ -42,7 +42,7 @@ def result(
     folder = None if output_dir is None else downloads.prepare_folder(output_dir)
     word = or_last(run, app, of_sessions=is_of_sessions(ctx))
     if is_of_sessions(ctx):
-        [id] = sessions_of([word], app)
+        id = target_of(word, app).session_id
     else:
         id = names.run(word, app)
     current = any_observer(app, id).read_once()

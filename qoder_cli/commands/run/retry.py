@@ -59,7 +59,7 @@ def retry(
     all_failed: bool = flag("--all-failed", _ALL_FAILED),
     all: bool = flag("--all", "With --all-failed: the runs of all deployments."),
     since: Text = option("--since", "WHEN", _SINCE),
-    again: bool = flag("--again", "Also retry runs that completed, or need not have failed."),
+    again: bool = flag("--again", "Also retry runs that completed, or may not have failed."),
     on_leave: OnLeave = ON_LEAVE,
     parallel: int = PARALLEL,
     fail_fast: bool = FAIL_FAST,
@@ -76,7 +76,7 @@ def retry(
     changed since. For the setup of then: qoder session new --like RUN.
 
     Exit codes are those of `deploy run`. A run that is running, waits for an
-    answer, completed or need not have failed (without --again), or has an
+    answer, completed or may not have failed (without --again), or has an
     unknown outcome is refused (exit 6). Asks about several; scripts need
     --yes. --all-failed skips runs that were retried, failed retries, and runs
     that somebody cancelled: retry those by their id. What could not be read is
@@ -90,8 +90,6 @@ def retry(
     _check(runs, all_failed=all_failed, all=all, since=since)
     as_list = all_failed or is_list(runs or ())
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
-    if waiting.result and as_list and not app.output.is_json:
-        raise UsageError("--result with several runs needs -o json or -o jsonl", hint="add --json, or retry one run")
     if app.settings.keys is not None:
         from qoder_cli.keys.opening import shared_store
 
@@ -100,7 +98,7 @@ def retry(
     runs_or_errors: list[Run | QoderError] = []
     if all_failed:
         deployments = None if all else ids_of_all(named(runs or (), app, what="deployments"), app)
-        judged = failed_runs(app, deployments, Window.read(since, None, app=app))
+        judged = app.by_server_clock(lambda: failed_runs(app, deployments, Window.read(since, None, app=app))).judged()
         app.tracked.typed = words = list(judged)
         runs_or_errors = list(judged.values())
         if not words:
@@ -217,7 +215,7 @@ def _refusal_of(run: Run, app: App, *, again: bool) -> QoderError | None:
         return Rejected(f"the outcome of run {run.id} is unknown{_NOTHING}", hint=hint, next=next)
     so = "completed"
     if doubt := why_not_failed(run):
-        so = f"need not have failed: {doubt}"
+        so = f"may not have failed: {doubt}"
     if not again and (doubt or run.status == "completed"):
         hint, next = "to start it once more all the same", app.command("run", "retry", run.id, "--again")
         return Rejected(f"run {run.id} {so}{_NOTHING}", hint=hint, next=next)

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import UsageError
+from qoder_cli.base.errors import UsageError, exclude
 from qoder_cli.base.words import counted
 from qoder_cli.cli import options
 from qoder_cli.cli.options import (
@@ -65,7 +65,7 @@ def wait(
         from qoder_cli.commands.key import forget_newest
         from qoder_cli.runs.lost import to_forget
 
-        if runs not in (["last"], ["@last"]) or is_of_sessions(ctx):
+        if runs not in (["last"], ["@last"]):
             raise UsageError("--forget only works with the run `last`", hint=f"to end the doubt: {to_forget(app)}")
         return forget_newest(app, yes=yes)
     if yes:
@@ -75,16 +75,12 @@ def wait(
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
     words = named(runs, app, allow_empty=allow_empty)
-    if result and as_list and not app.output.is_json:
-        why = "--result with several runs needs -o json or -o jsonl"
-        raise UsageError(why, hint="add --json, or wait for one run")
     if is_of_sessions(ctx):
         if as_list:
             raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
-        from qoder_cli.commands.target import sessions_of
+        from qoder_cli.commands.target import target_of
 
-        [session_id] = sessions_of(words, app)
-        return wait_for(app, any_observer(app, session_id), wanted)
+        return wait_for(app, any_observer(app, target_of(words[0], app).session_id), wanted)
     if as_list:
         from qoder_cli.fleet.runner import wait_many
 
@@ -97,8 +93,7 @@ def wait(
 
 def _newest(app: App, count: int, runs: Texts) -> list[str]:
     """Return the ids of the newest runs that were started here. Raises UsageError if there are fewer."""
-    if runs:
-        raise UsageError("--last N and RUN cannot be used together", hint="leave one of them out")
+    exclude({"--last N": count, "RUN": runs})
     known = app.store.newest_runs(count, profile=app.settings.profile, host=app.settings.host)
     if len(known) < count:
         why = f"{counted(len(known), 'run is', 'runs are')} known to be started here with this profile, not {count}"

@@ -25,7 +25,8 @@ from qoder_cli.nouns.views import session_fields
 
 _SESSION = NOUNS["session"]
 VERBS = tuple(verb for verb in run.COMMANDS if verb not in ("list", "get", "retry", "why"))
-SHOWN = ("wait", "logs", "send")  # in help; `qoder run` takes a session for the others, too
+_UNFIT = {"wait": ("last", "forget", "yes", "allow_empty"), "logs": ("allow_empty",)}  # for one session
+SHOWN = ("wait", "logs", "result", "send", "cancel")  # in help; `qoder run` takes any session for the others
 
 _HELP = {
     "wait": """\
@@ -46,6 +47,15 @@ _HELP = {
 
         Examples:
           qoder session logs sess_demo""",
+    "cancel": """\
+        Cancel what agents do, and wait for them to stop.
+
+        Exits 0 once they have stopped, or already had; 9 if one still works a
+        minute later. Nothing they did is undone. Asks first; scripts need --yes.
+        A failure does not stop the rest.
+
+        Examples:
+          qoder session cancel sess_demo --yes""",
 }
 
 
@@ -104,13 +114,14 @@ def of_session(verb: str) -> Callable[..., Any]:
     command = named_at(run.COMMANDS[verb])
     same = unfolded(command)
     arguments = dict(zip(map(id, options.OF_RUNS), options.OF_SESSIONS, strict=True))
+    unfit = dict.fromkeys(_UNFIT.get(verb, ()))
     parameters = [
         (parameter.name, parameter.annotation, arguments.get(id(parameter.default), parameter.default))
         for parameter in signature(same).parameters.values()
-        if parameter.name != "ctx"
+        if parameter.name not in ("ctx", *unfit)
     ]
     help = cleandoc(_HELP[verb]) if verb in _HELP else _in_its_words(cleandoc(command.__doc__ or ""), verb)
-    spoken = declared(lambda ctx, **typed: same(ctx, **typed), help, parameters)
+    spoken = declared(lambda ctx, **typed: same(ctx, **unfit, **typed), help, parameters)
     vars(spoken)["__wrapped__"] = command
     return spoken
 

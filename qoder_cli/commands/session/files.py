@@ -21,6 +21,7 @@ from qoder_cli.nouns.edits.verbs import DELETE, ending
 from qoder_cli.nouns.file import read_text, upload
 from qoder_cli.nouns.views import RESOURCE_COLUMNS, RESOURCE_FIRST, resource_row
 from qoder_cli.output.data import Rows
+from qoder_cli.output.listing import WantedRows
 
 _ADDED = several("--add", "PATH[:MOUNT]", "Put a text file into the session, or a file_… of the server.")
 _RENEWED = option("--renew", "ID", "Renew the token of a repository (sesr_…) from QODER_REPO_TOKEN.")
@@ -65,16 +66,17 @@ def files(
     for word in removed:
         if not yes and not confirmed(app, f"Remove {word} from session {id}?", nothing=f"{word} was not removed"):
             raise UsageError(f"cancelled; {word} was not removed")
-        _remove(app, id, word)
+        ending(app, _target(id, word), DELETE).deliver()
         app.progress.note(f"removed {word} from {id}")
     if renew is not None:
         _renew(app, id, renew, token)
         app.progress.note(f"renewed the token of {renew}")
 
     def look() -> None:
-        rows = Rows(app.output, fields=resource_row, data=Resource.as_json, first=RESOURCE_FIRST)
-        with rows:
-            rows.show(_listed(app, id))
+        pages = app.client.pages(_target(id).path, {"limit": 100})
+        listing = WantedRows(pages, read=list, limit=None)
+        listing.print(Rows(app.output, fields=resource_row, data=dict, first=RESOURCE_FIRST))
+        listing.conclude(app.progress, none="no files found")
 
     try:
         view.show(look)
@@ -146,17 +148,6 @@ def _add(app: App, session_id: str, file: FileTyped) -> Resource:
         look=app.looking(*target.look),
     )
     return write.deliver()
-
-
-def _listed(app: App, session_id: str) -> list[Resource]:
-    """Return a session's resources. Raises ApiError."""
-    pages = app.client.pages(_target(session_id).path, {"limit": 100})
-    return [Resource(mapping(row)) for page in pages for row in page["data"]]
-
-
-def _remove(app: App, session_id: str, id: str) -> None:
-    """Remove a resource from a session. Raises QoderError, NotFound if unknown."""
-    ending(app, _target(session_id, id), DELETE).deliver()
 
 
 def _renew(app: App, session_id: str, id: str, token: str) -> None:

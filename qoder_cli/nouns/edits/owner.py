@@ -91,7 +91,7 @@ def recorded(raw: Raw) -> dict[str, str]:
 
 def is_filled_in(noun: Noun, name: str, value: Any) -> bool:
     """Return whether the server fills a field in with this value, where nobody sets it."""
-    filled = noun.kind.filled if noun.kind else {}
+    filled = noun.kind.filled
     return name in filled and digest(filled[name]) == digest(value)
 
 

@@ -160,11 +160,13 @@ class Step:
         return [line for change in self.changes for line in lines_of(change, self.origin.secrets)]
 
     def sending(self, body: Raw) -> "Step":
-        """Return it with the one request that sends a body: the creation, or the change of what is there."""
+        """Return it with the one request that sends a body: the creation, or the change of what can be changed."""
         if self.current is None:
             return replace(self, sends=(Send("create", body),))
         updated, version = operation(self.noun, "update"), self.current.get("version")
-        if updated and "version" in updated.body and version is not None:
+        if updated is None:
+            return replace(self, sends=())
+        if "version" in updated.body and version is not None:
             body = {**body, "version": version}
         return replace(self, sends=(Send("update", body),))
 
@@ -245,7 +247,7 @@ class Applied(Result[Resource]):
         done: Done = {
             "action": self.action,
             "changes": [change.hidden(secrets).as_json() for change in self.step.changes],
-            "input": self.step.origin.place and without_tokens(self.step.origin.place),
+            "input": self.step.origin.place,
             "exit_code": self.exit_code,
         }
         if self.error is not None:
@@ -253,13 +255,12 @@ class Applied(Result[Resource]):
         return {**shown, **done, **self.of_stack}
 
     def row(self) -> Fields:
-        place = self.step.origin.place
         return {
             "name": Name(self.step.name if self.found else without_tokens(self.step.name)),
             "id": self.found and Id(self.found.id),
             "action": Status(self.action),
             "changes": ", ".join(dict.fromkeys(change.field for change in self.step.changes)) or None,
-            "file": place and without_tokens(place),
+            "file": self.step.origin.place,
             "error": self.error and self.error.type_name,
         }
 
@@ -516,7 +517,7 @@ class Job:
                 rows = alive(app.client, step.noun, *step.parents, fresh=True)
                 if taken := few([str(row["id"]) for row in rows if name_of(row) == step.name]):
                     return error.with_(message=f"{error.message.rstrip('.')}; the name is that of {taken}")
-        if step.current is not None and step.noun.kind is not None and step.noun.kind.refused:
+        if step.current is not None and step.noun.kind.refused:
             delete = words_of(step.noun, "delete", *step.parents, step.target.id, "--yes")
             return error.with_(hint=step.noun.kind.refused, next=app.command(*delete))
         return error
