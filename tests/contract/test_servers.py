@@ -25,14 +25,10 @@ from tests.contract.scene import (
     run_once,
     usual,
 )
+from tests.support.things import refusal
 
 CLAUSES = Clauses()
 HTML = "<!doctype html><h1>Bad gateway</h1>"
-
-
-def envelope(status: int, kind: str, message: str = "Oops.") -> httpx.Response:
-    """Return an error as the API sends it."""
-    return httpx.Response(status, json={"type": "error", "error": {"type": kind, "message": message}})
 
 
 # The answer to a write is lost: what becomes of it is believed neither way without a look.
@@ -101,8 +97,8 @@ LOSSES = {
     "lost answer": lost(raising(httpx.RemoteProtocolError("Server disconnected.")), is_done=True),
     "lost request": lost(reset, is_done=False),
     "no connection": lost(raising(httpx.ConnectError("Connection refused")), is_done=False),
-    "5xx that acted": lost(lambda: envelope(503, "api_error"), is_done=True),
-    "5xx that did nothing": lost(lambda: envelope(500, "api_error"), is_done=False),
+    "5xx that acted": lost(lambda: refusal(503, "api_error"), is_done=True),
+    "5xx that did nothing": lost(lambda: refusal(500, "api_error"), is_done=False),
     "gateway that acted": lost(lambda: httpx.Response(502, html=HTML), is_done=True),
     "page that acted": lost(lambda: httpx.Response(200, html=HTML), is_done=True),
     "page that did nothing": lost(lambda: httpx.Response(200, html=HTML), is_done=False),
@@ -110,7 +106,7 @@ LOSSES = {
     "another's object": lost(lambda: httpx.Response(200, json={"id": "agent_9", "type": "agent"}), is_done=True),
     "array that acted": lost(lambda: httpx.Response(200, json=[]), is_done=True),
     "no body that acted": lost(lambda: httpx.Response(204), is_done=True),
-    "429": lost(lambda: envelope(429, "rate_limit_error"), is_done=False),
+    "429": lost(lambda: refusal(429, "rate_limit_error"), is_done=False),
     "proxy's refusal": lost(lambda: httpx.Response(403, html=HTML), is_done=True),
 }
 for _name, _play in LOSSES.items():
@@ -150,7 +146,7 @@ CLAUSES.add("kept answer that acted", where_it_writes, on_both=True)(kept_answer
 
 @CLAUSES.add("refused", where_it_writes)
 def a_refusal_is_6_and_is_not_repeated(scene: Scene) -> None:
-    at_write(scene, lambda answer: envelope(422, "invalid_request_error"))
+    at_write(scene, lambda answer: refusal(422, "invalid_request_error"))
     ran = scene.run("--json")
     check_ending(ran)
     assert ran.code == 6
@@ -160,7 +156,7 @@ def a_refusal_is_6_and_is_not_repeated(scene: Scene) -> None:
 
 @CLAUSES.add("forbidden", where_it_writes)
 def a_write_that_nobody_may_do_is_4(scene: Scene) -> None:
-    at_write(scene, lambda answer: envelope(403, "permission_error"))
+    at_write(scene, lambda answer: refusal(403, "permission_error"))
     ran = scene.run("--json")
     check_ending(ran)
     assert ran.code == 4
@@ -187,7 +183,7 @@ def redirected(request: httpx.Request) -> httpx.Response:
 
 
 NOWHERE: dict[str, Callable[[httpx.Request], httpx.Response]] = {
-    "server that is down": lambda request: envelope(503, "api_error"),
+    "server that is down": lambda request: refusal(503, "api_error"),
     "no network": lambda request: raising(httpx.ConnectError("[Errno -2] Name or service not known"))(),
     "pages everywhere": lambda request: httpx.Response(200, html=HTML),
     "garbage everywhere": lambda request: httpx.Response(200, text='{"id": "x'),
@@ -204,7 +200,7 @@ CLAUSES.add("proxy that refuses", where_it_asks)(_refusing)
 
 @CLAUSES.add("not found", where_it_asks)
 def what_does_not_exist_is_5(scene: Scene) -> None:
-    scene.lie = lambda request, answer: envelope(404, "not_found_error", "Not found.")
+    scene.lie = lambda request, answer: refusal(404, "not_found_error", "Not found.")
     ran = scene.run("--json")
     check_ending(ran)
     assert ran.code == 5
@@ -236,13 +232,13 @@ def is_cut(answer: Answer) -> httpx.Response:
     """Return a list that says there is more, and not how to get it; else the answer as it is."""
     said = answer()
     if "data" not in said.json():
-        return envelope(500, "api_error")
+        return refusal(500, "api_error")
     return httpx.Response(said.status_code, json={"data": [], "has_more": True}, headers=said.headers)
 
 
 UNREAD: dict[str, Callable[[Answer], httpx.Response]] = {
-    "read refused": lambda answer: envelope(403, "permission_error"),
-    "read that fails": lambda answer: envelope(500, "api_error"),
+    "read refused": lambda answer: refusal(403, "permission_error"),
+    "read that fails": lambda answer: refusal(500, "api_error"),
     "read that is no answer": lambda answer: httpx.Response(200, html=HTML),
     "read cut short": is_cut,
 }
@@ -329,7 +325,7 @@ for _format in ("table", "json", "yaml", "pretty", "csv"):
 
 @CLAUSES.add("hostile refusal", where_it_asks)
 def an_error_of_a_server_steers_no_terminal(scene: Scene) -> None:
-    scene.lie = lambda request, answer: envelope(400, "invalid_request_error", f"No.{NASTY}")
+    scene.lie = lambda request, answer: refusal(400, "invalid_request_error", f"No.{NASTY}")
     ran = scene.run()
     check_inert(ran)
     assert len(ran.errors) == 1
@@ -344,7 +340,7 @@ def what_a_refusal_quotes_of_secrets_is_hidden(scene: Scene) -> None:
             return answer()
         said.append(request)
         quoted = f"{request.read().decode('utf-8', 'replace')} with {json.dumps(dict(request.headers))} of {TOKEN}"
-        return envelope(400, "invalid_request_error", f"Bad request: {quoted}")
+        return refusal(400, "invalid_request_error", f"Bad request: {quoted}")
 
     scene.lie = lie
     ran = scene.run("--debug")

@@ -128,10 +128,9 @@ WRITES: dict[str, Callable[..., httpx.Response]] = {
     "unpause": lambda desk, **headers: desk.post("/deployments/dep_paused/unpause", **headers),
     "archive": lambda desk, **headers: desk.post("/deployments/dep_demo/archive", **headers),
 }
-each_write = pytest.mark.parametrize("write", WRITES)
 
 
-@each_write
+@pytest.mark.parametrize("write", WRITES)
 def test_sandbox_faults_meet_the_write_that_they_name(desk: Desk, write: str) -> None:
     for other in {*WRITES, "trigger"} - {write}:
         desk.faults.add(f"{other}:503")

@@ -11,6 +11,7 @@ import pytest
 from qoder_cli.sandbox.server import Server
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder
+from tests.sandbox.desk import said
 
 TOOLSET = [{"type": "agent_toolset_20260401"}]
 
@@ -32,10 +33,6 @@ def session(client: Any, *, tools: Any = TOOLSET, **fields: Any) -> str:
     agent = client.agents.create(name="agent", model={"id": "ultimate"}, tools=tools)
     made = client.sessions.create(environment_id=environment.id, agent=agent.id, **fields)
     return str(made.id)
-
-
-def said(text: str) -> dict[str, Any]:
-    return {"type": "user.message", "content": [{"type": "text", "text": text}]}
 
 
 def ask(client: Any, id: str, event: dict[str, Any]) -> list[Any]:

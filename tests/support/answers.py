@@ -31,3 +31,7 @@ class Server:
 
     def looking(self, *words: str) -> list[str]:
         return ["qoder", *words]
+
+
+def without(raw: Raw, *names: str) -> Raw:
+    return {name: value for name, value in raw.items() if name not in names}

@@ -23,7 +23,7 @@ def ok(body: Any) -> httpx.Response:
     return httpx.Response(200, json=body)
 
 
-def refusal(status: int, kind: str, message: str) -> httpx.Response:
+def refusal(status: int, kind: str, message: str = "Oops.") -> httpx.Response:
     """Return an answer in the API's own envelope."""
     return httpx.Response(status, json={"type": "error", "error": {"type": kind, "message": message}})
 
@@ -31,7 +31,7 @@ def refusal(status: int, kind: str, message: str) -> httpx.Response:
 # How the answer to a write is lost.
 LOSSES: dict[str, Callable[[httpx.Response], Answer]] = {
     "reset": lambda done: httpx.RemoteProtocolError("Server disconnected without sending a response."),
-    "503": lambda done: refusal(503, "api_error", "Oops."),
+    "503": lambda done: refusal(503, "api_error"),
     "502": lambda done: httpx.Response(502, html="<h1>Bad gateway</h1>"),
     "cut": lambda done: httpx.Response(200, content=done.content[:-5]),
 }

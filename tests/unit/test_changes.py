@@ -33,7 +33,7 @@ from qoder_cli.nouns.edits.thing import target_of
 from qoder_cli.nouns.edits.update import Overtaken, Update
 from qoder_cli.nouns.table import NOUNS, operation
 from tests.conftest import examples
-from tests.support.answers import Server
+from tests.support.answers import Server, without
 from tests.support.deployments import PLAIN
 
 MESSAGE = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
@@ -461,10 +461,6 @@ def test_fields_are_the_same_only_where_neither_has_more(more: dict[str, Any]) -
     form, one = form_with(("x",)), {"x": {"a": 1}}
     for other in ({"x": {"a": 1, **more}}, {"x": {"a": 1}, **more}):
         assert same(form, one, other) is same(form, other, one) is (not more)
-
-
-def without(raw: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in raw.items() if name not in names}
 
 
 def test_credential_differs_by_what_its_file_says_of_refreshing() -> None:

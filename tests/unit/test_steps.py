@@ -11,7 +11,7 @@ from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.edits.step import Job, Origin, Send, Step
 from qoder_cli.nouns.edits.update import Overtaken
 from qoder_cli.nouns.table import NOUNS
-from tests.support.answers import Server
+from tests.support.answers import Server, without
 
 Raw = dict[str, Any]
 AT, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:00:09Z"
@@ -31,10 +31,6 @@ def step_of(
     sends = [Send("update" if current else "create", body)] if more["changes"] else []
     wanted = {"description": "New"} if wanted is None else wanted
     return Step(noun=NOUNS[noun], form=form_of(NOUNS[noun]), wanted=wanted, current=current, **{"sends": sends, **more})
-
-
-def without(raw: Raw, *names: str) -> Raw:
-    return {name: value for name, value in raw.items() if name not in names}
 
 
 def broken(*given: Any, **how: Any) -> Any:
