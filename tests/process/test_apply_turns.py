@@ -156,5 +156,5 @@ def test_apply_and_update_read_pipes(tmp_path: Path) -> None:
         ended = shell.bash(r"qoder deploy update demo --description $'\xff'")
         assert (ended.code, ended.errors) == (2, ["error: --description: is not UTF-8"])
         ended = shell.bash(r"printf '\xff' | qoder deploy update demo -m -")
-        assert (ended.code, ended.errors) == (2, ["error: --message -: byte 0 (0xff) is not UTF-8"])
+        assert (ended.code, ended.errors) == (2, ["error: --message: the text is not UTF-8"])
         assert "dep_demo" not in str([seen.path for seen in server.world.requests if seen.method == "POST"])
