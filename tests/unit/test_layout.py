@@ -35,9 +35,6 @@ ROOMS = (
     "output",
     "base",
 )
-MOST_MODULES = 6  # beside packages on the top level
-MOST_ATTRIBUTES = 10  # of a class, in the rooms that say what a kind is and how a folder is applied
-DECLARED = ("Fields", "TypedDict")  # what a body, or JSON, has
 # To parse these lines alone takes a tenth of the time that a whole module does.
 _STATEMENT = re.compile(r"^ *((?:from qoder_cli\S* import|import qoder_cli\b)(?: \([^)]*\)|.*))$", re.MULTILINE)
 _FROM_A_TEST = re.compile(r"^ *from tests\..*\btest_\w+ import .*|^ *from tests\.\S+ import .*\btest_\w+", re.MULTILINE)
@@ -102,46 +99,9 @@ def test_imports_go_in_no_circle() -> None:
     assert len(order) >= len(ROOMS)
 
 
-def test_rooms_are_most_of_the_top_level() -> None:
-    loose = [path.name for path in HOUSE.glob("*.py")]
-    assert len(loose) <= MOST_MODULES, loose
-
-
 def test_tests_import_from_no_other_test() -> None:
     tests = Path(__file__).parents[1]
     found = {
         str(path.relative_to(tests)): _FROM_A_TEST.findall(path.read_text("utf-8")) for path in tests.rglob("*.py")
     }
     assert {name: lines for name, lines in found.items() if lines} == {}
-
-
-def _attributes(cls: ast.ClassDef) -> set[str]:
-    """Return what a class declares or sets of itself, its methods aside."""
-    fields = {
-        node.target.id
-        for node in cls.body
-        if isinstance(node, ast.AnnAssign)
-        and isinstance(node.target, ast.Name)
-        and not ast.unparse(node.annotation).startswith("ClassVar")
-    }
-    set_in_methods = {
-        node.attr
-        for node in ast.walk(cls)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.ctx, ast.Store)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "self"
-    }
-    return fields | set_in_methods
-
-
-def test_classes_of_nouns_and_stacks_have_few_attributes() -> None:
-    """Fields of a body, and of JSON, are what the API has of them."""
-    counts = {
-        f"{module}.{node.name}": len(_attributes(node))
-        for module, path in MODULES.items()
-        if _room(f"{module}.") in ("nouns", "stack")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.ClassDef) and not any(ast.unparse(base).endswith(DECLARED) for base in node.bases)
-    }
-    assert {name: count for name, count in counts.items() if count > MOST_ATTRIBUTES} == {}
