@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import Qoder
 from tests.support.completions import offered
 from tests.support.logs import lines_of, says, text
-from tests.support.one_run import CURRENT, EVENTS, LEGACY, RUN, WORK, idle
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, WORK, idle
 from tests.support.wire import GONE, page
 
 TOOL = "agent.tool_use"
@@ -196,6 +196,16 @@ def test_run_logs_since_is_asked_for_and_filtered_again(qoder: Qoder) -> None:
     ran = qoder("run", "logs", "drun_1", "--since", "2026-06-14T10:54:06+02:00", "-q")
     assert ran.out.split() == ["evt_6", "evt_t"]
     assert qoder.wire.requests[-1].url.params["created_at[gte]"] == "2026-06-14T08:54:06Z"
+
+
+@pytest.mark.parametrize("words", ["drun_1", "drun_1 --follow", "drun_1 drun_1"])
+def test_run_logs_since_counts_an_age_by_the_servers_clock(qoder: Qoder, words: str) -> None:
+    qoder.clock.time = NOW.timestamp()  # two hours ahead
+    date = {"date": "Sun, 14 Jun 2026 10:00:00 GMT"}
+    qoder.wire.on(*RUN, httpx.Response(200, json=DONE, headers=date), repeat=True)
+    qoder.wire.on(*EVENTS, page(says("Hello.", processed_at="2026-06-14T09:30:00Z")), repeat=True)
+    assert "evt_1" in qoder("run", "logs", *words.split(), "--since", "1h", "-q").out
+    assert qoder.wire.requests[-1].url.params["created_at[gte]"] == "2026-06-14T09:00:00Z"
 
 
 NOW = datetime(2026, 6, 14, 12, 0, tzinfo=UTC)

@@ -76,8 +76,12 @@ def logs(
     words = [word.strip() for types_typed in types or [] for word in types_typed.split(",")]
     if not all(word and word.isprintable() for word in words):
         raise UsageError("--type must be the name of a type of events", hint="for example --type agent.message")
-    start = None if since is None else app.when(since, option="--since")
-    selection = Selection(tuple(words), start, thread)
+
+    def select() -> Selection:
+        start = None if since is None else app.when(since, option="--since")
+        return Selection(tuple(words), start, thread)
+
+    select()  # to check it before anything is sent
     of_sessions = options.is_of_sessions(ctx)
     runs = runs or [or_last(None, app, of_sessions=of_sessions)]
     if thread is not None and (is_list(runs) or not thread.startswith("sthr_")):
@@ -92,15 +96,15 @@ def logs(
         for word in run_words:
             ids.run(word)  # check all before any request
         app.pace_reads()
-        return logs_printed.show_many(app, run_words, selection, tail)
+        return logs_printed.show_many(app, run_words, select, tail)
     if of_sessions:
         chosen = target_of(runs[0], app).session_id
     else:
         chosen = names.run(runs[0], app)
     if follow:
         asked, rules = when_asked(app, on_ask, policy, follow=follow)
-        logs_printed.follow_run(app, chosen, selection, tail, Wanted(on_ask=asked, policy=rules))
+        logs_printed.follow_run(app, chosen, select, tail, Wanted(on_ask=asked, policy=rules))
     elif is_trace:
         logs_printed.trace_run(app, chosen, otlp, with_content=with_content)
     else:
-        logs_printed.show_run(app, chosen, selection, tail)
+        logs_printed.show_run(app, chosen, select, tail)

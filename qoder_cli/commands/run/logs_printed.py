@@ -51,10 +51,11 @@ class UnreadLog(NotFoundItem):
     run_id: Annotated[str | None, "run id, or null"]
 
 
+Select = Callable[[], Selection]  # asked once the server's time is known, from which an age counts
 AnyLogged = EventData | RunItem | NoRunWithEvents | UnreadLog
 
 
-def show_run(app: App, chosen: str, selection: Selection, tail: int | None) -> None:
+def show_run(app: App, chosen: str, select: Select, tail: int | None) -> None:
     """Print what has happened so far in a run, or a session. Raises QoderError."""
     if chosen.startswith("sess_"):
         run: Run | None = Run(session_of(app, chosen))
@@ -62,6 +63,7 @@ def show_run(app: App, chosen: str, selection: Selection, tail: int | None) -> N
         run = Run.read(app.client.get(f"/deployment_runs/{segment(chosen)}"))
     if run is None or run.id != chosen:
         raise NoResponse(f"unexpected response: not run {chosen}")
+    selection = select()
     log = _log_of(app, fill_status(run), selection)
     printer = Printer(app, selection)
     with _explained(run, selection), printer.rows:
@@ -95,11 +97,12 @@ def trace_run(app: App, chosen: str, url: str | None, *, with_content: bool) -> 
     )
 
 
-def follow_run(app: App, chosen: str, selection: Selection, tail: int | None, wanted: Wanted) -> None:
+def follow_run(app: App, chosen: str, select: Select, tail: int | None, wanted: Wanted) -> None:
     """Print events until the wait for the run is over. Raises its error, unless the run has ended; ApiError."""
     observer = any_observer(app, chosen)
     app.tracked.observer = None  # events are printed, and never the run
     run = observer.read_once()
+    selection = select()
     if is_going(run) and run.session_id is None:
         app.progress.note(f"run {run.id} has no session yet; waiting for it")
     printer = Printer(app, selection)
@@ -207,7 +210,7 @@ def _without_session(app: App, run: Run) -> QoderError:
     )
 
 
-def show_many(app: App, words: Sequence[str], selection: Selection, tail: int | None) -> None:
+def show_many(app: App, words: Sequence[str], select: Select, tail: int | None) -> None:
     """Print the logs; in JSON and YAML each run with its events. Raises the deciding error, a UsageError at once."""
     ids_or_errors = names.runs(words, app)
     if mistake := next((error for error in ids_or_errors.values() if isinstance(error, UsageError)), None):
@@ -217,7 +220,7 @@ def show_many(app: App, words: Sequence[str], selection: Selection, tail: int | 
     away = 0  # logs in a row without a server
     with Rows[Raw](app.output, fields=lambda run: run, data=lambda run: run) as rows:
         for word in words:
-            item, events = _show_one(app, word, ids_or_errors[word], selection, tail, is_fresh)
+            item, events = _show_one(app, word, ids_or_errors[word], select, tail, is_fresh)
             if app.output.format in ("json", "yaml"):
                 rows.show([{**item.named(app).as_json(), "events": events}])
             items.append(item)
@@ -241,19 +244,19 @@ def _show_one(
     app: App,
     word: str,
     id: str | QoderError,
-    selection: Selection,
+    select: Select,
     tail: int | None,
     is_fresh: Callable[[str], bool],
 ) -> tuple[Ended, Events]:
     """Print the log of a run as it is read, as a transcript below a heading. In JSON and YAML, return its events."""
     item, held = Ended(word), Events()
     is_held = app.output.format in ("json", "yaml")
-    printer = Printer(app, selection, data=lambda event: {**event, "run_id": item.run_id})
     try:
         if isinstance(id, QoderError):
             raise id
         run = _run_of(app, id, is_fresh)
-        item = Ended(word, run)
+        item, selection = Ended(word, run), select()
+        printer = Printer(app, selection, data=lambda event: {**event, "run_id": item.run_id})
         log = _log_of(app, run, selection)
         with _explained(run, selection):
             for number, batch in enumerate(selection.past(log, tail)):
