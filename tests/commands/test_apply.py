@@ -136,18 +136,6 @@ def test_apply_says_what_to_apply_too_where_a_path_leads_to_what_is_not_there_ye
     assert "agents/reporter.md, too" in ran.err
 
 
-def test_apply_clears_what_left_the_file_and_keeps_what_others_set(team: Team) -> None:
-    team.write(THREE)
-    team.applied()
-    team.edit("agents/reporter.md", "description: Writes reports\n", "")
-    team.service.change(f"/deployments/{team.there('deployments')['nightly']['id']}", {"description": "Theirs"})
-    rows = team.applied()
-    assert team.there("agents")["reporter"]["description"] in ("", None)
-    assert team.there("deployments")["nightly"]["description"] == "Theirs"
-    assert actions(rows)["agent"] == "changed"
-    team.rests()
-
-
 def test_apply_keeps_what_left_the_file_and_was_changed_outside_since(team: Team) -> None:
     team.write(THREE)
     team.applied()
@@ -197,19 +185,6 @@ def test_apply_marks_what_has_room_for_three_more_keys(team: Team, keys: int, is
 # Whose it is.
 
 BUILD = {"qoder.yaml": "stack: s", "environments/build.yaml": {"name": "build", "description": "Ours"}}
-
-
-def test_apply_takes_over_what_it_did_not_make_only_with_adopt(team: Team) -> None:
-    team.service.change("/environments", {"name": "build", "description": "Theirs"})
-    team.write(BUILD)
-    for words in (("apply", "--yes"), ("diff",)):
-        ran = team(*words)
-        assert (ran.code, team.writes) == (6, [])
-        assert "was not made by the stack s" in ran.err
-    assert team("diff", "--adopt").code == 8
-    assert team.applied("--adopt")[0]["action"] == "changed"
-    assert team.there("environments")["build"]["metadata"]["qoder_stack"] == "s/environment/build"
-    assert team.applied()[0]["action"] == "unchanged"
 
 
 def test_apply_moves_what_another_stack_has_only_from_the_one_that_is_named(team: Team) -> None:
@@ -464,17 +439,6 @@ def test_apply_prunes_no_skill_that_an_agent_of_the_folder_goes_on_using(team: T
     ran = team.apply("--prune")
     assert (ran.code, "is kept: agent a uses it" in ran.err) == (0, True)
     assert "old" in team.there("skills")
-
-
-def test_apply_prunes_nothing_that_somebody_began_to_use_meanwhile(team: Team) -> None:
-    undeclared(team)
-    team.edit("environments/build.yaml", "Ours", "Ours now")
-    used = team.there("environments")["one"]["id"]
-    theirs = {"name": "t", "agent": "agent_writer", "environment_id": used, "initial_events": [_event("Hi.")]}
-    team.service.meanwhile = [lambda: team.service.change("/deployments", theirs)]
-    ran = team.apply("--prune")
-    assert "one" in team.there("environments"), ran.err
-    assert "deployment t uses it" in ran.err
 
 
 def test_apply_deletes_no_skill_that_was_renamed_and_nothing_that_a_kept_agent_uses(team: Team) -> None:
