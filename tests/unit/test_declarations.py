@@ -660,9 +660,11 @@ def test_files_that_cannot_be_read_are_named(home: Path, monkeypatch: pytest.Mon
     (home / "broken.yaml").symlink_to(home / "nowhere")
     (home / "circle.yaml").symlink_to("circle.yaml")
     os.mkfifo(pipe := home.parent / "pipe")
+    os.mkfifo(home / "pipe.yaml")
     assert told_of(home, "", "a\0b", "x" * 5000, pipe) == [
         f"{home / 'broken.yaml'}: is a link that leads nowhere",
         f"{home / 'circle.yaml'}: cannot be read: Too many levels of symbolic links",
+        f"{home / 'pipe.yaml'}: is neither a file nor a folder",
         "'': does not exist",
         "a\\u0000b: does not exist",
         f"{'x' * 5000}: does not exist",
