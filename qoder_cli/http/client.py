@@ -529,7 +529,8 @@ class Client:
         """Yield a list's pages, a repeated one as empty, as they say (api.md#lists-and-pages). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
-        before, repeats = None, 0
+        pages_seen: set[int] = set()  # hashes
+        repeats = 0
         while True:
             page = self.get(path, query, headers=headers, within=within, retry=retry, fresh=fresh, exact=exact)
             if isinstance(page, dict) and page.get("data", ...) is None:
@@ -540,10 +541,11 @@ class Client:
                     hint=f"to see the response: qoder api GET {path}",
                 )
             cursor = next_cursor(page)
-            repeats = repeats + 1 if page["data"] and page["data"] == before else 0
+            rows = hash(jsontext.dump(page["data"]))
+            repeats = repeats + 1 if page["data"] and rows in pages_seen else 0
             if repeats == MOST_REPEATS:
                 raise no_response("the list is incomplete: the server returns the same page again and again")
-            before = page["data"]
+            pages_seen.add(rows)
             yield {**page, "data": []} if repeats else page
             if cursor is None:
                 if page.get("has_more") not in (None, False):
