@@ -49,7 +49,7 @@ if sys.modules["httpx._main"] is None:
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API takes 32 MB in a request (api.md#limits)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
-MOST_REPEATS = 10  # identical pages in a row before an endless list is given up
+MOST_REPEATS = 10  # pages in a row that were there before, until an endless list is given up
 FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes over it
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
