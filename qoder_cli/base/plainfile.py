@@ -124,7 +124,7 @@ def refuse_outside(path: Path, env: Mapping[str, str]) -> None:
                 return
     raise UsageError(
         f"{path} is outside the folder of this sandbox; nothing was sent or written",
-        hint="run it outside the sandbox, or keep QODER_CONFIG and QODER_STATE_DIR as `qoder sandbox` sets them",
+        hint="run it outside the sandbox",
     )
 
 

@@ -106,7 +106,7 @@ def apply(ctx: typer.Context, paths: Texts = _PATHS, yes: bool = YES, *, how: Ap
             raise UsageError(f"{app.settings.read_only}: nothing was applied", hint="to preview: qoder diff")
         if yes or not plan.is_open:
             if plan.is_open:
-                app.progress.note(f"applying {plan_text.in_words(plan)}{app.client.settings.whereabouts}")
+                app.progress.note(f"applying: {plan_text.in_words(plan)}{app.client.settings.whereabouts}")
             return _write(app, planner, plan, turn, again)
     if not app.may_ask:
         why = "confirmation required; nothing was applied"

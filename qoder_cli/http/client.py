@@ -49,7 +49,7 @@ if sys.modules["httpx._main"] is None:
 BODY_LIMIT = 64 * 2**20  # bytes, after decompression; the API takes 32 MB in a request (api.md#limits)
 REQUEST_TIMEOUT = 30.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds
-MOST_REPEATS = 10  # identical pages in a row before an endless list is given up
+MOST_REPEATS = 10  # pages in a row that were there before, until an endless list is given up
 FRESH_FOR = 1.0  # seconds that a connection may have idled when a write goes over it
 STREAM_SILENCE = 75.0  # seconds without a byte until a stream is given up; how often heartbeats come is not published
 _CODINGS = ("", "identity", "gzip", "x-gzip", "deflate")  # of a body; other decoders may be installed beside httpx
@@ -529,7 +529,8 @@ class Client:
         """Yield a list's pages, a repeated one as empty, as they say (api.md#lists-and-pages). Raises ApiError."""
         query = dict(params)
         seen: set[str] = set()
-        before, repeats = None, 0
+        pages_seen: set[int] = set()  # hashes
+        repeats = 0
         while True:
             page = self.get(path, query, headers=headers, within=within, retry=retry, fresh=fresh, exact=exact)
             if isinstance(page, dict) and page.get("data", ...) is None:
@@ -540,10 +541,11 @@ class Client:
                     hint=f"to see the response: qoder api GET {path}",
                 )
             cursor = next_cursor(page)
-            repeats = repeats + 1 if page["data"] and page["data"] == before else 0
+            rows = hash(jsontext.dump(page["data"]))
+            repeats = repeats + 1 if page["data"] and rows in pages_seen else 0
             if repeats == MOST_REPEATS:
                 raise no_response("the list is incomplete: the server returns the same page again and again")
-            before = page["data"]
+            pages_seen.add(rows)
             yield {**page, "data": []} if repeats else page
             if cursor is None:
                 if page.get("has_more") not in (None, False):

@@ -542,7 +542,8 @@ def _is_there(path: Path) -> bool:
     """Return whether there is anything at a path. Raises OSError where that cannot be seen: it may have a history."""
     try:
         os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
+        os.stat(next(folder for folder in path.parents if os.path.lexists(folder)))  # a link may lead nowhere
         return False
     return True
 

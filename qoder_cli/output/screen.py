@@ -126,6 +126,11 @@ class Screen:
             raise InternalError(f"cannot write to standard output: {error}", hint=hint) from None
 
     @property
+    def is_closed(self) -> bool:
+        """Whether what is written is dropped."""
+        return self._binary is None
+
+    @property
     def reader_is_gone(self) -> bool:
         """Whether a pipe's reader is gone; False if only writing would show it."""
         if not self.is_piped or self._binary is None or sys.platform == "win32":

@@ -521,7 +521,7 @@ def test_apply_prunes_nothing_that_a_session_may_go_on_using(team: Team, state: 
     asked = [request.url.params for request in team.service.requests if request.url.path.endswith("/sessions")]
     assert {tuple(params.get_list("statuses[]")) for params in asked} == {("running", "rescheduling", "idle")}
     assert (ran.code, "one" in team.there("environments")) == (0, bool(why)), ran.err
-    assert (f"session {id} {why}" if why else "1 to archive") in ran.err
+    assert (f"session {id} {why}" if why else "applying: 1 to archive") in ran.err
     assert ("1 idle session used environment one" in ran.err) == (state == "idle")
 
 

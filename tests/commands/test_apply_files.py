@@ -465,6 +465,14 @@ def test_apply_of_a_file_never_lies_nor_creates_two(desk: Desk, fault: str) -> N
     assert len(desk.named("new")) == 1
 
 
+@pytest.mark.parametrize("seconds", [2, 4])
+def test_apply_of_a_new_paused_file_waits_for_a_replica_that_lags(desk: Desk, seconds: int) -> None:
+    desk.goes_wrong(f"any:lagging={seconds}")
+    schedule = {"expression": "0 9 * * *", "timezone": "UTC"}
+    ran = desk.apply_these({**NEW, "name": "new", "paused": True, "schedule": schedule}, words=("--json",))
+    assert (ran.code, actions(ran)) == (0, [("created", 0)]), ran.err
+
+
 # Secrets.
 
 

@@ -297,6 +297,10 @@ PAGES: dict[str, tuple[list[Any], int, str, str]] = {
     "a page that fails": ([FIRST, *[(502, "")] * 5], 7, "evt_1\n", "502"),
     "a cursor that does not move": ([FIRST, FIRST], 7, "evt_1\n", "returns the same page cursor again"),
     "the same page": ([{**FIRST, "next_page": f"{n}"} for n in range(11)], 7, "evt_1\n", "again and again"),
+    "two pages in turn": (
+        [{**page(says("a", n % 2)), "next_page": f"{n}"} for n in range(12)],
+        *(7, "evt_0\nevt_1\n", "again and again"),
+    ),
     "pages that overlap": ([FIRST, page(says("a"), says("b", id="evt_2"))], 0, "evt_1\nevt_2\n", ""),
     "more, but no cursor": ([{"data": [], "has_more": True}], 7, "", "more pages but no cursor"),
     "more, by a word": ([{**page(says("a")), "has_more": "yes"}], 7, "evt_1\n", "more pages but no cursor"),

@@ -385,3 +385,9 @@ def test_session_wait_names_an_errors_session(qoder: Qoder, words: tuple[str, ..
     ran = qoder(*words, "--json")
     assert ran.code == code, ran.err
     assert (ran.error["run_id"], ran.error["session_id"]) == (None, words[2])
+
+
+@pytest.mark.parametrize("verb", ["wait", "logs"])
+def test_session_help_offers_no_list_where_one_session_is_taken(qoder: Qoder, verb: str) -> None:
+    shown = qoder("session", verb, "--help").out
+    assert ("[SESSION]\n" in shown, "SESSION..." in shown, "reads stdin" in shown) == (True, False, False)

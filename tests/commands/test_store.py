@@ -588,6 +588,17 @@ def test_commands_deny_no_start_where_the_history_cannot_be_read(qoder: Qoder, t
     assert (ran.code, "history of runs cannot be read" in ran.error["message"]) == (7, True), ran
 
 
+@posix
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("not-mounted")])
+def test_run_wait_last_denies_no_start_where_the_state_folder_is_none(
+    qoder: Qoder, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "state")
+    qoder.env["QODER_STATE_DIR"] = str(tmp_path / "state")
+    ran = qoder("run", "wait", "last", "--json")
+    assert (ran.code, "history of runs cannot be read" in ran.error["message"]) == (7, True), ran
+
+
 def test_run_wait_of_several_fails_only_for_the_run_that_the_history_was_to_name(qoder: Qoder, tmp_path: Path) -> None:
     qoder.env["QODER_STATE_DIR"] = str(tmp_path)
     (tmp_path / "state.db").write_bytes(b"SQLite format 3\0" + b"x" * 4000)

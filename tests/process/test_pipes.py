@@ -115,6 +115,12 @@ def test_deploy_run_gives_a_pipe_plain_lines_with_whole_ids(shell: Shell) -> Non
     assert (first.code, first.out[:8], first.errors) == (0, "id\tdrun_", [])
 
 
+def test_report_new_notes_nothing_as_told_where_standard_output_is_closed(shell: Shell) -> None:
+    refused = shell.bash("exec qoder report --new >&-")
+    assert (refused.code, "--new needs standard output" in refused.err) == (2, True)
+    assert shell.qoder("report", "--new").out
+
+
 @pytest.mark.parametrize("closed", ["<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"])
 @pytest.mark.few(1)
 def test_deploy_run_has_the_same_outcome_where_streams_are_closed(shell: Shell, closed: str) -> None:

@@ -269,6 +269,7 @@ def test_sandbox_refuses_a_write_out_of_it_before_anything_is_sent(
     assert {words: ran.code for words, ran in ended.items()} == dict.fromkeys(OUT[way], 2)
     for ran in ended.values():
         assert "is outside the folder of this sandbox; nothing was sent or written" in ran.errors[0]
+        assert ran.err.endswith("\nhint: run it outside the sandbox\n")
         assert ran.err.count("hint: ") == 1
         assert "starting " not in ran.err
     assert ({path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}, snapshot(tmp_path)) == before

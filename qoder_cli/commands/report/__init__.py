@@ -63,6 +63,8 @@ def report(
     from qoder_cli.stack.turns import machine_turn
 
     app.output.refuse_csv("a report")
+    if new and app.out.is_closed:
+        raise UsageError("--new needs standard output, which is closed", hint="redirect it to a file")
     name = _reader(reader, new=new, until=until)
     options = ReportOptions(ids_of_all(deployments or (), app), since, until, is_news=new, asks_all=all)
     remembered = ReportMemory(app.store, app.settings, name if new else None, options.deployments)

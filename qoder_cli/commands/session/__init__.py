@@ -114,6 +114,8 @@ def of_session(verb: str) -> Callable[..., Any]:
     command = named_at(run.COMMANDS[verb])
     same = unfolded(command)
     arguments = dict(zip(map(id, options.OF_RUNS), options.OF_SESSIONS, strict=True))
+    if verb in _UNFIT:
+        arguments[id(options.RUNS_OR_LAST)] = options.SESSION_OR_LAST
     unfit = dict.fromkeys(_UNFIT.get(verb, ()))
     parameters = [
         (parameter.name, parameter.annotation, arguments.get(id(parameter.default), parameter.default))

@@ -382,17 +382,24 @@ class Job:
         if self.has_sent and send.verb == "update":  # a pause has changed its time
             before, id = self.found or {}, str((self.found or {})["id"])
             target = target_of(step.noun, *step.parents, id)
-            self.found = now = read(self.app.client, target, fresh=True, params=step.form.params)
+            self.found = now = self._once_known(
+                partial(read, self.app.client, target, fresh=True, params=step.form.params)
+            )
             if step.current is not None:
                 self._refuse_others(before, now, "not all was sent")
         try:
-            raw = self._sent(send, send.files)
+            raw = self._once_known(partial(self._sent, send, send.files))
         except Rejected as error:
             if send.zipped is None or error.http_status != 400 or not re.search(r"\bfiles?\b", error.message):
                 raise
             self.app.progress.note("the API takes only a zip; sending one")
             raw = self._sent(send, [send.zipped()])
         self.found = self._after(send, raw)
+
+    def _once_known(self, ask: Callable[[], Raw]) -> Raw:
+        """Return what is answered once a replica that lags knows the thing that was just created. Raises QoderError."""
+        is_new = self.has_sent and self.step.current is None
+        return poll(ask, self.app.clock, pauses=_LAG, may_pass=lambda error: is_new and isinstance(error, NotFound))
 
     def _after(self, send: Send, raw: Raw) -> Raw:
         """Return the thing as the answer to a request shows it; only that of a create or an update shows all of it."""
