@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.sandbox.desk import AGENT, BODY, Desk
+from tests.sandbox.desk import BODY, Desk
 
 CONFLICT = (409, "conflict_error", None)
 KEYS = [
@@ -25,12 +25,6 @@ def test_sandbox_shows_a_deployment_as_documented(current: Desk, legacy: Desk) -
     assert list(older) == [key for key in KEYS if key != "environment_variables"]
     assert older["initial_events"] == [{"content": "Generate today's status report", "type": "user.message"}]
     assert older["metadata"]["cas_config"]["stats"]["next_trigger_at"] == "2026-06-14T09:00:00Z"
-
-
-def test_sandbox_begins_a_run_with_the_message_of_its_deployment(desk: Desk) -> None:
-    run = desk.run(desk.made("/deployments")["id"])
-    desk.clock.sleep(4)
-    assert desk.events(run, types="user.message")[0]["content"] == [{"type": "text", "text": "Report."}]
 
 
 def test_sandbox_changes_only_what_an_update_names(current: Desk) -> None:
@@ -57,17 +51,6 @@ def test_sandbox_keeps_a_name_for_one_deployment_until_it_is_archived(desk: Desk
     careless = Desk(desk.generation, unique_names=False)
     assert len({careless.made("/deployments")["id"] for _ in range(2)}) == 2
     careless.done("/deployments/dep_demo", name=BODY["name"])
-
-
-def test_sandbox_pins_an_agent_to_its_latest_version(desk: Desk) -> None:
-    path = f"/deployments/{desk.made('/deployments')['id']}"
-    for version in (1, 2, 3):
-        desk.done(f"/agents/{AGENT}", version=version, system=f"Version {version + 1}.")
-    plain = {"id": AGENT, "type": "agent"}
-    changes: list[Any] = [AGENT, {**plain, "version": 2}, plain]
-    versions = [desk.done(path, description="not about the agent")["agent"]["version"]]
-    versions += [desk.done(path, agent=agent)["agent"]["version"] for agent in changes]
-    assert versions == [1, 4, 2, 4]
 
 
 def test_sandbox_archives_for_good_and_frees_the_name(desk: Desk) -> None:

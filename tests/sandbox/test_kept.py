@@ -9,7 +9,6 @@ from tests.sandbox.desk import BEARER, KEYS, Desk
 WRITER = "/agents/agent_writer"
 WORK = "/environments/env_workers/work"
 TOOLSET = "agent_toolset_20260401"
-IN_USE = (409, "conflict_error", None)
 
 
 def test_sandbox_deletes_a_thing_with_what_it_holds(desk: Desk) -> None:
@@ -49,14 +48,6 @@ def test_sandbox_limits_a_network_that_is_not_given(desk: Desk) -> None:
     assert desk.done(path, config=config)["config"] == config
     assert desk.done(path, config={"type": "cloud"})["config"] == plain["config"]  # replaced whole
     assert desk.done(path, name="b")["config"] == plain["config"]
-
-
-def test_sandbox_keeps_an_environment_that_a_session_refers_to(desk: Desk) -> None:
-    id = desk.made("/environments")["id"]
-    session = desk.made("/sessions", environment_id=id)
-    desk.http.delete(f"/sessions/{session['id']}")
-    assert desk.refused("DELETE", f"/environments/{id}") == IN_USE
-    assert desk.http.delete("/environments/env_workers").json() == {"id": "env_workers", "type": "environment_deleted"}
 
 
 def test_sandbox_hands_an_item_of_work_from_worker_to_worker(desk: Desk) -> None:

@@ -45,7 +45,7 @@ LIVES = [
     ("budget", 3, "failed", "budget_reached"),
     ("nostart", 0, "failed", "environment_archived_error"),
 ]
-# Of these the tests below and in test_answers.py tell.
+# Of these the tests below, test_answers.py and `test_policy.py` (askmany) tell.
 ELSEWHERE = {"skip", "ask", "askmany", "askthrice", "custom", "selfask", "paused", "archived"}
 
 

@@ -36,36 +36,23 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 TABLES = st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=6)
 
 
-def widths(rows: list[Fields], width: int) -> list[Column]:
-    cells = [{name: cell(value) for name, value in row.items()} for row in rows]
-    return fit([Column.of(name, [row[name] for row in cells]) for name in rows[0]], width, key="id")
-
-
 @examples(3)
 @given(rows=TABLES, width=st.integers(20, 250))
-def test_name_is_cut_below_24_columns_only_where_nothing_else_has_more_than_it_needs(
-    rows: list[Fields], width: int
-) -> None:
-    shown = widths(rows, width)
+def test_table_cuts_names_and_hides_columns_only_where_there_is_no_room(rows: list[Fields], width: int) -> None:
     cells = [{name: cell(value) for name, value in row.items()} for row in rows]
+    columns = {name: Column.of(name, [row[name] for row in cells]) for name in rows[0]}
+    shown = fit([*columns.values()], width, key="id")
     text = drawn(Screen(None), table_of(shown, cells, has_header=True), 500)
     assert max(cell_len(line) for line in text.split("\n")) <= width, "it is as wide as the terminal"
-    names = [column for column in shown if column.kind == "name"]
     wanted = max([4, *(cell(row["name"]).text.cell_len for row in rows if isinstance(row["name"], Name))])
-    for name in names:
-        if name.width < min(wanted, LEAST_NAME):
+    for name in shown:
+        if name.kind == "name" and name.width < min(wanted, LEAST_NAME):
             assert [other.name for other in shown if other.width > other.least and other is not name] == []
-
-
-@examples(3)
-@given(rows=TABLES, width=st.integers(20, 250))
-def test_column_is_hidden_only_where_it_has_no_room(rows: list[Fields], width: int) -> None:
-    shown = widths(rows, width)
-    hidden = [name for name in rows[0] if name not in {column.name for column in shown}]
-    assert [column.name for column in shown] == [name for name in rows[0] if name not in hidden], "in their order"
+    hidden = [name for name in columns if name not in {column.name for column in shown}]
+    assert [column.name for column in shown] == [name for name in columns if name not in hidden], "in their order"
     used = sum(column.width + GAP for column in shown)
     if hidden and hidden != ["id"]:
-        [first] = [Column.of(name, [cell(row[name]) for row in rows]) for name in hidden[:1]]
+        first = columns[hidden[0]]
         assert used + first.least > width or all(column.width <= column.full for column in shown)
     assert used - GAP <= width
 
