@@ -204,18 +204,6 @@ def test_apply_moves_what_another_stack_has_only_from_the_one_that_is_named(team
     team.rests()
 
 
-def test_apply_without_a_stack_changes_what_one_has_only_with_adopt_and_leaves_its_mark(team: Team) -> None:
-    team.write(BUILD)
-    team.applied()
-    removed(team, "qoder.yaml")
-    team.rests()
-    team.edit("environments/build.yaml", "Ours", "New")
-    ran = team.apply()
-    assert (ran.code, "belongs to the stack s; nothing was changed" in ran.err, team.writes) == (6, True, [])
-    assert [row["action"] for row in team.applied("--adopt")] == ["changed"]
-    assert team.there("environments")["build"]["metadata"]["qoder_stack"] == "s/environment/build"
-
-
 def test_apply_says_that_a_server_did_not_keep_its_marks(team: Team) -> None:
     team.write({"qoder.yaml": "stack: s", "agents/a.yaml": {"name": "a", "model": "auto"}})
     team.service.defaults = lambda raw: raw.update(metadata={})

@@ -266,14 +266,19 @@ def test_apply_clears_what_a_list_does_not_show(team: Team) -> None:
     assert ([row["action"] for row in team.applied()], team.there("agents")["x"]["description"]) == (["changed"], "")
 
 
-@pytest.mark.parametrize("shown", [without("metadata"), each_row(lambda row: {**row, "metadata": {}})])
-def test_apply_without_a_stack_changes_nothing_of_one_whose_mark_a_list_hides(team: Team, shown: Lie) -> None:
+HIDES_MARKS: list[Lie] = [lambda page: page, without("metadata"), each_row(lambda row: {**row, "metadata": {}})]
+
+
+@pytest.mark.parametrize("shown", HIDES_MARKS, ids=["whole", "short", "empty"])
+def test_apply_without_a_stack_changes_what_one_has_only_with_adopt_and_leaves_its_mark(team: Team, shown: Lie) -> None:
     team.write({"qoder.yaml": {"stack": "s"}, "agents/x.yaml": {"name": "x", "model": "auto", "system": "Ours"}})
     team.applied()
     team.write({"qoder.yaml": {}, "agents/x.yaml": {"name": "x", "model": "auto", "system": "Theirs"}})
     team.service.lies["GET /agents"] = shown
     for ran in (team("diff"), team.apply()):
-        assert (ran.code, team.writes, "belongs to the stack s" in ran.err) == (6, [], True)
+        assert (ran.code, team.writes, "belongs to the stack s; nothing was changed" in ran.err) == (6, [], True)
+    assert [row["action"] for row in team.applied("--adopt")] == ["changed"]
+    assert team.there("agents")["x"]["metadata"]["qoder_stack"] == "s/agent/x"
 
 
 @pytest.mark.parametrize("shown", [without("metadata"), each_row(lambda row: {**row, "metadata": {"a": "1"}})])

@@ -405,16 +405,6 @@ def test_apply_of_a_file_refuses_a_name_that_several_have_and_one_that_stands_tw
 # What goes wrong on the way.
 
 
-def test_apply_of_a_file_exits_9_where_a_create_does_not_show(desk: Desk) -> None:
-    desk.goes_wrong("create:drop-before")
-    ran = desk.apply_these(NEW, {"name": "demo"}, words=("--json",))
-    assert actions(ran) == [("unknown", 9), ("unchanged", 0)]
-    assert "unknown whether creating weekly succeeded" in ran.error["message"]
-    assert ran.error["next"] == ["qoder", "deploy", "list", "-o", "json"]
-    assert desk.apply_these(NEW).code == 0  # a second apply finishes
-    assert len(desk.named("weekly")) == 1
-
-
 @pytest.mark.parametrize("where", ["create", "update"])
 @pytest.mark.parametrize(("fault", "code"), [("401", 4), ("404", 5), ("409", 6), ("503*inf", 7)])
 @pytest.mark.few(3)

@@ -105,9 +105,3 @@ class Team:
         """Return what of a list is not archived, by name."""
         held = self.service.world.alive(list)
         return {stacks.name_of(each.fields): each.fields for each in held if each.archived is None}
-
-    def body_of(self, asked: str) -> Raw:
-        """Return what the last such write sent."""
-        sent = dict(zip(self.service.writes, self.service.sent, strict=True))
-        found: Raw = sent[asked]
-        return found
