@@ -51,8 +51,11 @@ def breaking(port: int, fault: Break) -> Iterator[int]:
                     client, _ = listener.accept()
                     links.append(_Link(client, socket.create_connection(("127.0.0.1", port)), fault, links))
 
-        threading.Thread(target=accept, daemon=True).start()
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
         yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)  # wakes who accepts
+        accepting.join()
     for link in links:
         link.close()
 
