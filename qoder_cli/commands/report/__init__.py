@@ -64,7 +64,7 @@ def report(
 
     app.output.refuse_csv("a report")
     if new and app.out.is_closed:
-        raise UsageError("--new needs standard output, which is closed", hint="redirect it to a file")
+        raise UsageError("--new needs standard output, which is closed", hint="for example: qoder report --new > file")
     name = _reader(reader, new=new, until=until)
     options = ReportOptions(ids_of_all(deployments or (), app), since, until, is_news=new, asks_all=all)
     remembered = ReportMemory(app.store, app.settings, name if new else None, options.deployments)
