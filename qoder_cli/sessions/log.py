@@ -181,8 +181,8 @@ class Log:
     def _read_to(self, page: Raw) -> Events:
         """Return the events of a page, after which the list is to be read on."""
         events = _events(page)
-        newest = text(events[-1].get("id")) if events else None
-        self.last = text(page.get("last_id")) or newest or self.last
+        if events:
+            self.last = text(events[-1].get("id")) or self.last
         self._heard.clear()
         return events
 

@@ -100,6 +100,11 @@ def test_run_get_calls_an_error_without_a_type_unknown(qoder: Qoder) -> None:
     assert qoder(*GET).error["api_type"] == "unknown_error"
 
 
+def test_run_get_shows_no_agent_of_which_the_version_alone_is_sent(qoder: Qoder) -> None:
+    qoder.wire.on(*RUN, {**UNTOLD, "status": "completed", "agent": {"version": 3}})
+    assert "agent" not in qoder(*GET[:3]).out
+
+
 EXAMPLES = [
     each
     for line in (Path(__file__).parents[1] / "support" / "examples.jsonl").read_text().splitlines()

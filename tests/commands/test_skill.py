@@ -82,7 +82,8 @@ def test_skill_upload_tries_a_zip_once_if_it_is_wanted(qoder: Qoder, service: Th
 
 @pytest.mark.parametrize("top", ["", "release-notes/"])
 def test_skill_upload_takes_a_zip_with_a_folder_or_not(qoder: Qoder, service: Things, tmp_path: Path, top: str) -> None:
-    packed = {f"{top}{name}": content for name, content in FILES.items()} | {"__MACOSX/x": b"\0", f"{top}.x": b""}
+    packed = {f"{top}{name}": content for name, content in FILES.items()}
+    packed |= {"__MACOSX/x": b"\0", f"{top}.x": b"", f"{top}.xy": b""}
     (tmp_path / "a.zip").write_bytes(skills.zipped(packed))
     ran = qoder("skill", "upload", str(tmp_path / "a.zip"), "--title", "Notes", "--json")
     assert (ran.code, ran.json["latest_version"]) == (0, "3"), ran.err
