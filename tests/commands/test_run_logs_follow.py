@@ -119,7 +119,7 @@ def leave(qoder: Qoder, after: int) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("option", ["--type agent.message", "--since 1s", "--tail 2", "--tail 0"])
+@pytest.mark.parametrize("option", ["--type agent.message", "--since 0.5s", "--tail 2", "--tail 0"])
 @pytest.mark.few(3)
 def test_run_logs_follow_may_show_less_than_everything(qoder: Qoder, generation: Generation, option: str) -> None:
     place = Place(qoder, generation, *["stream:501*inf"] * (generation == "legacy"))
