@@ -543,7 +543,8 @@ def _is_there(path: Path) -> bool:
     try:
         os.lstat(path)
     except FileNotFoundError:
-        os.stat(next(folder for folder in path.parents if os.path.lexists(folder)))  # a link may lead nowhere
+        if any(folder.is_symlink() and not folder.exists() for folder in path.parents):
+            raise  # a link that leads nowhere, as where a volume is not mounted
         return False
     return True
 
