@@ -1117,10 +1117,10 @@ def test_create_refuses_what_lies_in_the_folder_of_a_stack_that_lives_elsewhere(
     team: Team, fence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     team.write(BUILD | {"qoder.yaml": f"stack: s\n{fence}\n"})
-    monkeypatch.chdir(team.folder)
-    team.qoder.stdin = "name: build"
-    for file in ("environments/build.yaml", "-"):
-        ran = team.qoder("env", "create", "--file", file)
+    team.qoder.stdin, file = "name: build", "environments/build.yaml"
+    for there, typed in ((team.folder, file), (team.folder, "-"), (Path("/"), str(team.folder / file))):
+        monkeypatch.chdir(there)
+        ran = team.qoder("env", "create", "--file", typed)
         assert (ran.code, team.service.asked, "this stack lives" in ran.err) == (2, [], True)
 
 
