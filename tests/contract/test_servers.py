@@ -305,7 +305,7 @@ def said_with(change: Callable[[Any], Any]) -> Lie:
 
 
 def hostile_in(format: str) -> Callable[[Scene], None]:
-    """Return a clause: in this format a server's text controls neither a terminal nor a CI log, and JSON and YAML parse."""
+    """Return a clause: a server's text in this format controls no terminal and no CI log; JSON and YAML parse."""
 
     def play(scene: Scene) -> None:
         scene.lie = said_with(hostile)
