@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -16,7 +15,7 @@ from tests.conftest import TOKEN, Qoder
 from tests.support.hasty import HastyClock
 from tests.support.inprocess import WithoutStreams, at_version
 from tests.support.lies import Lies
-from tests.support.machines import MEMORY_STORE, Machines
+from tests.support.machines import Machines
 from tests.support.one_run import DONE, RUN
 from tests.support.wire import api_error, page
 
@@ -140,17 +139,16 @@ def test_run_retry_exits_9_where_no_run_shows_and_names_the_command_that_repeats
     assert current.started == []
 
 
-def test_run_retry_on_two_machines_with_a_shared_store_starts_one(tmp_path: Path) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    with machines.world.lock:
-        old = machines.world.start("dep_fail", origin="seed", at=machines.clock.time - 3600).id
-    ran = [machines.machine(name)("run", "retry", old, "--json") for name in ("a", "b")]
-    machines.clock.time += 3600
-    ran.append(machines.machine("c")("run", "retry", old, "--json"))  # that run has failed, too
+def test_run_retry_on_two_machines_with_a_shared_store_starts_one(shared: Machines) -> None:
+    with shared.world.lock:
+        old = shared.world.start("dep_fail", origin="seed", at=shared.clock.time - 3600).id
+    ran = [shared.machine(name)("run", "retry", old, "--json") for name in ("a", "b")]
+    shared.clock.time += 3600
+    ran.append(shared.machine("c")("run", "retry", old, "--json"))  # that run has failed, too
     assert [each.code for each in ran] == [0, 0, 1]
-    assert [each.json["id"] for each in ran] == machines.runs[-1:] * 3
+    assert [each.json["id"] for each in ran] == shared.runs[-1:] * 3
     assert [each.json["retry_of"] for each in ran] == [old] * 3
-    assert machines.triggers == 1
+    assert shared.triggers == 1
 
 
 def test_run_retry_of_several_is_asked_about_and_has_an_item_each(place: Place) -> None:
