@@ -77,7 +77,6 @@ LOST = (
     stack.Cell("current", "502", 41, 25, 3),
     stack.Cell("legacy", "cut", 60, None, 8),
     stack.Cell("legacy", "503", 20, 6, 0),
-    stack.Cell("current", "2 at once", 1),
 )
 
 
