@@ -24,7 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from tests.tools import compare_worker as pipe
+from tests.tools.mutants import hear, tell
 from tests.tools.playing import Played
 
 ROOMS = ("base", "http", "nouns", "runs", "sessions", "stack")
@@ -170,15 +170,15 @@ class Nursery:
         os.close(theirs)
         os.close(their_answers)
         # How many cases each has, and whether it starts processes
-        self.tests: dict[str, tuple[int, bool]] = pipe.hear(self._hears)
+        self.tests: dict[str, tuple[int, bool]] = hear(self._hears)
 
     def ask(self, names: Iterable[str], mutant: tuple[str, ...] | None, most: float = MOST) -> Any:
         """Return what becomes of a mutant in these tests, or the chart of them."""
-        pipe.tell(self._asks, ([*names], mutant, most))
-        return pipe.hear(self._hears)
+        tell(self._asks, ([*names], mutant, most))
+        return hear(self._hears)
 
     def end(self) -> None:
-        pipe.tell(self._asks, None)
+        tell(self._asks, None)
         self._process.wait()
 
 
