@@ -33,7 +33,7 @@ HINTED = {
     "'qoder run get'": ["show", "describe run drun_1"],
     "the noun comes first: 'qoder run wait'": ["wait drun_1"],
     "the noun comes first: 'qoder deploy archive'": ["archive dep_1"],
-    "to end a session, see: qoder session --help": ["cancel sess_1"],
+    "the noun comes first: 'qoder session cancel'": ["cancel sess_1"],
     "the noun comes first: 'qoder run cancel'": ["cancel last"],
     "the noun comes first: 'qoder run approve'": ["approve nightly@last"],
     "hint: did you mean 'qoder run deny'?": ["deny"],
