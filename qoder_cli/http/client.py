@@ -304,15 +304,13 @@ class Client:
         is_read = request.method == "GET"
         if is_read:
             _put_token(request, account.current())
-        token = str(request.headers["authorization"]).removeprefix("Bearer ")
         response = http.send(request, stream=True)
-        if response.status_code == 401 and account.refused(token) and is_read:
-            response.close()
-            token = account.current()
-            _put_token(request, token)
-            response = http.send(request, stream=True)
-        if response.is_success:
-            account.accepted(token)
+        if response.status_code == 401:
+            account.refused(str(request.headers["authorization"]).removeprefix("Bearer "))
+            if is_read:
+                response.close()
+                _put_token(request, account.current())
+                response = http.send(request, stream=True)
         return response
 
     def send(self, request: Pending, within: float | None = None) -> Answer:
