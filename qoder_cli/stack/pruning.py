@@ -157,8 +157,7 @@ def _why_held(lists: ServerLists, stack: str | None, noun: Noun, id: str) -> str
         return ""
     below = NOUNS[noun.kind.below]
     for row in lists.rows(below, id):
-        if not isinstance(row.get("metadata"), dict):  # a list may be short
-            row = lists.whole(below, row, id)
+        row = lists.with_fields(["metadata"], below, row, id)
         if why_changed(lists, stack, below, row):
             command = " ".join(words_of(noun, "archive", id))
             name = name_of(row) or row.get(below.naming.named_by) or row["id"]
@@ -184,11 +183,6 @@ def _used_by(raw: Raw, ids: Mapping[str, Any]) -> set[str]:
     return ids.keys() & {*_texts_in({key: value for key, value in raw.items() if key != "id"})}
 
 
-def _with(fields: set[str], lists: ServerLists, noun: Noun, row: Raw) -> Raw:
-    """Return a row with at least these fields, if the server shows them at all. Raises ApiError."""
-    return row if fields <= row.keys() else lists.whole(noun, row)
-
-
 def _always_shown(noun: Noun) -> set[str]:
     """Return the fields that a whole row of things that use others has: what refers to others and cannot be empty."""
     created = operation(noun, "create")
@@ -204,7 +198,7 @@ def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned])
         if not noun.kind.refers:
             continue
         for row in lists.rows(noun):
-            row = _with(_always_shown(noun), lists, noun, row)
+            row = lists.with_fields(_always_shown(noun), noun, row)
             step = planned.get(row["id"])
             after = row if step is None else {**row, **step.body}  # what a file does not name stays
             for id in _used_by(row, ids) & _used_by(after, ids):
@@ -229,7 +223,7 @@ def _sessions(lists: ServerLists, by_id: Mapping[str, Step], idle: dict[str, lis
         for row in map(mapping, page["data"]):
             if not has_id(NOUNS["session"], row):
                 raise NoResponse("the list of sessions has something else in it")
-            row = _with(fields, lists, NOUNS["session"], row)
+            row = lists.with_fields(fields, NOUNS["session"], row)
             used = _used_by(row, by_id)
             if used and (why := _why_kept(app, row)):
                 yield from ((id, str(row["id"]), f"session {row['id']} {why}") for id in used)
