@@ -29,7 +29,7 @@ from qoder_cli.nouns.how import Unexportable, how_of
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.noun import Noun, Refers
 from qoder_cli.nouns.parts import VARIABLES, assignments, labels_of
-from qoder_cli.nouns.table import NOUNS, in_folders, operation
+from qoder_cli.nouns.table import NOUNS, creation_of, in_folders
 from qoder_cli.output import yamltext
 from qoder_cli.output.screen import commandless, inert
 from qoder_cli.output.yamltext import Unquoted, has_hidden
@@ -268,7 +268,7 @@ class Exporter:
             return None
 
     def _whole_row(self, noun: Noun, row: Raw, *parents: str) -> Raw:
-        return self.lists.with_fields(_body_of(noun), noun, row, *parents)
+        return self.lists.with_fields(creation_of(noun).body, noun, row, *parents)
 
     def _why_not(self, draft: Draft) -> str:
         """Give something the files that it is; return why it cannot have them, or nothing."""
@@ -390,19 +390,13 @@ def _short_of(noun: Noun, name: str) -> str:
     return shorts_of(noun).get(name, name) if names else name
 
 
-def _body_of(noun: Noun) -> Sequence[str]:
-    """Return the fields that a create takes: each kind of a folder has one."""
-    created = operation(noun, "create")
-    assert created is not None
-    return created.body
-
-
 def _plain(noun: Noun, raw: Raw) -> Raw:
     """Return what can be set of a thing, in normal form, but for what the server filled in and no file set."""
-    fields = deepcopy({**form_with(_body_of(noun)).settable(raw), **form_of(noun).settable(raw)})
+    created = creation_of(noun).body
+    fields = deepcopy({**form_with(created).settable(raw), **form_of(noun).settable(raw)})
     if "metadata" in fields:
         fields["metadata"] = labels_of(raw)
-    noted, order = recorded(raw), [noun.naming.named_by, *_body_of(noun)]
+    noted, order = recorded(raw), [noun.naming.named_by, *created]
     return {
         name: fields[name]
         for name in dict.fromkeys(order)
