@@ -196,15 +196,6 @@ OVER: dict[str, tuple[list[str], Any, tuple[str, ...], int]] = {
 }
 
 
-@pytest.mark.parametrize(("over", "code"), [("5", 7), ("0.5", 8)])
-def test_usage_is_never_fine_where_the_list_does_not_say_whether_it_is_complete(
-    qoder: Qoder, over: str, code: int
-) -> None:
-    unnamed(qoder).wire.on(*RUNS, EMPTY).on(*SESSIONS, f'{{"data": [{session("1", "1")}]}}')
-    ran = qoder("usage", "--over", over)
-    assert (ran.code, "the list of sessions does not say whether it is complete" in ran.err) == (code, True)
-
-
 @pytest.mark.parametrize("runs", [{"data": []}, {"data": [7], "has_more": False}])
 def test_usage_doubts_a_session_where_the_list_of_runs_may_lack_its_run(qoder: Qoder, runs: Any) -> None:
     assert serve(qoder, UNNAMED, runs=runs)("usage", "--over", "5", *ONE).code == 7
