@@ -113,6 +113,7 @@ def test_usage_is_never_fine_where_the_sessions_cannot_all_be_read(
     qoder.wire.on(*SESSIONS, first).on(*SESSIONS, api_error(status, "permission_error", "No."), repeat=True)
     ran = qoder("usage", *(["--over", over] if over else []), "--json")
     assert (ran.code, ran.out) == (7 if code == 4 and status == 500 else code, "")
+    assert code != 8 or "warning: not seen: " in ran.err
 
 
 def test_usage_until_leaves_out_what_came_later(qoder: Qoder) -> None:
