@@ -100,6 +100,7 @@ def test_report_says_that_a_sub_agent_asks(qoder: Qoder, server: Asking, stands_
     works_on(server, stands_apart=stands_apart)
     [waits] = qoder("report", "--since", "1d", "--json").json["needs_you"]
     assert (waits["kind"], [call["call"] for call in waits["calls"]]) == ("waits", ["evt_1"])
+    assert (waits["run"], waits["since"][:19]) == ("drun_1", "2027-01-15T07:59:23")
 
 
 @pytest.mark.parametrize("stands_apart", [False, True])
