@@ -230,9 +230,9 @@ class Planner:
     def _current_things(self) -> dict[Declaration, Raw | None]:
         alone = [declared for declared in self.reading.things if declared.parent is None]
         current_of = {declared: self._current(declared) for declared in alone}
-        for noun in dict.fromkeys(declared.noun for declared in alone):
-            of_kind = [declared for declared in alone if declared.noun is noun]
-            new = {declared.name: declared for declared in of_kind if current_of[declared] is None}
+        absent = [declared for declared in alone if current_of[declared] is None]
+        for noun in dict.fromkeys(declared.noun for declared in absent):
+            new = {declared.name: declared for declared in absent if declared.noun is noun}
             if noun.kind.is_declared:
                 unlisted = self.lists.unlisted(noun, [*new])
                 current_of |= {new[name]: self._only(new[name], rows) for name, rows in unlisted.items()}

@@ -221,7 +221,7 @@ def _not_reached(step: Step, needed: Step) -> Applied:
         f"{step.noun.called} {step.name} was not attempted, because {needed.noun.called} {needed.name} is not done",
         hint="apply again",
     )
-    return result_of(step, "not_attempted", error=step.error or error)
+    return result_of(step, "not_attempted", error=error)
 
 
 # Two applies at once.
