@@ -18,11 +18,10 @@ _qoder_cli() {
     case $kind in
     files) files=(-f) ;;
     folders) files=(-d) ;;
-    programs) if [[ $begun == */* ]]; then files=(-f); else files=(-c); fi ;;
     *) compopt -o nosort 2>/dev/null ;; # bash 4.4 and newer
     esac
     if ((${#files[@]})); then
-        if [[ ${files[0]} != -c ]]; then compopt -o filenames 2>/dev/null; fi # not in bash 3.2
+        compopt -o filenames 2>/dev/null # not in bash 3.2
         while IFS= read -r value; do values+=("$prefix$value"); done < <(compgen "${files[0]}" -- "$begun")
     fi
     # bash cuts words at = and : too, and wants only what comes behind the last cut

@@ -11,8 +11,6 @@ function __qoder_complete
             printf "%s\n" $answer[2](__fish_complete_path "$answer[3]")
         case folders
             printf "%s\n" $answer[2](__fish_complete_directories "$answer[3]" '')
-        case programs
-            __fish_complete_command
         case words
             printf "%s\n" $answer[2]$answer[4..]
     end

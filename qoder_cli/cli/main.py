@@ -241,12 +241,11 @@ class Tree(TyperGroup):
 
     def _meant(self, args: list[str]) -> tuple[str, list[str]]:
         """Return the command that is meant, and the words behind it."""
-        if args[0] not in self._listed:
-            for count in (2, 1):
-                if understood := self._understood.get(" ".join(args[:count])):
-                    name, *more = understood.split()
-                    return name, [*more, *args[count:]]
-        return args[0], args[1:]
+        understood = self._understood.get(args[0])
+        if args[0] in self._listed or understood is None:
+            return args[0], args[1:]
+        name, *more = understood.split()
+        return name, [*more, *args[1:]]
 
     def listed_commands(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""

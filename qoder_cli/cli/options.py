@@ -344,14 +344,21 @@ def read_words(ctx: Any) -> None:
                 ctx.params[param.name] = whole[0]
 
 
+# Formats that few commands have: what each makes, and of what.
+_MADE_BY = {
+    "markdown": ("comment", "diff", "report", "run why"),
+    "html": ("page", "report", "usage"),
+    "otlp": ("trace", "run logs", "session logs"),
+}
+
+
 def require_page(app: App, command: str) -> None:
-    """Raise UsageError if an HTML page, or a trace, is wanted of a command, by its words, that makes none."""
-    if app.flags.output == "html" and command not in ("report", "usage"):
-        hint = "use -o markdown, -o csv or -o json"
-        raise UsageError(f"-o html is a page of `report` or `usage`; `{app.program} {command}` has none", hint=hint)
-    if app.flags.output == "otlp" and command not in ("run logs", "session logs"):
-        hint = "use -o json"
-        raise UsageError(f"-o otlp is a trace of `run logs`; `{app.program} {command}` has none", hint=hint)
+    """Raise UsageError if a comment, an HTML page or a trace is wanted of a command, by its words, that makes none."""
+    format = app.flags.output
+    what, *makers = _MADE_BY.get(format, ("", command))
+    if command not in makers:
+        why = f"-o {format} is a {what} of `{'` or `'.join(makers)}`; `{app.program} {command}` has none"
+        raise UsageError(why, hint="use -o csv or -o json")
 
 
 def require_allowed(app: App, command: str) -> None:

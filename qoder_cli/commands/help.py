@@ -37,8 +37,8 @@ def help(
 ) -> None:
     """Show help for a command, or a page of the manual.
 
-    Without TOPIC it lists them. With --json help is printed as data (all of it
-    without TOPIC), a page as its Markdown.
+    Without TOPIC it lists them. With --json help is printed as data: that of a
+    command, or without TOPIC all of it.
 
     Examples:
       qoder help deploy run
@@ -52,11 +52,11 @@ def help(
         app.out.write_exactly(skill_of_agents())
         return
     is_topic = len(words) == 1 and topic in TOPICS
-    is_written = topic in PAGES or (topic == "exit-codes" and not app.output.is_json)
-    if len(words) == 1 and is_written and not man:
+    is_page = len(words) == 1 and (topic in PAGES or topic == "exit-codes")
+    if app.output.is_json and (is_topic or is_page):
+        raise UsageError("pages have no JSON", hint="for all that help knows, as data: qoder help --json")
+    if is_page and not man:
         _show_page(app, words[0])
-    elif app.output.is_json and is_topic:
-        app.output.record({}, data=reference.of_topic(words[0], root))
     elif app.output.is_json and words:
         path = _command(words, root).command_path.split()[1:]
         app.output.record({}, data=reference.commands(root, path))
@@ -77,10 +77,6 @@ def help(
 
 def _show_page(app: App, name: str) -> None:
     text = _page(name)
-    if app.output.is_json:
-        data: reference.PageData = {"page": name, "text": text}
-        app.output.record({}, data=data)
-        return
     if app.out.is_terminal:
         text = _rendered(text, width=min(terminal_width(), WIDEST), color=app.out.color)
     app.out.write_exactly(text)

@@ -34,7 +34,7 @@ _SEED = "Add N deployments like dep_demo, named seed-0000, …."
 
 def sandbox(
     app: App,
-    command: Texts = argument("-- COMMAND...", _INSIDE, values.command_inside, default=None),
+    command: Texts = argument("-- COMMAND...", _INSIDE, values.files, default=None),
     generation: Generation = option("--generation", None, _GENERATION, default="current"),
     speed: float = option("--speed", "N", "Speed up sessions N times.", default=1.0),
     port: int = option("--port", "N", "Port (0 picks a free one).", default=0, min=0, max=65535),

@@ -77,15 +77,9 @@ VERBS_UNDERSTOOD = {  # in each group that has the command
     "resume": "unpause",
     "log": "logs",
 }
-IN_GROUPS_UNDERSTOOD = {  # one word or two, in this group alone
+IN_GROUPS_UNDERSTOOD = {  # in this group alone
     "run": {"stop": "cancel"},
     "dream": {"stop": "cancel"},
     "session": {"create": "new", "threads": "thread list"},
-    "memory": {  # a store is deleted, a memory in it is removed
-        **dict.fromkeys(("rm", "entry rm", "entry remove", "entry delete"), "remove"),
-        **dict.fromkeys(("entry ls", "entry list"), "ls"),
-        **dict.fromkeys(("entry get", "entry show", "entry cat"), "cat"),
-        **dict.fromkeys(("entry create", "entry write"), "write"),
-        **dict.fromkeys(("version ls", "version list", "versions"), "history"),
-    },
+    "memory": {"rm": "remove", "versions": "history"},  # a store is deleted, a memory in it is removed
 }

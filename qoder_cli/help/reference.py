@@ -11,8 +11,6 @@ from qoder_cli.help import documented, outputs
 from qoder_cli.help.completion.values import words_of
 from qoder_cli.nouns.table import NOUNS
 
-JSON = dict[str, Any]
-
 
 class NamedData(TypedDict):
     """A variable, format or JSON key."""
@@ -85,23 +83,6 @@ class CommandReference(Commands, total=False):
     fields: Annotated[dict[str, list[str]], "the line names of one thing in a pipe"]
 
 
-class PageData(TypedDict):
-    """A page of the manual."""
-
-    page: Annotated[str, "its name"]
-    text: Annotated[str, "its Markdown"]
-
-
-# The keys of `everything` that a topic has.
-_OF_TOPICS = {
-    "commands": ("commands", "everywhere"),
-    "options": ("everywhere",),
-    "exit-codes": ("exit_codes", "exit_codes_of_several"),
-    "environment": ("environment",),
-    "output": ("formats", "keys", "columns", "fields"),
-}
-
-
 def everything(root: Any) -> CommandReference:
     """Return the whole reference, from the root of the tree."""
     return {
@@ -119,11 +100,6 @@ def everything(root: Any) -> CommandReference:
         "columns": columns(),
         "fields": fields(),
     }
-
-
-def of_topic(topic: str, root: Any) -> JSON:
-    """Return the data of one of TOPICS, a part of `CommandReference`."""
-    return {key: value for key, value in everything(root).items() if key in _OF_TOPICS[topic]}
 
 
 def _plain(those: Iterable[documented.Named]) -> list[NamedData]:

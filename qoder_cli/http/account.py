@@ -45,8 +45,6 @@ class AccountTokens:
         self._token = ""
         self._good_for = 0.0  # seconds since it was asked for
         self._asked = Instant.now(clock)  # by both clocks: one stands still while the machine sleeps
-        self._is_trusted = True  # whether another is got if the API refuses it
-        self._was_refused = False  # the one before, early
         self._exchange: Task[str] | None = None  # while one is under way
 
     def current(self) -> str:
@@ -62,20 +60,11 @@ class AccountTokens:
             raise no_response(why, sent=False)
         return exchange.value
 
-    def accepted(self, token: str) -> None:
-        """Note that the API has accepted a token."""
+    def refused(self, token: str) -> None:
+        """Note that the API has refused a token, which may have ended early: the next request gets another."""
         with self._lock:
-            self._is_trusted = self._is_trusted or token == self._token
-
-    def refused(self, token: str) -> bool:
-        """Note that the API has refused a token, which may have ended early. Return whether to try another.
-
-        Not so where it replaced one that was refused, and was never accepted: the next would be refused as well.
-        """
-        with self._lock:
-            if token == self._token and self._is_trusted:
-                self._good_for, self._was_refused = 0.0, True
-            return token != self._token or self._is_trusted
+            if token == self._token:
+                self._good_for = 0.0
 
     def _renew(self) -> str:
         try:
@@ -84,7 +73,6 @@ class AccountTokens:
             with self._lock:
                 self._token, self._asked = token.value, asked
                 self._good_for = max(token.seconds - EARLY, token.seconds / 2)
-                self._is_trusted, self._was_refused = not self._was_refused, False
             return token.value
         finally:
             with self._lock:

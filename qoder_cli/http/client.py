@@ -304,15 +304,13 @@ class Client:
         is_read = request.method == "GET"
         if is_read:
             _put_token(request, account.current())
-        token = str(request.headers["authorization"]).removeprefix("Bearer ")
         response = http.send(request, stream=True)
-        if response.status_code == 401 and account.refused(token) and is_read:
-            response.close()
-            token = account.current()
-            _put_token(request, token)
-            response = http.send(request, stream=True)
-        if response.is_success:
-            account.accepted(token)
+        if response.status_code == 401:
+            account.refused(str(request.headers["authorization"]).removeprefix("Bearer "))
+            if is_read:
+                response.close()
+                _put_token(request, account.current())
+                response = http.send(request, stream=True)
         return response
 
     def send(self, request: Pending, within: float | None = None) -> Answer:
@@ -629,7 +627,7 @@ def _body(response: httpx.Response, heed: Callable[[], None] = lambda: None) -> 
 
 
 def _decoded(response: httpx.Response) -> Iterator[bytes]:
-    """Yield a body as it comes in, decoded.
+    """Yield a body as it comes in, decoded. Raises httpx.DecodingError for one that ends before its checksum, or after.
 
     Raises NoResponse for an encoding that was not asked for, or more than one: a piece of a few hundred bytes can
     become gigabytes at once, before anybody can count them.
@@ -637,7 +635,10 @@ def _decoded(response: httpx.Response) -> Iterator[bytes]:
     codings = [coding.strip().lower() for coding in response.headers.get("content-encoding", "").split(",")]
     if len(codings) > 1 or codings[0] not in _CODINGS:
         raise no_response(f"the response is encoded in an unknown way ({', '.join(codings)[:60]!a})", retryable=False)
-    return response.iter_bytes()
+    yield from response.iter_bytes()
+    unzip = getattr(getattr(response, "_decoder", None), "decompressor", None)  # httpx does not look how it ended
+    if unzip is not None and response.num_bytes_downloaded and (not unzip.eof or unzip.unused_data):
+        raise httpx.DecodingError("the compressed body was cut")
 
 
 def _limited(pieces: Iterator[bytes], most: int, why: str) -> Iterator[bytes]:

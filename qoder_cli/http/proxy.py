@@ -1,13 +1,11 @@
 """The proxy on the way to a server. We choose it and pass it to httpx, so that our messages name the right one."""
 
 import re
-import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _SCHEME = r"(?i)[a-z][a-z0-9+.-]*://"
-_OF_THE_SYSTEM = "the system's settings"
 
 
 class Proxy(NamedTuple):
@@ -28,21 +26,15 @@ class Proxy(NamedTuple):
 
     @property
     def fix(self) -> str:
-        return f"correct {self.source}" + ("" if self.source == _OF_THE_SYSTEM else ", or unset it")
+        return f"correct {self.source}, or unset it"
 
 
 def named(env: Mapping[str, str], scheme: str = "https") -> Proxy | None:
-    """Return the proxy that the environment or the system names for a scheme, or None. The API is https."""
+    """Return the proxy that the environment names for a scheme, or None. The API is https."""
     for wanted in ("HTTPS_PROXY" if scheme == "https" else "HTTP_PROXY", "ALL_PROXY"):
         name, address = _variable(env, wanted)
         if address:
             return Proxy(address, name)
-    if sys.platform in ("win32", "darwin"):
-        from urllib.request import getproxies
-
-        address = getproxies().get(scheme, "")
-        if address:
-            return Proxy(address, _OF_THE_SYSTEM)
     return None
 
 

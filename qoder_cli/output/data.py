@@ -43,7 +43,7 @@ class Sorting(NamedTuple):
 
 class Output:
     """Prints one object or a list; `is_wide` is a table of every column, `is_pretty` one that is drawn anywhere,
-    `is_markdown` one for a comment; `is_html` is a page for a browser, of few commands.
+    `is_markdown` is a comment, `is_html` a page for a browser, of few commands.
 
     Lists have only these `columns`, if any are chosen, and may be `sorted`; `listed` are those that they have anyway.
     If they are looked at again, only the `news` are shown. `on_shortened` hears of ids of which a table shows a part.
@@ -70,8 +70,7 @@ class Output:
 
     @property
     def is_drawn(self) -> bool:
-        is_text = self.is_markdown or self.is_csv
-        return self.format == "table" and not is_text and (self.screen.is_terminal or self.is_pretty)
+        return self.format == "table" and not self.is_csv and (self.screen.is_terminal or self.is_pretty)
 
     def refuse_csv(self, what: str) -> None:
         """Raise UsageError if CSV is wanted of `what`, which is no table."""
@@ -147,11 +146,6 @@ class Output:
             from qoder_cli.output.tables import record
 
             return record(self.screen, lines, is_wide=self.is_wide)
-        if self.is_markdown:
-            from qoder_cli.output import markdown
-
-            rows = [markdown.row([key.replace("_", " "), plain(value)]) for key, value in lines]
-            return markdown.header(["field", "value"]) + "".join(rows)
         return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
 
 
@@ -277,11 +271,6 @@ class Rows(Generic[T]):
             case _ if self.output.is_csv:
                 header = csv_line(self._row(batch[0]))
                 lines = [csv_line(map(_in_a_sheet, self._row(item).values())) for item in batch]
-            case _ if self.output.is_markdown:
-                from qoder_cli.output import markdown
-
-                header = markdown.header(self._row(batch[0]))
-                lines = [markdown.row(map(plain, self._row(item).values())) for item in batch]
             case _:
                 lines = ["\t".join(map(plain, self._row(item).values())) + "\n" for item in batch]
         if self.output.news is not None:

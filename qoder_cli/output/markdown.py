@@ -1,7 +1,6 @@
 """Text for a comment or a message in GitHub's Markdown: nothing that comes from elsewhere can be markup in it."""
 
 import re
-from collections.abc import Iterable
 
 from qoder_cli.output.screen import inert
 
@@ -24,17 +23,6 @@ def code(text: str) -> str:
     ticks = "`" * (_longest_ticks(shown) + 1)
     room = " " if {shown[:1], shown[-1:]} & {"`", " ", ""} else ""
     return f"{ticks}{room}{shown}{room}{ticks}"
-
-
-def row(cells: Iterable[str]) -> str:
-    """Return a line of a table."""
-    return f"| {' | '.join(harmless(cell).replace('|', chr(92) + '|') for cell in cells)} |\n"
-
-
-def header(names: Iterable[str]) -> str:
-    """Return the first two lines of a table."""
-    shown = [name.replace("_", " ") for name in names]
-    return row(shown) + "|" + " --- |" * len(shown) + "\n"
 
 
 def block(text: str, language: str = "") -> str:

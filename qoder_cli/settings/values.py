@@ -89,7 +89,7 @@ def repeated(flags: Flags, *, output: Format = "table") -> list[str]:
         "--workspace": flags.workspace,
         "--no-progress": flags.no_progress,
     }
-    if output not in ("table", "html", "otlp"):  # few commands make those
+    if output not in ("table", "markdown", "html", "otlp"):  # few commands make those
         given["-o"] = output
     return written(given)
 

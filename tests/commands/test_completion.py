@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qoder_cli.base.errors import Exit
-from qoder_cli.commands import deploy, run
+from qoder_cli.commands import deploy
 from qoder_cli.help import NOUNS
 from qoder_cli.help.completion import FILES, SHELLS, SIGNATURE
 from qoder_cli.help.documented import PAGES, TOPICS
@@ -53,10 +53,7 @@ CASES: dict[str, set[str]] = {
     "qoder run result last --output-dir dra": {"(folders)"},
     "qoder deploy run 'it is": set(),
     "qoder deploy run --timeout 'a\nb": set(),
-    "qoder sandbox ": {"--"},
-    "qoder sandbox --speed 10 -- qoder-cl": {"(programs)"},
     "qoder sandbox -- make ": {"(files)"},
-    "qoder sandbox -- ./bin/qoder -q run ": set(run.COMMANDS),
 }
 
 

@@ -94,7 +94,7 @@ def test_help_is_printed_by_its_words_and_by_its_short_name(qoder: Qoder, docume
 def test_help_prints_pages_plain_or_for_a_terminal(qoder: Qoder, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = qoder("help", name)
     assert (plain.code, plain.out.startswith("# "), "<!--" in plain.out) == (0, True, False)
-    assert qoder("help", name, "--json").json == {"page": name, "text": plain.out}
+    assert qoder("help", name, "--json").code == 2
     monkeypatch.setattr("qoder_cli.commands.help.terminal_width", lambda: 80)
     qoder.terminal = True
     shown = qoder("help", name).out.splitlines()
@@ -106,23 +106,12 @@ def test_help_prints_pages_plain_or_for_a_terminal(qoder: Qoder, name: str, monk
     assert {line.strip() for line in shown} >= code - {"", "sh", "yaml", "powershell", "text"}
 
 
-# What a topic has in JSON, and how each of these stands in its text.
-TOLD: dict[str, tuple[str, ...]] = {
-    "commands": ("commands", "everywhere"),
-    "options": ("everywhere",),
-    "exit-codes": ("exit_codes", "exit_codes_of_several"),
-    "environment": ("environment",),
-    "output": ("formats", "keys", "columns", "fields"),
-}
-
-
 @pytest.mark.parametrize("topic", TOPICS)
 @pytest.mark.few(2)
-def test_help_tells_a_topic_alike_in_text_and_in_json(qoder: Qoder, document: dict[str, Any], topic: str) -> None:
+def test_help_tells_a_topic_as_the_reference_does(qoder: Qoder, document: dict[str, Any], topic: str) -> None:
     out = qoder("help", topic).out
     text = squeezed(out)
     assert topic == "exit-codes" or max(map(len, out.splitlines())) <= 80  # that one is a page
-    assert qoder("help", topic, "--json").json == {key: document[key] for key in TOLD[topic]}
     match topic:
         case "commands":
             said = [f"qoder {' '.join(each['path'])} {each['summary']}" for each in document["commands"]]

@@ -14,9 +14,6 @@ ALIASES = {
     "file remove": "file delete",
     "vault credential rm": "vault credential delete",
     "memory rm": "memory remove",
-    "memory entry rm": "memory remove",
-    "memory entry ls": "memory ls",
-    "memory entry get": "memory cat",
     "memory versions": "memory history",
     "agent new": "agent create",
     "deploy new": "deploy create",
@@ -34,7 +31,7 @@ def test_alias_has_the_help_of_its_command(qoder: Qoder, typed: str) -> None:
     assert (ran.code, ran.out) == (0, qoder(*ALIASES[typed].split(), "--help").out)
 
 
-@pytest.mark.parametrize("typed", ["session threads", "memory entry", "run stop", "session create"])
+@pytest.mark.parametrize("typed", ["session threads", "memory versions", "run stop", "session create"])
 def test_alias_is_in_no_help_and_no_completion(qoder: Qoder, typed: str) -> None:
     group, word = typed.split()
     assert f"\n  {word} " not in qoder(group, "--help").out

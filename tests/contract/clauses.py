@@ -47,7 +47,7 @@ class Row(NamedTuple):
 _RAW = ("api", "api POST")
 EXEMPT = (
     Row(
-        ("json", "jsonl", "table", "wide", "pretty", "markdown", "csv", "options before"),
+        ("json", "jsonl", "table", "wide", "pretty", "csv", "options before"),
         _RAW,
         "it prints a response as it came, in every format",
     ),

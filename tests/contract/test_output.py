@@ -79,7 +79,7 @@ def is_piped_text(scene: Scene, ran: Played) -> None:
 
 # Every other format that the program has, as soon as it has it; a table is what is printed where nothing is said.
 for _format in get_args(Format):
-    if _format not in ("html", "otlp", "json", "jsonl", "yaml", "id"):
+    if _format not in ("markdown", "html", "otlp", "json", "jsonl", "yaml", "id"):
 
         @CLAUSES.add(_format, on_both=_format == "table")
         def another_format_is_plain_text(scene: Scene, format: str = _format) -> None:
@@ -88,6 +88,7 @@ for _format in get_args(Format):
 
 # Formats of a few commands: whose, and what such output begins with.
 _OF_FEW = {
+    "markdown": (("diff", "report", "report --exit-status", "run why"), "**"),
     "html": (("report", "report --exit-status", "usage", "usage --over"), "<!DOCTYPE html>"),
     "otlp": (("run logs", "session logs"), '{"resourceSpans":[{'),
 }

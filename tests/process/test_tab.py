@@ -21,12 +21,10 @@ TYPED: dict[str, set[str]] = {
     "qoder run get drun_1 --output=js": {"json", "jsonl"},
     "qoder -q 'run' \"list\" --trigger m": {"manual"},
     "qoder agent create --file=let": {"letter.txt"},
-    "qoder sandbox --speed 10 -- qoder-cl": {"qoder-cli"},
-    "qoder sandbox -- qoder -q run ": set(run.COMMANDS),
 }
 SEEN = [
     *("qoder deploy run ", "qoder deploy run nightly", "qoder deploy run 日", "qoder deploy run \\$"),
-    *("qoder sandbox -- qoder run get drun_", "qoder deploy run --profile=work wor", "qoder session new --agent wr"),
+    *("qoder deploy run --profile=work wor", "qoder session new --agent wr"),
 ]
 NOTHING = {"qoder deploy run ": set[str](), "qoder run get ": {"last"}}
 

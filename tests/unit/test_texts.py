@@ -201,18 +201,6 @@ ANY = st.text(max_size=40) | st.text(alphabet="`|\\ *_[]()<>#@!~:.\nwab1", max_s
 READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
-@examples(Fraction(2, 3))
-@given(st.lists(st.lists(ANY, min_size=3, max_size=3), min_size=1, max_size=4))
-def test_markdown_shows_each_value_of_a_table_as_it_is(rows: list[list[str]]) -> None:
-    text = markdown.header(["id", "error", "run_id"]) + "".join(map(markdown.row, rows))
-    tokens = READER.parse(text)
-    assert [each.type for each in tokens if each.level == 0] == ["table_open", "table_close"]
-    cells = [each.children or [] for each in tokens if each.type == "inline"][3:]
-    assert {each.type for cell in cells for each in cell} <= {"text", "code_inline"}
-    shown = ["".join(each.content for each in cell).strip() for cell in cells]
-    assert shown == [inert(value).strip() for row in rows for value in row]
-
-
 @pytest.mark.parametrize("text", ["GH-26", "as in gh-7", "a :boom: b", "a:100:", "www.example", "1. a"])
 def test_markdown_leaves_github_nothing_to_link_or_draw(text: str) -> None:
     assert markdown.harmless(text) == f"`{text}`"

@@ -2,7 +2,7 @@
 
 Scripts set `_QODER_COMPLETE`, `_QODER_LINE` to the line up to the cursor and, if known,
 `_QODER_REST` to the rest, and run the program without words. It prints lines: `words`, or
-`files`, `folders`, `programs` for what the shell knows; what precedes the value in the word
+`files`, `folders` for what the shell knows; what precedes the value in the word
 (`--region=`, or nothing); the value so far; each word, a tab, its description. Else nothing.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import typer.completion
 
-from qoder_cli.help.completion.values import FILES, FOLDERS, PROGRAMS
+from qoder_cli.help.completion.values import FILES, FOLDERS
 from qoder_cli.output.screen import Screen, inert
 
 LINE = "_QODER_LINE"
@@ -27,7 +27,7 @@ _typer: Any = typer.completion
 _typer.completion_init()
 _CURSOR = "\0"
 _STEERING = re.compile(r"[\0-\x1f\x7f]")
-_KINDS = {FILES: "files", FOLDERS: "folders", PROGRAMS: "programs"}
+_KINDS = {FILES: "files", FOLDERS: "folders"}
 
 
 @dataclass
@@ -47,11 +47,6 @@ class Completion:
         reader = _typer.shell_completion.get_completion_class("bash")(self.tree, {"obj": self}, self.tree.name, "")
         items = reader.get_completions(list(self.words), incomplete)
         return [(item.value, item.help or "") for item in items]
-
-    def inside_sandbox(self, words: list[str], incomplete: str) -> list[tuple[str, str]]:
-        """Return what can follow our own words after `sandbox --`."""
-        inside = Completion(self.tree, {**self.env, "QODER_SANDBOX": "inside"}, words)
-        return inside.offers(incomplete)
 
 
 def item(value: str, about: str) -> Any:

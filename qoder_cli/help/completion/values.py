@@ -21,13 +21,11 @@ Offer = str | tuple[str, str]
 # As a description, these let the shell offer what it knows.
 FILES = "\0files"
 FOLDERS = "\0folders"
-PROGRAMS = "\0programs"
 
 _PLAIN_NAME = re.compile(r"\w[\w.-]*")  # any other could steer a shell
 _PROFILE = re.compile(r"""^\s*\[\s*profiles\s*\.\s*["']?([A-Za-z0-9][A-Za-z0-9._-]{0,63})["']?\s*[].]""", re.M | re.A)
 _CHOSEN = re.compile(r"""^default_profile\s*=\s*["']([^"']+)["']""", re.M)
 _LARGEST_CONFIG = 2**20  # bytes
-_OWN_NAMES = ("qoder", "qoder-cli")
 
 # Where a parameter's fixed words are, by its Python name.
 _WORDS = {
@@ -175,16 +173,3 @@ def ways_to_ask(ctx: typer.Context, incomplete: str) -> list[Offer]:
         ("prompt", "ask on this terminal"),
         ("policy=", "FILE: answer by its rules"),
     ]
-
-
-def command_inside(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Offer what can follow `sandbox --`: a program, and after our own its words."""
-    words = ctx.params.get("command") or []
-    if "--" not in ctx.obj.words:
-        return ["--"]
-    if not words:
-        return [(incomplete, PROGRAMS)]
-    if re.split(r"[/\\]", words[0])[-1] not in _OWN_NAMES:
-        return [(incomplete, FILES)]
-    inside: list[Offer] = ctx.obj.inside_sandbox(words[1:], incomplete)
-    return inside
