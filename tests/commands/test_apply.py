@@ -1145,11 +1145,16 @@ def test_apply_names_a_thing_with_a_slash_and_a_long_name_by_its_mark(team: Team
 # Meanwhile.
 
 
+NIGHTLY = ("deploy", "create", "--name", "nightly", "--agent", "writer", "--env", "default", "-m", "Hi.")
+
+
+@pytest.mark.parametrize("theirs", [("apply", "--yes"), NIGHTLY], ids=["all", "one"])
 def test_apply_makes_nothing_that_another_made_while_the_plan_was_read(
-    team: Team, questions: Callable[..., list[str]]
+    team: Team, questions: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, theirs: tuple[str, ...]
 ) -> None:
     team.write(THREE)
-    asked = questions(lambda: team.qoder("apply", str(team.folder), "--yes"))
+    monkeypatch.chdir(team.folder)
+    asked = questions(lambda: team.qoder(*theirs))
     ran = team("apply")
     assert (ran.code, len(asked)) == (6, 1)
     assert "was created in the meantime" in ran.err

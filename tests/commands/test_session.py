@@ -96,7 +96,7 @@ def test_session_update_sends_only_what_differs(qoder: Qoder, service: Things) -
     sent = {"title": "July", "metadata": {"day": "1", "old": None}, "budget": budget}
     assert (service.writes, service.sent) == ([f"POST /sessions/{id}"], [sent])
     again = qoder("session", "update", id, *words, "--budget", "12.50")
-    assert (again.code, len(service.sent)) == (0, 1)
+    assert (again.code, len(service.sent), "12.50 credits" in again.out) == (0, 1, True)
     assert qoder("session", "update", id, "--title", "May", "--no-progress").err == ""
     assert "already up to date" in again.err
     assert "budget" not in qoder("session", "update", id, "--no-budget", "--json").json
