@@ -209,9 +209,9 @@ def _of_all(app: App, deployments: Sequence[Deployment]) -> dict[str, list[Run] 
         for number, page in enumerate(app.client.pages("/deployment_runs", {"limit": 100}), 1):
             app.progress.beat()
             for run in map(Run.read, page["data"]):
-                if run is None or run.deployment_id is None:
+                if run is None or run.deployment_id is None or run.created is None:
                     raise NoResponse("an item of the list is not a run of a deployment")
-                created.append(run.created or 0.0)
+                created.append(run.created)
                 if run.deployment_id in runs_of:
                     runs_of[run.deployment_id].append(run)
             is_whole = says_whether_more(page) and is_last(page)

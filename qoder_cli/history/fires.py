@@ -70,8 +70,8 @@ class Fires(NamedTuple):
 
     events: list[FireEvent]
     unclear: list[Unclear]
-    judged: int = 0
-    undecided: int = 0
+    judged: int
+    undecided: int
 
 
 class _DueFire(NamedTuple):
@@ -112,7 +112,7 @@ def fires_of(
             end = start
     if len(fires) >= MOST_FIRES:
         unclear.append(Unclear(now, "too_many"))
-    judge = _Judge(fires, zone, start, end, since, until)
+    judge = _Judge(fires, zone, start, end, until)
     events = list(judge.events([run for run in runs if run.may_be_scheduled]))
     if doubt := _doubt(deployment, runs, since=since, until=now, whole=whole):
         certain_events = [event for event in events if event.kind not in ("missed", "counted")]
@@ -189,14 +189,12 @@ def _doubt(
 
 
 class _Judge:
-    """Says which run came of which fire, of fires from `start` to `end`; runs since `since` are there, to `until`."""
+    """Says which run came of which fire, of fires from `start` to `end`, as far as it was certain `until` a time."""
 
-    def __init__(
-        self, fires: Sequence[_DueFire], zone: tzinfo, start: float, end: float, since: float, until: float
-    ) -> None:
+    def __init__(self, fires: Sequence[_DueFire], zone: tzinfo, start: float, end: float, until: float) -> None:
         self._fires = fires
         self._zone = zone
-        self._start, self._end, self._since, self._until = start, end, since, until
+        self._start, self._end, self._until = start, end, until
         self._number_of = {time: number for number, fire in enumerate(fires) for time in (fire.again, fire.due)}
         self._times = sorted(self._number_of)
         self._counted = set[int]()  # fires of which only the number is compared
@@ -249,7 +247,7 @@ class _Judge:
             elif self._start + _NEAR <= run.due <= self._end - _NEAR:
                 if not self._has_turned(run.due):
                     yield FireEvent("stray", run.created + LAG, run.due, run, (run.id,))
-            elif run.due >= self._since:  # what was due then is unknown, but not when this came
+            else:  # what was due then is unknown, but not when this came
                 by_due[run.due].append(run)
         for due, of_fire in by_due.items():
             yield from self._odd(_DueFire(due, due), [(due, run) for run in of_fire], grace=_NEAR)

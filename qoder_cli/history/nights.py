@@ -115,7 +115,7 @@ class Night:
         return datetime.fromtimestamp(self._made(run)).date().isoformat()
 
     def _made(self, run: RunRecord) -> float:
-        return run.created or run.due or self.until
+        return run.created or self.until
 
 
 def read_night(app: App, options: ReportOptions, memory: ReaderMemory | None) -> Night:
@@ -427,7 +427,7 @@ def to_remember(night: Night, states: dict[str, float]) -> ReaderMemory:
     """
     old = night.memory or ReaderMemory(night.after, night.since, night.now, night.listed_from, {}, {})
     are_many = sum(run.outcome == "unread" for run in night.runs) > _REMEMBERED
-    kept = {id: at for id, at in old.open_runs.items() if not night.whole or (at or 0.0) > night.now - REACH}
+    kept = {id: at for id, at in old.open_runs.items() if (at or 0.0) > night.now - REACH}
     open_runs: dict[str, float | None] = kept | dict.fromkeys(night.lost)
     for run in night.runs:
         first, last = run.certain(night.now)

@@ -102,8 +102,8 @@ class RunRecord(NamedTuple):
 
     @property
     def order(self) -> float:
-        """When it was created, or else due; 0 if it does not say."""
-        return self.created or self.due or 0.0
+        """When it was created; 0 if it does not say."""
+        return self.created or 0.0
 
     def certain(self, now: float) -> tuple[float, float]:
         """Return from when on its ending is certain: the earliest and the latest time, where it does not say."""

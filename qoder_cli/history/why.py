@@ -130,7 +130,7 @@ class _Comparison:
         self._reads = Facts(app, most=_MOST_READS)
         self._unknown: list[Unknown] = []
         self._before: list[Run] = []  # runs of its deployment before it, newest first, their status filled in
-        self._is_whole = True
+        self._is_whole = False
         self._pages_of_log = 0
         self._began = run.created or app.client.server_now()
         # A run that never had a session ended as it began, and may not say so.
@@ -223,7 +223,6 @@ class _Comparison:
                     break
             self._is_whole = next(pages, None) is None
         except ApiError as error:
-            self._is_whole = False
             self._cannot_tell("runs", f"earlier runs could not be read: {error.message}", self._source)
         since = takewhile(lambda other: other is not completed, self._before)
         if completed is not None and (unread := sum(other.status is None for other in since)):
@@ -324,12 +323,11 @@ class _Comparison:
             if run.session_id is None:
                 return
             try:
-                events, is_all = self._reads.page(f"/sessions/{segment(run.session_id)}/events", {"order": "asc"})
+                events, _ = self._reads.page(f"/sessions/{segment(run.session_id)}/events", {"order": "asc"})
             except ApiError as error:
                 return self._cannot_tell("prompt", error.message, f"events of {run.session_id}")
-            oldest_first = in_order(events)
-            first = next((event for event in oldest_first if event.get("type") == "user.message"), None)
-            if first is None or (not is_all and oldest_first[:1] != events[:1]):
+            first = next((event for event in in_order(events) if event.get("type") == "user.message"), None)
+            if first is None:
                 return self._cannot_tell("prompt", "the first message is not shown", f"events of {run.session_id}")
             texts.append(message_text(first))
         if texts[0] != texts[1]:
@@ -452,7 +450,7 @@ class _Comparison:
         except ApiError as error:
             self._cannot_tell("other deployments", error.message, "runs of all deployments")
             return {}
-        listed = {run.id: run for run in map(Run.read, rows) if run}.values()
+        listed = {run.id: run for run in filter(None, map(Run.read, rows))}.values()
         others = [run for run in listed if run.deployment_id not in (None, self._run.deployment_id)]
         others = [run for run in others if around[0] <= (run.created or 0.0) <= around[1]]
         others = Resolver(self._app).kept.filled(others)

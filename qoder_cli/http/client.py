@@ -627,7 +627,7 @@ def _body(response: httpx.Response, heed: Callable[[], None] = lambda: None) -> 
 
 
 def _decoded(response: httpx.Response) -> Iterator[bytes]:
-    """Yield a body as it comes in, decoded.
+    """Yield a body as it comes in, decoded. Raises httpx.DecodingError for one that ends before its checksum, or after.
 
     Raises NoResponse for an encoding that was not asked for, or more than one: a piece of a few hundred bytes can
     become gigabytes at once, before anybody can count them.
@@ -635,7 +635,10 @@ def _decoded(response: httpx.Response) -> Iterator[bytes]:
     codings = [coding.strip().lower() for coding in response.headers.get("content-encoding", "").split(",")]
     if len(codings) > 1 or codings[0] not in _CODINGS:
         raise no_response(f"the response is encoded in an unknown way ({', '.join(codings)[:60]!a})", retryable=False)
-    return response.iter_bytes()
+    yield from response.iter_bytes()
+    unzip = getattr(getattr(response, "_decoder", None), "decompressor", None)  # httpx does not look how it ended
+    if unzip is not None and response.num_bytes_downloaded and (not unzip.eof or unzip.unused_data):
+        raise httpx.DecodingError("the compressed body was cut")
 
 
 def _limited(pieces: Iterator[bytes], most: int, why: str) -> Iterator[bytes]:

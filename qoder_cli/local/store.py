@@ -15,8 +15,8 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import cached_property
+from contextlib import closing, contextmanager, suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -483,8 +483,8 @@ def _connect(path: Path, patience: float) -> "Connection":
     sqlite3 = _sqlite3()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     _check(path)
-    with suppress(FileExistsError):  # only its owner's from the start, with the files beside it
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    if not os.path.lexists(path):
+        _create(path)
     deadline = time.monotonic() + patience
     connection: Connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
@@ -509,6 +509,29 @@ def _connect(path: Path, patience: float) -> "Connection":
         connection.close()
         raise
     return connection
+
+
+def _create(path: Path) -> None:
+    """Make the file, only its owner's, unless it is there by now. It is never empty: an empty one has lost its rows."""
+    with closing(_sqlite3().connect(":memory:", isolation_level=None)) as blank:
+        blank.execute("VACUUM")
+        content = blank.serialize()
+
+    def write(path: Path) -> None:
+        with open(path, "xb", opener=partial(os.open, mode=0o600)) as file:
+            file.write(content)
+
+    part = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
+    try:
+        write(part)
+        try:
+            os.link(part, path)
+        except FileExistsError:  # another was faster
+            pass
+        except OSError:  # there are no links here
+            write(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _statements() -> list[str]:
@@ -550,11 +573,14 @@ def _is_there(path: Path) -> bool:
 
 
 def _check(path: Path) -> None:
-    """Raise OSError unless SQLite would open a regular file. On a pipe it would wait."""
+    """Raise OSError unless SQLite would open a regular file, of which something is left. On a pipe it would wait."""
     for name in _BESIDE:
         with suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.stat(f"{path}{name}").st_mode):
+            status = os.stat(f"{path}{name}")
+            if not stat.S_ISREG(status.st_mode):
                 raise OSError(f"{path}{name} is not a file")
+            if not name and not status.st_size:
+                raise OSError(f"{path} is empty, as no command leaves it")
 
 
 def _version(connection: "Connection", path: Path) -> int:

@@ -20,7 +20,7 @@ from qoder_cli.nouns.noun import Noun, Refers
 from qoder_cli.nouns.parts import VARIABLES, assignments, labels_of
 from qoder_cli.nouns.schema import Fields, Reader, fields_of, secrets_in, servers_in, without
 from qoder_cli.nouns.shown import known_as
-from qoder_cli.nouns.table import NOUNS, of_file, operation
+from qoder_cli.nouns.table import NOUNS, creation_of, of_file
 
 STAND_IN = "0"  # of an id, while fields are checked
 _SECRETS = (
@@ -122,8 +122,7 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
     problems, before = filler.problems, len(filler.problems)
     read = fill(document, noun, filler)
     node, schema = read.node, of_file(noun)
-    created = operation(noun, "create")
-    assert created is not None  # each kind of a folder has one
+    created = creation_of(noun)
     fields = settable(noun, read.fields, ("id", *created.body)) if read.is_servers else read.fields
     id = _id_in(noun, fields.pop("id", None), node, problems)
     fields = how_of(noun).spell(fields)

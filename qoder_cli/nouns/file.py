@@ -117,7 +117,7 @@ def prepare_folder(folder: str = ".", typed_as: str = "--output-dir") -> Path:
 def download(app: App, file_id: str, name: str, folder: Path, size: object) -> Path:
     """Download a file, of this `size` if known, into the folder; return its path.
 
-    Raises ApiError, also for more than allowed or less than announced, and what `save` raises.
+    Raises ApiError, also for more than allowed or another size than announced, and what `save` raises.
     """
 
     def write(part: Path) -> None:
@@ -142,8 +142,8 @@ def _content(app: App, file_id: str, size: object) -> Iterator[bytes]:
     for chunk in app.client.fetch_elsewhere(url, largest=LARGEST_FILE):
         came += len(chunk)
         yield chunk
-    if isinstance(size, int) and came < size:
-        raise NoResponse(f"file {file_id} was cut: {came:,} of {size:,} bytes came", hint="try again")
+    if isinstance(size, int) and came != size:
+        raise NoResponse(f"file {file_id} is not whole: {came:,} bytes came, not {size:,}", hint="try again")
 
 
 def save(write: Callable[[Path], None], what: str, name: str, folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """What the server has: each kind listed once, whole, and found by id or name."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -125,6 +125,10 @@ class ServerLists:
         """Return what is listed as it is shown singly, read once: a list may show less. Raises ApiError."""
         whole: Raw = self.once(("whole", row["id"]), lambda: self.read(noun, *parents, str(row["id"])))
         return whole
+
+    def with_fields(self, fields: Iterable[str], noun: Noun, row: Raw, *parents: str) -> Raw:
+        """Return what is listed with these fields, if the server shows them at all. Raises ApiError."""
+        return row if all(row.get(name) is not None for name in fields) else self.whole(noun, row, *parents)
 
     def read(self, noun: Noun, *ids: str) -> Raw:
         """Return a thing by its id, after those of its holders, as it is now.

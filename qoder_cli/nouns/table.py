@@ -128,6 +128,13 @@ def operation(noun: Noun, verb: str) -> Operation | None:
     return next((candidate for candidate in all_operations() if candidate.id == wanted), None)
 
 
+def creation_of(noun: Noun) -> Operation:
+    """Return the operation that creates what files declare."""
+    created = operation(noun, "create")
+    assert created is not None
+    return created
+
+
 @cache
 def body_of(done: Operation) -> type[Fields]:
     """Return what an operation's body may hold: those fields of its noun that it has."""
@@ -160,8 +167,7 @@ def of_file(noun: Noun) -> type[Fields]:
     """Return what a file of a noun may hold."""
     if noun.holds.in_file:
         return noun.holds.in_file
-    created = operation(noun, "create")
-    assert created is not None  # asked only for what files declare
+    created = creation_of(noun)
     return body(noun.holds.body, created.body, [name for name in created.body if name in created.required], ())
 
 

@@ -73,7 +73,6 @@ class _FileReader:
         return self._of_file[identity]
 
     def _declared(self, source: Source, filler: Filler) -> Iterator[Declaration]:
-        count = len(filler.problems)
         try:
             if source.noun is not None and (read_content := how_of(source.noun).read) is not None:
                 name, fields, files = read_content(source.path)
@@ -83,7 +82,7 @@ class _FileReader:
             for document in documents_of(source.path, filler.problems, stdin=self.stdin):
                 is_empty = False
                 yield from self._of_document(document, source, filler)
-            if is_empty and len(filler.problems) == count:
+            if is_empty and not filler.problems:
                 raise Problem("declares nothing")
         except Problem as problem:
             filler.problems.append(problem)

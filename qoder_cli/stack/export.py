@@ -29,7 +29,7 @@ from qoder_cli.nouns.how import Unexportable, how_of
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.noun import Noun, Refers
 from qoder_cli.nouns.parts import VARIABLES, assignments, labels_of
-from qoder_cli.nouns.table import NOUNS, in_folders, operation
+from qoder_cli.nouns.table import NOUNS, creation_of, in_folders
 from qoder_cli.output import yamltext
 from qoder_cli.output.screen import commandless, inert
 from qoder_cli.output.yamltext import Unquoted, has_hidden
@@ -84,14 +84,11 @@ def all_things(lists: ServerLists, *, stack: str | None = None) -> list[Exportab
     """
     rows = [(noun, raw) for noun in in_folders().values() for raw in lists.rows(noun) if how_of(noun).ours(raw)]
     if stack is not None:
-        rows = [(noun, raw) for noun, raw in rows if owner_of(noun, _with_metadata(lists, noun, raw)) == stack]
+        whole = [(noun, lists.with_fields(["metadata"], noun, raw)) for noun, raw in rows]
+        rows = [(noun, raw) for noun, raw in whole if owner_of(noun, raw) == stack]
         if not rows:
             raise NotFound(f"nothing carries the mark of the stack {stack}", hint="check the name, and the profile")
     return [exportable(lists, noun, raw) for noun, raw in rows]
-
-
-def _with_metadata(lists: ServerLists, noun: Noun, row: Raw) -> Raw:
-    return row if row.get("metadata") is not None else lists.whole(noun, row)
 
 
 def thing_named(lists: ServerLists, word: str) -> Exportable:
@@ -271,10 +268,7 @@ class Exporter:
             return None
 
     def _whole_row(self, noun: Noun, row: Raw, *parents: str) -> Raw:
-        created = operation(noun, "create")
-        if created is None or all(row.get(name) is not None for name in created.body):
-            return row
-        return self.lists.whole(noun, row, *parents)
+        return self.lists.with_fields(creation_of(noun).body, noun, row, *parents)
 
     def _why_not(self, draft: Draft) -> str:
         """Give something the files that it is; return why it cannot have them, or nothing."""
@@ -398,12 +392,11 @@ def _short_of(noun: Noun, name: str) -> str:
 
 def _plain(noun: Noun, raw: Raw) -> Raw:
     """Return what can be set of a thing, in normal form, but for what the server filled in and no file set."""
-    created = operation(noun, "create")
-    assert created is not None  # each kind of a folder has one
-    fields = deepcopy({**form_with(created.body).settable(raw), **form_of(noun).settable(raw)})
+    created = creation_of(noun).body
+    fields = deepcopy({**form_with(created).settable(raw), **form_of(noun).settable(raw)})
     if "metadata" in fields:
         fields["metadata"] = labels_of(raw)
-    noted, order = recorded(raw), [noun.naming.named_by, *created.body]
+    noted, order = recorded(raw), [noun.naming.named_by, *created]
     return {
         name: fields[name]
         for name in dict.fromkeys(order)

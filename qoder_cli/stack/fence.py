@@ -73,11 +73,10 @@ def remember(app: App, folder: Folder) -> None:
 
 def _identity(folder: str) -> str | None:
     """Return what checkouts of one folder share: the digest of its remote in git, and of its place below; else None."""
-    place = top = Path(folder).resolve()
-    while not (top / ".git").exists():
-        if top.parent == top:
-            return None
-        top = top.parent
+    place = Path(folder).resolve()
+    top = next((above for above in (place, *place.parents) if (above / ".git").exists()), None)
+    if top is None:
+        return None
     config = top / ".git"
     with suppress(OSError, ValueError):
         if config.is_file():  # of a worktree

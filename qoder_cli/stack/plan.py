@@ -308,12 +308,9 @@ class Planner:
                 continue
             if current is not None and ref.version is None:
                 there = _pinned_there(current, ref, id, fields)
-                if version is None or _is_older(version, there):  # a list may be stale
+                if _is_older(version, there):  # a list may be stale
                     version = there
             pin: Raw = {"type": ref.pins, ref.key: id}
-            if version is None and len(ref.at) == 1:  # its creation pins the latest
-                put(fields, ref.at, id)
-                continue
             if version is not None:
                 is_text = ref.key != "id" and not isinstance(version, ToCome)
                 pin["version"] = str(version) if is_text else version
@@ -323,16 +320,16 @@ class Planner:
         return fields
 
     def _keep_pins(self, noun: Noun, fields: Raw, current: Raw) -> None:
-        """Give the ids in a list that leave a version open the one that is pinned there: a list is sent whole."""
+        """Give the ids that leave a version open the one that is pinned there: what has them is sent whole."""
         for refers in noun.kind.refers:
-            for holder, key, at in places_of(refers, fields) if refers.pins and len(refers.at) > 1 else ():
+            for holder, key, at in places_of(refers, fields) if refers.pins else ():
                 pin = holder[key]
                 if isinstance(pin, str):
                     pin = {"type": refers.pins, refers.key: pin}
                 id, version = mapping(pin).get(refers.key), mapping(pin).get("version")
                 if isinstance(id, str) and version is None:
                     there = _pinned_there(current, Reference(at, noun, key=refers.key), id, fields)
-                    if self.options.repin and pin["type"] == refers.pins:
+                    if self.options.repin and pin.get("type", refers.pins) == refers.pins:
                         row = self.lists.of_id(NOUNS[refers.noun], id)
                         newest = row and self._newest(NOUNS[refers.noun], row)
                         there = newest if newest is None or refers.key == "id" else str(newest)
@@ -389,7 +386,7 @@ class Planner:
             self._problems.append(declared.place.problem(what))
 
     def _taken(self, step: Step) -> Rejected | None:
-        if step.parents or name_of(step.before) in (None, step.name) or not step.changes:
+        if step.parents or name_of(step.before) in (None, step.name):
             return None
         unlisted = self.lists.unlisted(step.noun, [step.name]).get(step.name, [])
         rows = [*self.lists.named(step.noun, step.name), *unlisted]

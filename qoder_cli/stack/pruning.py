@@ -21,11 +21,12 @@ from qoder_cli.nouns.how import how_of
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
-from qoder_cli.nouns.table import NOUNS, has_id, in_folders, operation, words_of
+from qoder_cli.nouns.table import NOUNS, creation_of, has_id, in_folders, operation, words_of
 from qoder_cli.sessions.asks import look
 from qoder_cli.stack.plan import Kept, Plan, Planned, Planner
 
 _RECENT = 24 * 3600.0  # seconds after which a session at rest counts as left
+_USES = ("agent", "environment_id", "vault_ids", "resources")  # in which a session names what it uses
 _STATUSES = ("running", "rescheduling", "idle")  # of sessions that may use something
 
 
@@ -157,8 +158,7 @@ def _why_held(lists: ServerLists, stack: str | None, noun: Noun, id: str) -> str
         return ""
     below = NOUNS[noun.kind.below]
     for row in lists.rows(below, id):
-        if not isinstance(row.get("metadata"), dict):  # a list may be short
-            row = lists.whole(below, row, id)
+        row = lists.with_fields(["metadata"], below, row, id)
         if why_changed(lists, stack, below, row):
             command = " ".join(words_of(noun, "archive", id))
             name = name_of(row) or row.get(below.naming.named_by) or row["id"]
@@ -184,19 +184,6 @@ def _used_by(raw: Raw, ids: Mapping[str, Any]) -> set[str]:
     return ids.keys() & {*_texts_in({key: value for key, value in raw.items() if key != "id"})}
 
 
-def _with(fields: set[str], lists: ServerLists, noun: Noun, row: Raw) -> Raw:
-    """Return a row with at least these fields, if the server shows them at all. Raises ApiError."""
-    return row if fields <= row.keys() else lists.whole(noun, row)
-
-
-def _always_shown(noun: Noun) -> set[str]:
-    """Return the fields that a whole row of things that use others has: what refers to others and cannot be empty."""
-    created = operation(noun, "create")
-    required = {*created.required} if created else set[str]()
-    refers = {str(refers.at[0]) for refers in noun.kind.refers}
-    return refers & required or required
-
-
 def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned]) -> Iterator[User]:
     """Yield what of some ids something else uses, now or as the plan wants it."""
     planned = {item.step.current["id"]: item.step for item in items if item.step.current is not None}
@@ -204,7 +191,7 @@ def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned])
         if not noun.kind.refers:
             continue
         for row in lists.rows(noun):
-            row = _with(_always_shown(noun), lists, noun, row)
+            row = lists.with_fields(creation_of(noun).required, noun, row)
             step = planned.get(row["id"])
             after = row if step is None else {**row, **step.body}  # what a file does not name stays
             for id in _used_by(row, ids) & _used_by(after, ids):
@@ -223,13 +210,12 @@ def _sessions(lists: ServerLists, by_id: Mapping[str, Step], idle: dict[str, lis
 
     Raises ApiError for a list that is not whole.
     """
-    fields = {field for step in by_id.values() for field in _fields_for(step.noun)}
     app, page = lists.app, Raw()
     for page in app.client.pages("/sessions", {"limit": 100, "statuses[]": list(_STATUSES)}, fresh=True):
         for row in map(mapping, page["data"]):
             if not has_id(NOUNS["session"], row):
                 raise NoResponse("the list of sessions has something else in it")
-            row = _with(fields, lists, NOUNS["session"], row)
+            row = lists.with_fields(_USES, NOUNS["session"], row)
             used = _used_by(row, by_id)
             if used and (why := _why_kept(app, row)):
                 yield from ((id, str(row["id"]), f"session {row['id']} {why}") for id in used)
@@ -238,24 +224,6 @@ def _sessions(lists: ServerLists, by_id: Mapping[str, Step], idle: dict[str, lis
                     idle.setdefault(id, []).append(str(row["id"]))
     if not says_whether_more(page):
         raise NoResponse("the list of sessions does not say whether it is complete")
-
-
-def _fields_for(noun: Noun) -> set[str]:
-    """Return the fields in which a session names what it uses of a kind, or what uses that in turn."""
-    created = operation(NOUNS["session"], "create")
-    assert created is not None  # sessions are started with a body
-    fields, left = set[str](), [noun]
-    while left:
-        used = left.pop()
-        for user in in_folders().values():
-            for refers in user.kind.refers:
-                if refers.noun != used.words:
-                    continue
-                if (field := str(refers.at[0])) in created.body:
-                    fields.add(field)
-                elif user is not used:
-                    left.append(user)
-    return fields or {*created.required}  # which each session shows
 
 
 def _why_kept(app: App, session: Raw) -> str:

@@ -1,5 +1,6 @@
 """JSON Schema of the files of a folder: what a body may hold, with what only files have, references above all."""
 
+from collections.abc import Collection
 from typing import Any
 
 from qoder_cli.nouns.declaring import shorts_of
@@ -24,30 +25,28 @@ def schema_of(noun: Noun) -> Schema:
         "type": {"description": about, "const": noun.type, "type": "string"},
         "id": {"description": f"{about_id}: {noun.prefix}…", "type": "string"},
     }
-    for refers in noun.kind.refers:
-        _refer(refers, fields, shorts_of(noun).get(str(refers.at[0]), ""))
+    shorts = shorts_of(noun)
+    for name, refers in {str(refers.at[0]): refers for refers in noun.kind.refers}.items():
+        _refer(refers, fields, {name, shorts.get(name, name)})
     schema["properties"] = {**own, **fields}
     return schema
 
 
-def _refer(refers: Refers, fields: Schema, short: str) -> None:
-    """Let a place hold a name or a path, too."""
-    other, by_path, field = NOUNS[refers.noun], "", fields.get(str(refers.at[0]), {})
+def _refer(refers: Refers, fields: Schema, names: Collection[str]) -> None:
+    """Let a place hold a name or a path, too: that of a field, which may have two `names`."""
+    other = NOUNS[refers.noun]
     folder = f"../{other.operations}/NAME"
     by_path = f"the path of its folder ({folder})" if other.kind.main else f"the path ({folder}.yaml)"
     about = f"The {other.called}: {by_path}, its name, or its id."
-    match refers.at:
-        case (_,):
-            fields[str(refers.at[0])] = _named(refers, field, about)
-            if short:
-                fields[short] = {**_TEXT, "description": about}
-        case (_, "*"):
-            field["items"] = _named(refers, field["items"], about)
-            if short:
-                fields[short]["items"] = {**_TEXT, "description": about}
-        case (_, "*", _) if "anyOf" not in field["items"] or not _has_path(field["items"]["anyOf"][0]):
-            about = "A file of this folder, by its path: a text to upload, or a memory store to attach."
-            field["items"] = {"anyOf": [{**_object("path"), "description": about}, field["items"]]}
+    for name in names:
+        match refers.at:
+            case (_,):
+                fields[name] = _named(refers, fields[name], about)
+            case (_, "*"):
+                fields[name]["items"] = _named(refers, fields[name]["items"], about)
+            case (_, "*", _):
+                about = "A file of this folder, by its path: a text to upload, or a memory store to attach."
+                fields[name]["items"] = {"anyOf": [{**_object("path"), "description": about}, fields[name]["items"]]}
 
 
 def _named(refers: Refers, schema: Schema, about: str) -> Schema:
@@ -58,10 +57,6 @@ def _named(refers: Refers, schema: Schema, about: str) -> Schema:
 
 def _object(field: str) -> Schema:
     return {"properties": {field: _TEXT, "version": _VERSION}, "required": [field], "type": "object"}
-
-
-def _has_path(schema: Schema) -> bool:
-    return "path" in schema.get("properties", {})
 
 
 def root_schema() -> Schema:

@@ -15,7 +15,7 @@ from qoder_cli.base.words import counted, few
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.nouns.table import in_folders
 from qoder_cli.stack.export import is_there, replace
-from qoder_cli.stack.folder import ROOT_FILE, settings_in
+from qoder_cli.stack.folder import settings_in
 from qoder_cli.stack.schema import root_schema, schema_of
 
 _STACK = "STACK"  # in a template, where the name of the stack belongs
@@ -77,7 +77,7 @@ def name_of_stack(folder: Path, otherwise: str) -> str:
     So two folders of one name, of two people or in two repositories, are two stacks.
     """
     with suppress(BadFiles):
-        if os.path.lexists(folder / ROOT_FILE) and (name := settings_in(str(folder))[0]) is not None:
+        if (name := settings_in(str(folder))[0]) is not None:
             return name
     name = re.sub("[^A-Za-z0-9_.-]+", "-", folder.resolve().name)[:_LONGEST].strip("-._")
     return f"{name or otherwise}-{''.join(secrets.choice(_CHARACTERS) for _ in range(_RANDOM))}"

@@ -110,6 +110,12 @@ def database() -> Iterator[str]:
 
 
 @pytest.fixture
+def shared(tmp_path: Path) -> Machines:
+    """Machines with an empty memory store, where the kind of store does not matter."""
+    return Machines(tmp_path, MEMORY_STORE)
+
+
+@pytest.fixture
 def machines(request: pytest.FixtureRequest, tmp_path: Path) -> Machines:
     """Machines with an empty store of each kind."""
     if request.param == "memory store":

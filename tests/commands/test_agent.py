@@ -403,13 +403,3 @@ def test_agent_update_does_not_fail_where_deployments_cannot_be_read(qoder: Qode
     assert ran.code == 0
     assert "could not tell which deployments stay at an older version" in ran.err
     assert service.asked.count("GET /deployments") == 1
-
-
-@pytest.mark.parametrize("option", [("--tools", "Read"), ("--mcp", "docs=https://mcp.example.com/mcp")], ids=" ".join)
-def test_agent_update_replaces_no_tools_that_the_answer_does_not_show(
-    qoder: Qoder, service: Things, option: tuple[str, str]
-) -> None:
-    service.lies["GET /agents/agent_1"] = lambda raw: {name: raw[name] for name in raw if name != "tools"}
-    ran = qoder(*UPDATE, *option)
-    assert (ran.code, service.writes) == (7, [])
-    assert "does not show the tools of agent_1, which is replaced whole; nothing was sent" in ran.err

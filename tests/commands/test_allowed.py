@@ -43,42 +43,27 @@ SET_UP = (
     *("auth login --with-token", "auth logout", "auth switch x", "auth token"),
     *("config set allow all", "config unset allow"),
 )
+DOUBT = ("key free k --yes", "key init --store postgresql://h/d", "run wait last --forget")  # about a start, ended
+WAITS = ("deploy run dep_demo --wait", "run wait drun_1", "run logs drun_1 --follow")
+ANSWERING = ("--policy P", "--on-ask policy=P", "--on-ask prompt")
+# A level, what it may not do, and what is said.
+BEYOND = [
+    *((level, line, "needs 'all'") for level in ("read", "run", "answer") for line in SET_UP + DOUBT),
+    *(("run", f"{line} {options}", "needs 'answer'") for line in WAITS for options in ANSWERING),
+    *(("run", f"run cancel {word} --yes", "another word than an id") for word in ("last", "nightly@last")),
+]
 
 
-@pytest.mark.parametrize("command", SET_UP)
-@pytest.mark.parametrize("level", ["read", "run", "answer"])
-def test_what_is_allowed_is_not_changed_by_who_is_restricted(qoder: Qoder, command: str, level: str) -> None:
+@pytest.mark.parametrize(("level", "line", "said"), BEYOND)
+def test_who_is_restricted_does_no_more_by_an_option_a_word_or_another_setting(
+    qoder: Qoder, level: str, line: str, said: str
+) -> None:
     text = f'[profiles.default]\nallow = "{level}"\n'
     configured(qoder, text)
-    ran = qoder(*command.split())
-    assert (ran.code, qoder.wire.requests, "needs 'all'" in ran.err) == (2, [], True)
-    assert Path(qoder.env["QODER_CONFIG"]).read_text("utf-8") == text
-
-
-@pytest.mark.parametrize("command", ["key free k --yes", "key init --store postgresql://h/d", "run wait last --forget"])
-@pytest.mark.parametrize("level", ["read", "run", "answer"])
-def test_doubt_about_a_start_is_not_ended_by_who_is_restricted(qoder: Qoder, command: str, level: str) -> None:
-    qoder.env["QODER_ALLOW"] = level
-    ran = qoder(*command.split())
-    assert (ran.code, qoder.wire.requests, "needs 'all'; nothing was sent" in ran.err) == (2, [], True)
-
-
-@pytest.mark.parametrize("options", ["--policy P", "--on-ask policy=P", "--on-ask prompt"])
-@pytest.mark.parametrize("command", ["deploy run dep_demo --wait", "run wait drun_1", "run logs drun_1 --follow"])
-def test_who_may_run_may_not_answer(qoder: Qoder, command: str, options: str) -> None:
-    qoder.env["QODER_ALLOW"] = "run"
     qoder.terminal = True
-    ran = qoder(*command.split(), *options.split())
-    assert (ran.code, qoder.wire.requests) == (2, [])
-    assert "QODER_ALLOW allows only 'run'" in ran.err
-    assert "needs 'answer'" in ran.err
-
-
-@pytest.mark.parametrize("word", ["last", "nightly@last"])
-def test_who_may_run_cancels_by_id(qoder: Qoder, word: str) -> None:
-    qoder.env["QODER_ALLOW"] = "run"
-    ran = qoder("run", "cancel", word, "--yes")
-    assert (ran.code, qoder.wire.requests, "another word than an id" in ran.err) == (2, [], True)
+    ran = qoder(*line.split())
+    assert (ran.code, qoder.wire.requests, said in ran.err) == (2, [], True)
+    assert Path(qoder.env["QODER_CONFIG"]).read_text("utf-8") == text
 
 
 def test_help_agents_is_a_skill_too_which_a_new_folder_has(qoder: Qoder, tmp_path: Path) -> None:

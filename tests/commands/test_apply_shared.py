@@ -15,7 +15,7 @@ from tests.support import stacks
 from tests.support.cells import MORE
 from tests.support.inprocess import WorldTransport
 from tests.support.interrupting import interrupt
-from tests.support.machines import MEMORY_STORE, Machines
+from tests.support.machines import Machines
 
 # What a store of each kind keeps is tested where runs are started under keys; to start a server takes long.
 STORES = ("memory store", pytest.param("PostgreSQL", marks=MORE))
@@ -181,17 +181,15 @@ def test_apply_writes_no_more_once_its_turn_is_lost(machines: Machines, folder: 
     assert ran.error["message"] == f"1 created, 1 not attempted; the turn of the stack reports was lost: {why}"
 
 
-def test_apply_writes_no_more_once_others_may_hold_it_for_abandoned(tmp_path: Path, folder: str) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-
+def test_apply_writes_no_more_once_others_may_hold_it_for_abandoned(shared: Machines, folder: str) -> None:
     def at_create() -> None:
-        machines.clock.time += 150
+        shared.clock.time += 150
         assert isinstance(runner.transport, WorldTransport)
         runner.transport.faults.add("any:503*inf")
 
-    runner = applier(machines, at_create)
+    runner = applier(shared, at_create)
     ran = runner("apply", folder, "--yes", "--json")
-    assert (ran.code, made(machines)) == (6, ["environments"])
+    assert (ran.code, made(shared)) == (6, ["environments"])
     assert "lost: the store of keys could not be told that this goes on" in ran.error["message"]
     assert "others wait for 3m 00s" in ran.err
 
@@ -208,9 +206,9 @@ LOST: dict[str, tuple[str, bool, Exception | Signalled, int, int, str]] = {
 
 
 @pytest.mark.parametrize("what", LOST)
-def test_apply_takes_and_ends_its_turn_though_requests_are_lost(tmp_path: Path, folder: str, what: str) -> None:
+def test_apply_takes_and_ends_its_turn_though_requests_are_lost(shared: Machines, folder: str, what: str) -> None:
     method, acts, failure, times, code, said = LOST[what]
-    machines, left = Machines(tmp_path, MEMORY_STORE), [failure] * times
+    left = [failure] * times
 
     def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
         if not (left and request.method == method and "/memories" in request.url.path):
@@ -219,12 +217,12 @@ def test_apply_takes_and_ends_its_turn_though_requests_are_lost(tmp_path: Path, 
             answer()
         raise left.pop()
 
-    machines.clock.patience, began = 20.0, machines.clock.time
-    ran = machines.machine("a", lie=lie)("apply", folder, "--yes")
+    shared.clock.patience, began = 20.0, shared.clock.time
+    ran = shared.machine("a", lie=lie)("apply", folder, "--yes")
     assert (ran.code, said in ran.err) == (code, True), ran.err
-    assert made(machines) == ([] if said == NOT_TAKEN else ["environments", "deployments"])
-    assert (turn(machines) is None) == (said != NOT_ENDED)
-    assert (machines.clock.time - began > 30) == (said == NOT_TAKEN)
+    assert made(shared) == ([] if said == NOT_TAKEN else ["environments", "deployments"])
+    assert (turn(shared) is None) == (said != NOT_ENDED)
+    assert (shared.clock.time - began > 30) == (said == NOT_TAKEN)
 
 
 def test_apply_takes_no_turn_in_the_place_of_a_run(machines: Machines, folder: str) -> None:
@@ -241,9 +239,8 @@ def test_apply_writes_nothing_without_its_shared_store(tmp_path: Path, folder: s
     assert machines.machine("a")("diff", folder).code == 8
 
 
-def test_apply_without_a_stack_asks_no_shared_store(tmp_path: Path, folder: str) -> None:
+def test_apply_without_a_stack_asks_no_shared_store(shared: Machines, folder: str) -> None:
     (Path(folder) / "qoder.yaml").unlink()
-    machines = Machines(tmp_path, MEMORY_STORE)
-    machines.clock.patience = 20.0
-    assert machines.machine("a")("apply", folder, "--yes").code == 0
-    assert not [each for each in machines.sent if "/memories" in each]
+    shared.clock.patience = 20.0
+    assert shared.machine("a")("apply", folder, "--yes").code == 0
+    assert not [each for each in shared.sent if "/memories" in each]

@@ -172,19 +172,20 @@ def test_corrections_tell_a_mistake_in_plain_words(qoder: Qoder, typed: str) -> 
     assert f"qoder {command} --help" in ran.err
 
 
-def test_corrections_of_a_field_behind_json_say_that_all_are_printed(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", page())
-    error = qoder("run", "list", "--limit", "2", "--json", "id").error
-    assert (error["message"], error["type"]) == ("no deployment is named 'id'", "not_found")
-    assert error["hint"] == "--json prints all fields; to select some, pipe it to jq: --json | jq FILTER"
+JQ = "--json prints all fields; to select some, pipe it to jq: --json | jq FILTER"
+BY_STATUS = "to list the runs of all deployments by status: --status "
+NO_NAMES = {
+    "run list --limit 2 --json id": JQ,
+    "run list failed --json": f"{BY_STATUS}failed",
+    "run list --deployment running --json": f"{BY_STATUS}running",
+}
 
 
-@pytest.mark.parametrize("typed", ["run list failed", "run list --deployment running"])
-def test_corrections_of_a_status_that_no_deployment_is_named(qoder: Qoder, typed: str) -> None:
+@pytest.mark.parametrize("typed", NO_NAMES)
+def test_corrections_of_a_field_or_a_status_that_no_deployment_is_named(qoder: Qoder, typed: str) -> None:
     qoder.wire.on("GET", "/deployments", page())
-    error = qoder(*typed.split(), "--json").error
-    assert (error["type"], error["next"]) == ("not_found", None)
-    assert error["hint"] == f"to list the runs of all deployments by status: --status {typed.split()[-1]}"
+    error = qoder(*typed.split()).error
+    assert (error["type"], error["hint"], error["next"]) == ("not_found", NO_NAMES[typed], None)
 
 
 def test_corrections_in_json_have_the_words(qoder: Qoder) -> None:

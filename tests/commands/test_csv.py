@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import Qoder
-from tests.support.interrupting import interrupt
 from tests.support.wire import page
 
 HEADER = "id,name,model,version,tools,skills,mcp,updated,archived"
@@ -92,9 +91,3 @@ def test_sorted_list_that_cannot_be_read_whole_prints_nothing(qoder: Qoder) -> N
     qoder.wire.on("GET", "/agents", page(agent(1), more=True), *[DOWN] * 5)
     ran = qoder("agent", "list", "--all", "--sort", "name", "--json")
     assert (ran.code, ran.out) == (7, "")
-
-
-def test_list_that_is_interrupted_says_that_alone(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/agents", interrupt)
-    ran = qoder("agent", "list")
-    assert (ran.code, ran.err) == (130, "error: interrupted\n")

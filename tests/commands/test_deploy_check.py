@@ -73,7 +73,8 @@ class Place:
 
 
 AGENT: Fields = {"id": "agent_1", "version": 1, "tools": TOOLS}
-SERVER: Fields = {"mcp_servers": [{"name": "docs", "type": "url", "url": URL}]}
+UNUSED = {"name": "unused", "type": "url", "url": "https://unused.example.com"}
+SERVER: Fields = {"mcp_servers": [{"name": "docs", "type": "url", "url": URL}, UNUSED]}
 SERVER |= {"tools": [*TOOLS, {"type": "mcp_toolset", "mcp_server_name": "docs"}]}
 LONG_AGO = "2026-01-01T00:00:00Z"
 BEARER = {"auth": {"type": "static_bearer", "mcp_server_url": URL}}
@@ -86,7 +87,8 @@ GITHUB = {"type": "environment_variable", "secret_name": "GITHUB_TOKEN"}
 ONLY_GITHUB = {"auth": {**GITHUB, "networking": {"type": "limited", "allowed_hosts": ["api.github.com"]}}}
 GONE = {"type": "error", "error": {"type": "environment_archived_error"}}
 ASKS = [{**TOOLS[0], "configs": [{"name": "Bash", "permission_policy": {"type": "always_ask"}}]}]
-READS = [{**TOOLS[0], "enabled_tools": ["Read", "Grep"]}]
+READS: Fields = {**TOOLS[0], "enabled_tools": ["Read", "Bash", "Write"], "disallowed_tools": ["Write"]}
+READS |= {"configs": [{"name": "Bash", "enabled": False}]}
 STATS = "/environments/env_1/work/stats"
 OWN: Fields = {"environment_id": "env_1"}
 SELF_HOSTED = {"/environments/env_1": {"id": "env_1", "config": {"type": "self_hosted"}}}
@@ -209,7 +211,7 @@ WRONG: dict[str, tuple[Fields, Fields]] = {
     ),
     "will_ask warning | Bash | agent update agent_1 --ask none": (USES, of(tools=ASKS)),
     "no_tools note | has no tools | agent update agent_1 --tools all": (USES, of(tools=[])),
-    "no_output_tool note | final message | --tools all": (USES, of(tools=READS)),
+    "no_output_tool note | final message | --tools all": (USES, of(tools=[READS])),
     "no_budget note | any amount | --budget CREDITS": ({"budget": None}, {}),
     "never_fires problem | does not fire within four years | --schedule CRON": (NEVER, {}),
     "self_hosted_no_worker problem | 2 work items wait | env work list env_1": (OWN, work(depth=2)),

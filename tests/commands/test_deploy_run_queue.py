@@ -3,7 +3,6 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +18,7 @@ from tests.conftest import Qoder, Ran
 from tests.support.cells import MORE
 from tests.support.hasty import HastyClock
 from tests.support.inprocess import Lie, WithoutStreams
-from tests.support.machines import MEMORY_STORE, Machines
+from tests.support.machines import Machines
 
 Answer = Callable[[], httpx.Response]
 ONE = ("deploy", "run", "dep_demo", "--at-most", "1", "--in", "repo")
@@ -208,23 +207,22 @@ def test_deploy_run_says_that_a_deployment_was_paused_while_it_was_queued(machin
 
 
 def test_deploy_run_of_several_waits_once_for_a_store_that_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue, "_AWAY_FOR", 20.0)
-    machines = Machines(tmp_path, MEMORY_STORE)
-    assert machines.machine("a")("deploy", "run", "dep_ask", *ONE[3:]).code == 0
-    hurried(machines)
-    began = machines.clock.now()
+    assert shared.machine("a")("deploy", "run", "dep_ask", *ONE[3:]).code == 0
+    hurried(shared)
+    began = shared.clock.now()
 
     def gone(request: httpx.Request, answer: Answer) -> httpx.Response:
-        if "/memory_stores" in request.url.path and machines.clock.now() > began + 10:
+        if "/memory_stores" in request.url.path and shared.clock.now() > began + 10:
             raise httpx.ConnectError("refused", request=request)
         return answer()
 
     words = ("deploy", "run", *["dep_demo"] * 5, "--allow-duplicates", *ONE[3:], "--json")
-    ran = machines.machine("b", lie=gone)(*words)
-    assert (ran.code, [run["exit_code"] for run in ran.json], machines.triggers) == (7, [7] * 5, 1)
-    assert machines.clock.now() - began < 90
+    ran = shared.machine("b", lie=gone)(*words)
+    assert (ran.code, [run["exit_code"] for run in ran.json], shared.triggers) == (7, [7] * 5, 1)
+    assert shared.clock.now() - began < 90
 
 
 def test_deploy_run_frees_the_slot_of_a_session_that_was_deleted(machines: Machines) -> None:
@@ -262,17 +260,15 @@ def test_deploy_run_dry_run_shows_the_queue(machines: Machines) -> None:
     assert (shown["at_most"], shown["group"], machines.triggers) == (1, "repo", 0)
 
 
-def test_deploy_run_sends_nothing_where_the_store_goes_away_right_before_the_trigger(tmp_path: Path) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-
+def test_deploy_run_sends_nothing_where_the_store_goes_away_right_before_the_trigger(shared: Machines) -> None:
     def away(request: httpx.Request, answer: Answer) -> httpx.Response:
         if request.method == "POST" and "/memories/mem_" in request.url.path:
             raise httpx.ConnectError("refused", request=request)
         return answer()
 
-    ran = machines.machine("a", lie=away)(*ONE, "--json")
-    assert (ran.code, machines.triggers) == (7, 0), ran.err
-    assert machines.machine("b")(*ONE).code == 0
+    ran = shared.machine("a", lie=away)(*ONE, "--json")
+    assert (ran.code, shared.triggers) == (7, 0), ran.err
+    assert shared.machine("b")(*ONE).code == 0
 
 
 def test_deploy_run_frees_the_slot_of_a_run_that_is_not_found_for_30_s_and_no_sooner(machines: Machines) -> None:

@@ -147,12 +147,11 @@ def test_deploy_run_adopts_the_one_run_of_a_machine_that_was_killed(machines: Ma
 
 
 @pytest.mark.parametrize("date", ["", "yesterday"])
-def test_deploy_run_adopts_nothing_where_nothing_says_when_another_machine_sent(tmp_path: Path, date: str) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    machines.date = date
-    leave(machines, "sending", sent=machines.clock.time if date else None)
-    machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
-    ran = machines.machine("a")(*NIGHT)
+def test_deploy_run_adopts_nothing_where_nothing_says_when_another_machine_sent(shared: Machines, date: str) -> None:
+    shared.date = date
+    leave(shared, "sending", sent=shared.clock.time if date else None)
+    shared.world.start("dep_demo", origin="request", at=shared.clock.time + 1)
+    ran = shared.machine("a")(*NIGHT)
     assert (ran.code, "nothing shows when it was sent" in ran.error["message"]) == (9, True)
 
 
@@ -195,11 +194,10 @@ HIDDEN: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("what", HIDDEN)
-def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path: Path, what: str) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    leave(machines, "sending", sent=machines.clock.time)
-    leave(machines, "sending", key="night-2")
-    machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
+def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(shared: Machines, what: str) -> None:
+    leave(shared, "sending", sent=shared.clock.time)
+    leave(shared, "sending", key="night-2")
+    shared.world.start("dep_demo", origin="request", at=shared.clock.time + 1)
     lists = list[str]()
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
@@ -221,30 +219,27 @@ def test_deploy_run_adopts_nothing_by_a_list_of_keys_that_may_hide_one(tmp_path:
             page = {"data": page["data"]}
         return httpx.Response(200, json=page)
 
-    ran = machines.machine("a", lie=lie)(*NIGHT)
+    ran = shared.machine("a", lie=lie)(*NIGHT)
     assert lists
-    assert (ran.code, machines.triggers) == (9, 0), ran.out
+    assert (ran.code, shared.triggers) == (9, 0), ran.out
     if "just now" in what:  # which is looked for like this
-        assert machines.clock.slept[-10:] == [0.5, 1.0, 2.0, *[4.0] * 7]
+        assert shared.clock.slept[-10:] == [0.5, 1.0, 2.0, *[4.0] * 7]
 
 
-def test_deploy_run_adopts_nothing_that_the_services_clock_rules_out_at_last(tmp_path: Path) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-
+def test_deploy_run_adopts_nothing_that_the_services_clock_rules_out_at_last(shared: Machines) -> None:
     def later() -> None:
-        machines.date = formatdate(machines.clock.time + 3600, usegmt=True)
+        shared.date = formatdate(shared.clock.time + 3600, usegmt=True)
 
-    ran = with_store(machines, later, "trigger:drop-after")(*NIGHT)
+    ran = with_store(shared, later, "trigger:drop-after")(*NIGHT)
     assert (ran.code, "not certain enough to adopt it" in ran.error["message"]) == (9, True), ran.err
 
 
-def test_run_wait_last_adopts_nothing_beside_a_run_that_another_machine_started_under_its_key(tmp_path: Path) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    assert machines.machine("a", "trigger:500")(*NIGHT).code == 9
-    assert machines.machine("b")("key", "free", "night-1", "--yes").code == 0
-    assert machines.machine("b")(*NIGHT).code == 0
-    machines.world.start("dep_demo", origin="request", at=machines.clock.time + 1)
-    ran = machines.machine("a")("run", "wait", "last", "--json")
+def test_run_wait_last_adopts_nothing_beside_a_run_that_another_machine_started_under_its_key(shared: Machines) -> None:
+    assert shared.machine("a", "trigger:500")(*NIGHT).code == 9
+    assert shared.machine("b")("key", "free", "night-1", "--yes").code == 0
+    assert shared.machine("b")(*NIGHT).code == 0
+    shared.world.start("dep_demo", origin="request", at=shared.clock.time + 1)
+    ran = shared.machine("a")("run", "wait", "last", "--json")
     assert (ran.code, "2 runs may be it" in ran.err) == (9, True), ran.err
 
 
@@ -287,31 +282,27 @@ AWAY: dict[str, tuple[str, int, bool]] = {
 
 
 @pytest.mark.parametrize("how", AWAY)
-def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(tmp_path: Path, how: str) -> None:
+def test_deploy_run_warns_of_a_store_that_fails_once_the_run_was_asked_for(shared: Machines, how: str) -> None:
     fault, code, is_open = AWAY[how]
-    machines = Machines(tmp_path, MEMORY_STORE)
-    ran = with_store(machines, lambda: httpx.Response(503), fault)(*NIGHT)
-    assert (ran.code, machines.triggers) == (code, 1)
+    ran = with_store(shared, lambda: httpx.Response(503), fault)(*NIGHT)
+    assert (ran.code, shared.triggers) == (code, 1)
     assert "the store of keys memstore_keys cannot be used" in ran.err or code == 9
     assert "how the start under the key 'night-1' ended" in ran.err or code == 9
     assert "nothing was sent" not in ran.err
-    state = machines.machine("b")("key", "get", "night-1", "--json").json["state"]
+    state = shared.machine("b")("key", "get", "night-1", "--json").json["state"]
     assert (state == "sending") == is_open
 
 
 @pytest.mark.parametrize(("faults", "code"), [((), 130), (("trigger:422",), 6)])
 def test_deploy_run_heeds_a_signal_that_comes_while_the_store_is_told(
-    tmp_path: Path, faults: tuple[str, ...], code: int
+    shared: Machines, faults: tuple[str, ...], code: int
 ) -> None:
     """What the API said of the trigger counts for more."""
-    machines = Machines(tmp_path, MEMORY_STORE)
-    ran = with_store(machines, interrupt, *faults)(*NIGHT, "--wait")
-    assert seen(ran) == (code, machines.runs[0] if code == 130 else None)
+    ran = with_store(shared, interrupt, *faults)(*NIGHT, "--wait")
+    assert seen(ran) == (code, shared.runs[0] if code == 130 else None)
 
 
-def test_deploy_run_tells_the_store_of_the_run_that_was_answered_at_a_signal(tmp_path: Path) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-
+def test_deploy_run_tells_the_store_of_the_run_that_was_answered_at_a_signal(shared: Machines) -> None:
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
         response = truth()
         if request.url.path.endswith("/run"):
@@ -319,12 +310,12 @@ def test_deploy_run_tells_the_store_of_the_run_that_was_answered_at_a_signal(tmp
         return response
 
     with caught(signal.SIGTERM):
-        assert machines.machine("a", lie=lie)(*NIGHT).code == 143
-    assert machines.machine("b")("key", "get", "night-1", "--json").json["state"] == "started"
+        assert shared.machine("a", lie=lie)(*NIGHT).code == 143
+    assert shared.machine("b")("key", "get", "night-1", "--json").json["state"] == "started"
 
 
-def test_deploy_run_frees_its_key_at_a_signal_though_the_answer_that_it_is_sending_was_lost(tmp_path: Path) -> None:
-    machines, left = Machines(tmp_path, MEMORY_STORE), [httpx.ReadError("reset"), Signalled(signal.SIGTERM)]
+def test_deploy_run_frees_its_key_at_a_signal_though_the_answer_that_it_is_sending_was_lost(shared: Machines) -> None:
+    left = [httpx.ReadError("reset"), Signalled(signal.SIGTERM)]
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
         response = truth()
@@ -332,9 +323,9 @@ def test_deploy_run_frees_its_key_at_a_signal_though_the_answer_that_it_is_sendi
             raise left.pop(0)
         return response
 
-    ran = machines.machine("a", lie=lie)(*NIGHT)
-    assert (ran.code, ran.error["message"], machines.triggers) == (143, "interrupted; nothing was started", 0)
-    assert machines.machine("b")("key", "get", "night-1").code == 5
+    ran = shared.machine("a", lie=lie)(*NIGHT)
+    assert (ran.code, ran.error["message"], shared.triggers) == (143, "interrupted; nothing was started", 0)
+    assert shared.machine("b")("key", "get", "night-1").code == 5
 
 
 def with_store(
@@ -430,31 +421,29 @@ def test_deploy_run_tells_every_machine_of_the_run_that_one_started_without_the_
 
 
 @pytest.mark.parametrize("before", ["a claim of a freed key", "a freed key", "nothing"])
-def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(tmp_path: Path, before: str) -> None:
+def test_deploy_run_sends_nothing_while_an_attempt_without_the_store_is_in_doubt(shared: Machines, before: str) -> None:
     """The key is given back with its earlier run, or the next command would take that for its own."""
-    machines = Machines(tmp_path, MEMORY_STORE)
     if before != "nothing":
-        freed(machines, is_claimed="claim" in before)
-    machines.keys, count = "", len(machines.runs)
-    assert machines.machine("c", "trigger:drop-before")(*NIGHT).code == 9
-    machines.keys = MEMORY_STORE
-    ran = machines.machine("c")(*NIGHT)
-    assert (ran.code, machines.triggers) == (9, count + 1), ran.err
+        freed(shared, is_claimed="claim" in before)
+    shared.keys, count = "", len(shared.runs)
+    assert shared.machine("c", "trigger:drop-before")(*NIGHT).code == 9
+    shared.keys = MEMORY_STORE
+    ran = shared.machine("c")(*NIGHT)
+    assert (ran.code, shared.triggers) == (9, count + 1), ran.err
     assert "an earlier attempt of this machine with the key 'night-1' is unconfirmed" in ran.error["message"]
-    assert machines.machine("b")("key", "get", "night-1").code == 5
-    assert seen(machines.machine("b")(*NIGHT)) == (0, machines.runs[-1])
-    assert len(machines.runs) == count + 1
+    assert shared.machine("b")("key", "get", "night-1").code == 5
+    assert seen(shared.machine("b")(*NIGHT)) == (0, shared.runs[-1])
+    assert len(shared.runs) == count + 1
 
 
-def test_deploy_run_believes_no_response_that_is_an_earlier_run_of_its_key(tmp_path: Path) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    old = freed(machines)
-    row = machines.machine("b")("run", "get", old, "--json").json
+def test_deploy_run_believes_no_response_that_is_an_earlier_run_of_its_key(shared: Machines) -> None:
+    old = freed(shared)
+    row = shared.machine("b")("run", "get", old, "--json").json
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
         return httpx.Response(200, json=row) if request.url.path.endswith("/run") else truth()
 
-    ran = machines.machine("c", lie=lie)(*NIGHT)
+    ran = shared.machine("c", lie=lie)(*NIGHT)
     assert (ran.code, ran.out, f"an earlier run under the key ({old})" in ran.error["message"]) == (9, "", True)
 
 
@@ -482,36 +471,34 @@ def test_deploy_run_starts_another_run_once_that_of_its_key_has_failed_if_asked_
     ids=["no known status", "no reason"],
 )
 def test_deploy_run_starts_no_other_run_where_that_of_its_key_need_not_have_failed(
-    tmp_path: Path, how: dict[str, Any]
+    shared: Machines, how: dict[str, Any]
 ) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    assert machines.machine("a")(*NIGHT).code == 0
-    machines.clock.time += 3600
+    assert shared.machine("a")(*NIGHT).code == 0
+    shared.clock.time += 3600
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
         if "/deployment_runs/" not in request.url.path:
             return truth()
         return httpx.Response(200, json={**httpx.Response(200, content=truth().read()).json(), **how})
 
-    ran = machines.machine("b", lie=lie)(*NIGHT, "--key-until", "completed")
-    assert (ran.code, machines.triggers) == (1, 1), ran.err
+    ran = shared.machine("b", lie=lie)(*NIGHT, "--key-until", "completed")
+    assert (ran.code, shared.triggers) == (1, 1), ran.err
 
 
-def test_deploy_run_forgets_no_run_of_a_key_that_another_machine_took_first(tmp_path: Path) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
+def test_deploy_run_forgets_no_run_of_a_key_that_another_machine_took_first(shared: Machines) -> None:
     failing = ("deploy", "run", "dep_fail", *NIGHT[3:])
     until = (*failing, "--key-until", "completed")
-    assert machines.machine("a")(*failing).code == 0
-    machines.clock.time += 3600
+    assert shared.machine("a")(*failing).code == 0
+    shared.clock.time += 3600
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
-        if machines.triggers == 1 and "/deployment_runs/" in request.url.path:
-            assert machines.machine("b")(*until).code == 0
+        if shared.triggers == 1 and "/deployment_runs/" in request.url.path:
+            assert shared.machine("b")(*until).code == 0
         return truth()
 
-    assert seen(machines.machine("a", lie=lie)(*until)) == (0, machines.runs[-1])
-    machines.keys = ""
-    assert (machines.machine("a")(*failing).code, machines.triggers) == (1, 2)
+    assert seen(shared.machine("a", lie=lie)(*until)) == (0, shared.runs[-1])
+    shared.keys = ""
+    assert (shared.machine("a")(*failing).code, shared.triggers) == (1, 2)
 
 
 def test_run_retry_all_failed_leaves_out_what_another_machine_retried(machines: Machines) -> None:
@@ -563,19 +550,19 @@ def test_deploy_run_sends_nothing_if_its_turn_among_many_comes_too_late(machines
     assert machines.machine("b")("key", "get", "night-1").code == 5
 
 
-def test_deploy_run_sends_nothing_if_its_store_answers_that_it_may_too_late(tmp_path: Path) -> None:
+def test_deploy_run_sends_nothing_if_its_store_answers_that_it_may_too_late(shared: Machines) -> None:
     """It may have written that at once: others then hold the run for abandoned so long after."""
-    machines, lost = Machines(tmp_path, MEMORY_STORE), list[bytes]()
+    lost = list[bytes]()
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
         if b"sending" not in request.content or lost:
             return truth()
         lost.append(request.content)
-        machines.clock.time += SEND_WITHIN + 1
+        shared.clock.time += SEND_WITHIN + 1
         raise httpx.ReadError("reset")
 
-    ran = machines.machine("a", lie=lie)(*NIGHT)
-    assert (ran.code, len(lost), machines.triggers) == (7, 1, 0)
+    ran = shared.machine("a", lie=lie)(*NIGHT)
+    assert (ran.code, len(lost), shared.triggers) == (7, 1, 0)
 
 
 REFUSED: dict[str, tuple[str, tuple[str, ...], int]] = {
@@ -620,31 +607,30 @@ BAD_STORES: dict[str, tuple[str, int, str]] = {
 
 
 @pytest.mark.parametrize("what", BAD_STORES)
-def test_deploy_run_sends_nothing_with_a_memory_store_that_cannot_keep_keys(tmp_path: Path, what: str) -> None:
+def test_deploy_run_sends_nothing_with_a_memory_store_that_cannot_keep_keys(shared: Machines, what: str) -> None:
     how, code, said = BAD_STORES[what]
-    machines = Machines(tmp_path, MEMORY_STORE)
-    runner = machines.machine("a")
+    runner = shared.machine("a")
     if how.isdecimal():
-        runner = with_store(machines, lambda: refusal(int(how), "refused", "Refused."), is_at_once=True)
+        runner = with_store(shared, lambda: refusal(int(how), "refused", "Refused."), is_at_once=True)
     elif how == "since":
-        other = machines.machine("b")
+        other = shared.machine("b")
 
         def archived() -> None:
             other(*BAD_STORES["archived"][0].split())
 
-        runner = with_store(machines, archived, is_at_once=True)
+        runner = with_store(shared, archived, is_at_once=True)
     elif how == "holds":
         path = f"keys/{claim('claimed').name}"
-        world = machines.world
+        world = shared.world
         held = {"memory_store_id": MEMORY_STORE, "path": path, "content": "notes", "content_sha256": "0"}
         world.keep("memory_stores.memories", MEMORY_STORE, at=world.now(), content_size_bytes=5, **held)
     else:
         assert runner(*how.split()).code == 0
-    began = machines.clock.time
+    began = shared.clock.time
     ran = runner(*NIGHT)
-    assert (ran.code, machines.triggers) == (code, 0)
+    assert (ran.code, shared.triggers) == (code, 0)
     assert said in ran.error["message"]
-    assert how != "since" or machines.clock.time - began > 30  # it is asked again, ever more rarely
+    assert how != "since" or shared.clock.time - began > 30  # it is asked again, ever more rarely
     assert code == 4 or "nothing was sent" in ran.error["message"]
 
 
@@ -759,15 +745,14 @@ def test_key_init_exits_6_where_the_store_cannot_keep_keys(tmp_path: Path, what:
     assert (ran.code, ran.out, what in ran.error["message"]) == (6, "", True)
 
 
-def test_deploy_run_sends_nothing_where_the_store_answers_that_it_wrote_something_else(tmp_path: Path) -> None:
+def test_deploy_run_sends_nothing_where_the_store_answers_that_it_wrote_something_else(shared: Machines) -> None:
     def lie(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
         if request.method == "POST" and "/memories/" in request.url.path:
             return httpx.Response(200, json={"id": "mem_9", "content_sha256": "0" * 64})
         return answer()
 
-    machines = Machines(tmp_path, MEMORY_STORE)
-    ran = machines.machine("a", lie=lie)(*NIGHT)
-    assert (ran.code, ran.out, machines.triggers) == (7, "", 0), ran.err
+    ran = shared.machine("a", lie=lie)(*NIGHT)
+    assert (ran.code, ran.out, shared.triggers) == (7, "", 0), ran.err
 
 
 ATTACHED: dict[str, tuple[dict[str, str], int]] = {
@@ -780,16 +765,16 @@ ATTACHED: dict[str, tuple[dict[str, str], int]] = {
 
 
 @pytest.mark.parametrize("how", ATTACHED)
-def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(tmp_path: Path, how: str) -> None:
+def test_doctor_and_key_init_warn_of_agents_that_can_write_to_the_store(shared: Machines, how: str) -> None:
     attached, count = ATTACHED[how]
-    machines, resources = Machines(tmp_path, MEMORY_STORE), [{"type": "memory_store", **attached}]
-    machines.world.add_deployment(id="dep_keys", name="of-keys", resources=resources)
-    machines.world.keep("memory_stores", at=machines.clock.time, id="memstore_other", name="notes")
-    session = machines.world.start("dep_keys").fields["session_id"]
-    ran = machines.machine("a")("doctor", "--probe", "--json")
+    resources = [{"type": "memory_store", **attached}]
+    shared.world.add_deployment(id="dep_keys", name="of-keys", resources=resources)
+    shared.world.keep("memory_stores", at=shared.clock.time, id="memstore_other", name="notes")
+    session = shared.world.start("dep_keys").fields["session_id"]
+    ran = shared.machine("a")("doctor", "--probe", "--json")
     said = f"agents can write to {MEMORY_STORE}: deployment dep_keys, session {session}"
     assert [each["found"] for each in ran.json if each["check"] == "keys_writers"] == [said] * bool(count)
-    assert (said in machines.machine("a")("key", "init", "--store", MEMORY_STORE).err) == bool(count)
+    assert (said in shared.machine("a")("key", "init", "--store", MEMORY_STORE).err) == bool(count)
 
 
 def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: Path) -> None:
@@ -803,21 +788,20 @@ def test_key_init_makes_a_store_that_machines_can_share(qoder: Qoder, tmp_path: 
     assert (machines.triggers, len(machines.runs)) == (1, 1)
 
 
-def test_key_init_names_the_store_that_exists_and_asks(tmp_path: Path, database: str) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    machines.world.keep("memory_stores", at=machines.clock.time, id="memstore_9", name="qoder-keys")
-    machines.world.keep("memory_stores", at=machines.clock.time, id="memstore_8", name="notes")
-    refused = machines.machine("a")("key", "init")
-    assert (refused.code, "POST /memory_stores" in machines.sent) == (2, False)
+def test_key_init_names_the_store_that_exists_and_asks(shared: Machines, database: str) -> None:
+    shared.world.keep("memory_stores", at=shared.clock.time, id="memstore_9", name="qoder-keys")
+    shared.world.keep("memory_stores", at=shared.clock.time, id="memstore_8", name="notes")
+    refused = shared.machine("a")("key", "init")
+    assert (refused.code, "POST /memory_stores" in shared.sent) == (2, False)
     assert f"there is a store of keys already: memstore_9 and {MEMORY_STORE}\n" in refused.err
     assert "hint: use that one, or confirm another with --yes" in refused.err
-    machines.keys = "memstore_?"  # a setting that names nothing keeps nobody from making one
-    assert f"already: memstore_9 and {MEMORY_STORE}\n" in machines.machine("a")("key", "init").err
-    assert machines.machine("a")("key", "init", "--store", MEMORY_STORE).code == 0
-    machines.keys = MEMORY_STORE
-    assert machines.machine("a")("key", "init", "--store", MEMORY_STORE).code == 0  # tests it again
-    assert machines.machine("a")("key", "init", "--store", database).code == 2
-    assert machines.machine("a")("key", "init", "--yes").code == 0
+    shared.keys = "memstore_?"  # a setting that names nothing keeps nobody from making one
+    assert f"already: memstore_9 and {MEMORY_STORE}\n" in shared.machine("a")("key", "init").err
+    assert shared.machine("a")("key", "init", "--store", MEMORY_STORE).code == 0
+    shared.keys = MEMORY_STORE
+    assert shared.machine("a")("key", "init", "--store", MEMORY_STORE).code == 0  # tests it again
+    assert shared.machine("a")("key", "init", "--store", database).code == 2
+    assert shared.machine("a")("key", "init", "--yes").code == 0
 
 
 @pytest.mark.parametrize("cut", [{}, {"has_more": "no"}, {"has_more": False, "data": [{"name": "qoder-keys"}]}])
@@ -842,21 +826,21 @@ SILENT: dict[str, tuple[str, int, str]] = {
 
 @pytest.mark.parametrize("what", SILENT)
 def test_deploy_run_leaves_a_memory_store_that_is_silent(
-    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+    shared: Machines, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, code, said = SILENT[what]
     monkeypatch.setattr(patience, "ANSWER_WITHIN", 0.3)
-    machines, over = Machines(tmp_path, MEMORY_STORE), threading.Event()
+    over = threading.Event()
     if what == "read":
-        leave(machines, "claimed")
+        leave(shared, "claimed")
 
     def lie(request: httpx.Request, truth: Callable[[], httpx.Response]) -> httpx.Response:
         is_it = f"{request.method} {request.url.path}".replace(f"/api/v1/cloud/memory_stores/{MEMORY_STORE}", "")
-        if is_it.startswith(asked) and (machines.triggers or what != "started"):
+        if is_it.startswith(asked) and (shared.triggers or what != "started"):
             over.wait(30)
         return truth()
 
-    ran = machines.machine("a", lie=lie)(*NIGHT, "--request-timeout", "30s")
+    ran = shared.machine("a", lie=lie)(*NIGHT, "--request-timeout", "30s")
     over.set()
-    assert (ran.code, machines.triggers, said in ran.err) == (code, 1 if code == 0 else 0, True), ran.err
-    assert code == 7 or seen(ran) == (0, machines.runs[0])
+    assert (ran.code, shared.triggers, said in ran.err) == (code, 1 if code == 0 else 0, True), ran.err
+    assert code == 7 or seen(ran) == (0, shared.runs[0])

@@ -186,10 +186,3 @@ def test_env_update_sends_nothing_where_all_is_so(qoder: Qoder, service: Things,
     ran = qoder(*UPDATE, *words, "--json")
     assert (ran.code, ran.json, service.sent) == (0, DATA, [])
     assert "env_1 is already up to date" in ran.err
-
-
-def test_env_update_replaces_no_config_that_the_answer_does_not_show(qoder: Qoder, service: Things) -> None:
-    for lie in (lambda raw: raw | {"config": None}, lambda raw: {name: raw[name] for name in raw if name != "config"}):
-        service.lies["GET /environments/env_workers"] = lie
-        ran = qoder("env", "update", "workers", "--pip", "pandas")
-        assert (ran.code, service.writes) == (7, []), ran.err

@@ -1,5 +1,6 @@
 """`qoder file upload` and `download`: texts sent once, and what agents made fetched whole, never over another file."""
 
+import gzip
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -158,26 +159,31 @@ def test_file_download_explains_a_refusal_and_saves_the_rest(qoder: Qoder, servi
         assert (ran.code, message in ran.err, "what was uploaded" in ran.err) == (code, True, False)
 
 
+ZIPPED = gzip.compress(b"x" * 34)
+
+
 def breaking(error: Exception) -> Iterator[bytes]:
     yield b"half"
     raise error
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "said", "coding"),
     [
-        (lambda: breaking(httpx.RemoteProtocolError("peer closed connection")), "error: "),
-        (lambda: breaking(UnicodeError("label empty or too long")), "error: "),  # of a name, as asking for it does
-        (lambda: iter([]), "0 of 34 bytes"),
-        (lambda: iter([b"x" * 33]), "33 of 34 bytes"),  # of no stated length
+        (lambda: breaking(httpx.RemoteProtocolError("peer closed connection")), "error: ", ""),
+        (lambda: breaking(UnicodeError("label empty or too long")), "error: ", ""),  # of a name, as asking for it does
+        (lambda: iter([]), "0 bytes came, not 34", "gzip"),
+        (lambda: iter([b"x" * 33]), "33 bytes came, not 34", ""),  # of no stated length
+        (lambda: iter([ZIPPED[:-1]]), "the connection failed", "gzip"),
+        (lambda: iter([ZIPPED, ZIPPED]), "the connection failed", "gzip"),  # the second would be left out
     ],
-    ids=["broken", "unnamed", "empty", "cut"],
+    ids=["broken", "unnamed", "empty", "cut", "cut in its checksum", "two in one"],
 )
 def test_file_download_that_breaks_leaves_nothing_and_sends_no_token(
-    qoder: Qoder, service: Things, tmp_path: Path, content: Callable[[], Iterator[bytes]], said: str
+    qoder: Qoder, service: Things, tmp_path: Path, content: Callable[[], Iterator[bytes]], said: str, coding: str
 ) -> None:
     service.lies["GET /files/file_report/content"] = lambda link: {"url": LINK}
-    service.instead[f"GET {LINK}"] = [httpx.Response(200, content=content())]
+    service.instead[f"GET {LINK}"] = [httpx.Response(200, content=content(), headers={"content-encoding": coding})]
     ran = qoder("file", "download", "file_report", "-O", str(tmp_path / "new"))
     assert (ran.code, said in ran.err) == (7, True)
     assert list((tmp_path / "new").iterdir()) == []

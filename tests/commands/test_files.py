@@ -31,7 +31,7 @@ def test_run_result_names_files_as_every_system_takes_and_people_see(name: str) 
 
 
 def fetch(qoder: Qoder, folder: Path, *names: str, content: bytes = b"new") -> Ran:
-    delivered = [delivers(name, number) for number, name in enumerate(names, 1)]
+    delivered = [{**delivers(name, number), "size": len(content)} for number, name in enumerate(names, 1)]
     nothing = {**delivers("of no id", 0), "file_id": None}
     qoder.wire.on(*RUN, DONE).on(*EVENTS, page(*WORK, END), page(END, nothing, *reversed(delivered)))
     qoder.wire.on(*EVENTS, page(*WORK, END), page())
@@ -142,7 +142,8 @@ def test_run_result_takes_no_token_for_a_folder_but_one_that_is_there(tmp_path: 
 
 BROKEN: dict[str, tuple[httpx.Response | Exception, int, str]] = {
     "cut": (httpx.RemoteProtocolError("peer closed connection"), 7, "storage.example: the connection failed"),
-    "less than was said": (httpx.Response(200, content=b"ne"), 7, "file file_2 was cut: 2 of 3 bytes came"),
+    "less than was said": (httpx.Response(200, content=b"ne"), 7, "file file_2 is not whole: 2 bytes came, not 3"),
+    "more than was said": (httpx.Response(200, content=b"news"), 7, "file file_2 is not whole: 4 bytes came, not 3"),
     "slow": (httpx.ReadTimeout(""), 7, "the connection failed"),
     "unreachable": (httpx.ConnectError(""), 7, "the connection failed"),
     "refused by the storage": (httpx.Response(403, text="<html>"), 7, "HTTP 403 from storage.example: no file"),

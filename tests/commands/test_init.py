@@ -148,8 +148,15 @@ def test_init_has_jobs_fail_for_what_cannot_be_done_and_not_for_what_differs(
         (home / "plan.md").unlink()
 
 
+QUICK_SESSIONS = """
+from qoder_cli.commands import sandbox
+listen = sandbox._listen
+sandbox._listen = lambda app, generation, speed, *more: listen(app, generation, 20.0, *more)
+"""
+
+
 def test_init_sandbox_tries_the_commands_for_free(home: Path) -> None:
-    ran = Shell(home).hurry().qoder("init", "tried", "--template", "approve", "--sandbox", "--json")
+    ran = Shell(home).hurry(QUICK_SESSIONS).qoder("init", "tried", "--template", "approve", "--sandbox", "--json")
     assert (ran.code, "I ran 'git push origin main'." in ran.err) == (0, True), ran.err
     assert [line for line in ran.err.splitlines() if line.startswith("$ ")] == [
         "$ qoder apply tried --yes",

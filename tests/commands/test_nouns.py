@@ -319,9 +319,21 @@ def test_agent_create_is_not_stopped_by_what_another_account_has(
     assert qoder(*POET).code == code
 
 
-def test_deploy_update_drops_no_message_that_the_answer_does_not_show(qoder: Qoder, service: Things) -> None:
-    service.lies["GET /deployments/dep_demo"] = lambda raw: {
-        name: raw[name] for name in raw if name != "initial_events"
-    }
-    ran = qoder("deploy", "update", "dep_demo", "--outcome", "A report", "--rubric", "It has a date.")
+# A write, what it reads before, and the field that it would replace whole.
+PARTS = [
+    ("agent update writer --tools Read", "/agents/agent_writer", "tools"),
+    ("agent update writer --mcp docs=https://mcp.example.com/mcp", "/agents/agent_writer", "tools"),
+    ("env update workers --pip pandas", "/environments/env_workers", "config"),
+    ("deploy update dep_demo --outcome Report --rubric Dated", "/deployments/dep_demo", "initial_events"),
+    *(("session new --like dep_demo", "/deployments/dep_demo", field) for field in ("vault_ids", "resources")),
+]
+
+
+@pytest.mark.parametrize(("line", "path", "field"), PARTS)
+def test_nothing_is_replaced_whole_that_the_answer_does_not_show(
+    qoder: Qoder, service: Things, line: str, path: str, field: str
+) -> None:
+    service.lies[f"GET {path}"] = lambda raw: {name: raw[name] for name in raw if name != field}
+    ran = qoder(*line.split())
     assert (ran.code, service.writes) == (7, []), ran.err
+    assert "does not show the " in ran.err

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -16,7 +15,7 @@ from tests.conftest import TOKEN, Qoder
 from tests.support.hasty import HastyClock
 from tests.support.inprocess import WithoutStreams, at_version
 from tests.support.lies import Lies
-from tests.support.machines import MEMORY_STORE, Machines
+from tests.support.machines import Machines
 from tests.support.one_run import DONE, RUN
 from tests.support.wire import api_error, page
 
@@ -93,12 +92,28 @@ def test_run_retry_starts_only_what_is_over(place: Place, case: str) -> None:
 ODD = {"status": "succeeded", "completed_at": "2027-01-15T07:30:00Z"}
 
 
-@pytest.mark.parametrize("how", [{"status": "failed", "error": UNREADABLE}, ODD], ids=["no reason", "no known status"])
-def test_run_retry_refuses_a_run_that_need_not_have_failed(qoder: Qoder, how: dict[str, Any]) -> None:
-    qoder.wire.on(*RUN, {**DONE, **how})
-    ran = qoder("run", "retry", "drun_1", "--json")
-    assert (ran.code, ran.out, ran.error["next"][2:5]) == (6, "", ["retry", "drun_1", "--again"])
-    assert "run drun_1 may not have failed: its s" in ran.error["message"]
+# What a run says, and why it is not started once more; whether --again would.
+REFUSED: dict[str, tuple[dict[str, Any], str, bool]] = {
+    "no reason": ({"status": "failed", "error": UNREADABLE}, "run drun_1 may not have failed: its s", True),
+    "no known status": (ODD, "run drun_1 may not have failed: its s", True),
+    **{
+        f"{status}, of no deployment": (
+            {"status": status, "deployment_id": None},
+            "does not name its deployment",
+            False,
+        )
+        for status in ("completed", "failed")
+    },
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_run_retry_refuses_a_run_that_need_not_have_failed_or_names_no_deployment(qoder: Qoder, what: str) -> None:
+    run, said, may_be_again = REFUSED[what]
+    qoder.wire.on(*RUN, {**DONE, **run})
+    ran = qoder("run", "retry", "drun_1", *["--again"] * (not may_be_again), "--json")
+    assert (ran.code, ran.out, ran.error["run_state"], said in ran.error["message"]) == (6, "", "none", True)
+    assert not may_be_again or ran.error["next"][2:5] == ["retry", "drun_1", "--again"]
 
 
 def test_run_retry_refuses_a_run_of_which_nobody_knows_how_it_ended(current: Place) -> None:
@@ -108,14 +123,6 @@ def test_run_retry_refuses_a_run_of_which_nobody_knows_how_it_ended(current: Pla
     ran = current.qoder("run", "retry", old, "--json")
     assert (ran.code, current.started) == (6, [])
     assert "outcome" in ran.error["message"]
-
-
-@pytest.mark.parametrize("status", ["completed", "failed"])
-def test_run_retry_refuses_a_run_that_names_no_deployment(qoder: Qoder, status: str) -> None:
-    qoder.wire.on(*RUN, {**DONE, "status": status, "deployment_id": None})
-    ran = qoder("run", "retry", "drun_1", "--again", "--json")
-    assert (ran.code, ran.out, ran.error["run_state"]) == (6, "", "none")
-    assert "does not name its deployment" in ran.error["message"]
 
 
 def test_run_retry_of_one_run_starts_one_however_often_it_is_asked_for(place: Place) -> None:
@@ -140,17 +147,16 @@ def test_run_retry_exits_9_where_no_run_shows_and_names_the_command_that_repeats
     assert current.started == []
 
 
-def test_run_retry_on_two_machines_with_a_shared_store_starts_one(tmp_path: Path) -> None:
-    machines = Machines(tmp_path, MEMORY_STORE)
-    with machines.world.lock:
-        old = machines.world.start("dep_fail", origin="seed", at=machines.clock.time - 3600).id
-    ran = [machines.machine(name)("run", "retry", old, "--json") for name in ("a", "b")]
-    machines.clock.time += 3600
-    ran.append(machines.machine("c")("run", "retry", old, "--json"))  # that run has failed, too
+def test_run_retry_on_two_machines_with_a_shared_store_starts_one(shared: Machines) -> None:
+    with shared.world.lock:
+        old = shared.world.start("dep_fail", origin="seed", at=shared.clock.time - 3600).id
+    ran = [shared.machine(name)("run", "retry", old, "--json") for name in ("a", "b")]
+    shared.clock.time += 3600
+    ran.append(shared.machine("c")("run", "retry", old, "--json"))  # that run has failed, too
     assert [each.code for each in ran] == [0, 0, 1]
-    assert [each.json["id"] for each in ran] == machines.runs[-1:] * 3
+    assert [each.json["id"] for each in ran] == shared.runs[-1:] * 3
     assert [each.json["retry_of"] for each in ran] == [old] * 3
-    assert machines.triggers == 1
+    assert shared.triggers == 1
 
 
 def test_run_retry_of_several_is_asked_about_and_has_an_item_each(place: Place) -> None:

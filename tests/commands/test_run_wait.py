@@ -108,7 +108,9 @@ def test_run_wait_bears_what_may_pass(qoder: Qoder, answers: list[Any], code: in
 @pytest.mark.parametrize("last", [LEGACY, DONE], ids=["running", "completed"])
 def test_run_wait_ends_at_its_timeout_after_one_last_look(qoder: Qoder, timeout: int, looks: int, last: Any) -> None:
     qoder.wire.on(*RUN, *[LEGACY] * (looks - 1), last)
-    assert qoder(*WAIT, "--timeout", str(timeout)).code == (124 if last is LEGACY else 0)
+    ran = qoder(*WAIT, "--timeout", str(timeout))
+    assert (ran.code, ran.json["status"]) == ((124, "running") if last is LEGACY else (0, "completed"))
+    assert ran.code == 0 or ran.error["run_state"] == "going"
     assert sum(qoder.clock.slept) == pytest.approx(timeout)
 
 

@@ -181,7 +181,8 @@ def test_run_why_shows_what_failed_elsewhere_at_that_hour(team: Team) -> None:
     team.ran(WORKS)
     others = team.world.seed_deployments(3, behaviour=BREAKS)
     failed = team.ran(BREAKS)
-    for other in others:
+    unlike = team.world.seed_deployments(1, behaviour=Behaviour(error=("unknown_error", "It did not begin.")))
+    for other in [*others, *unlike]:
         team.world.start(other, origin="other")
     why = team.why(failed)
     assert sorted(why["elsewhere"]) == sorted(other.id for other in others)

@@ -393,14 +393,6 @@ def test_session_new_like_what_shows_no_agent_needs_one_for_a_model(qoder: Qoder
     assert (ran.code, ran.error["message"]) == (2, "--model needs to know the agent")
 
 
-@pytest.mark.parametrize("field", ["vault_ids", "resources"])
-def test_session_new_like_what_shows_only_a_part_starts_nothing(qoder: Qoder, service: Things, field: str) -> None:
-    service.lies["GET /deployments/dep_demo"] = lambda raw: {name: raw[name] for name in raw if name != field}
-    ran = qoder("session", "new", "--like", "dep_demo")
-    assert (ran.code, service.writes) == (7, [])
-    assert f"does not show the {field} of dep_demo" in ran.err
-
-
 @pytest.mark.parametrize("like", ["dep_demo", "demo", "last", "demo@last"])
 @pytest.mark.few(3)
 def test_session_new_like_a_deployment_begins_as_its_runs(qoder: Qoder, service: Things, like: str) -> None:

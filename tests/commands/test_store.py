@@ -315,7 +315,7 @@ def not_even_text(path: Path) -> None:
     path.write_bytes(filled(path, 1).read_bytes().replace(b"at REAL NOT NULL", b"at REAL NOT \xffULL"))
 
 
-AS_FOR_NAMES = ("huge", "half", "newer", "a folder", "a pipe", "a link to nothing", "a file for a folder")
+AS_FOR_NAMES = ("empty", "huge", "half", "newer", "a folder", "a pipe", "a link to nothing", "a file for a folder")
 IN_THE_WAY: dict[str, Callable[[Path], object]] = {
     **{name: make for name, make in GARBAGE.items() if name in AS_FOR_NAMES},
     "garbage in the middle": garbage_in_the_middle,

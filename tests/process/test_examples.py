@@ -1,8 +1,9 @@
-"""Every example of every help works as it stands: typed in process, or pasted into bash where it needs a shell."""
+"""Every example of every help, page and the README works: typed in process, or pasted into bash where it needs one."""
 
 import re
 import shlex
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from shutil import which
@@ -19,6 +20,7 @@ from tests.support.cells import ALL_CELLS, checkerboard
 from tests.support.inprocess import WithoutStreams
 from tests.support.processes import Ended, Going, Shell, Terminal, sandbox, until
 from tests.support.staged import CONFIG, put_files, staged
+from tests.tools.generate import PAGES, README
 
 TOLD = reference.commands(command_tree("qoder").make_context("qoder", [], resilient_parsing=True))["commands"]
 UNTOLD = [  # commands for the hosts of workers, and their examples; help lists them nowhere
@@ -28,7 +30,20 @@ UNTOLD = [  # commands for the hosts of workers, and their examples; help lists 
     "qoder env work update workers work_demo --metadata team=core",
 ]
 LINES = "\n".join(line for each in TOLD for line in each["examples"]).replace("\\\n", "").splitlines()
-EXAMPLES = list(dict.fromkeys([*LINES, *UNTOLD]))
+
+
+def of_pages() -> Iterator[str]:
+    """Yield each line of README and pages that is typed at a prompt, with what `…` stands for; recipes are whole."""
+    written = "\n".join(page.read_text("utf-8") for page in (README, *sorted(PAGES.glob("*.md"))))
+    for block in re.findall(r"(?<!-->\n)```(?:sh|powershell)\n(.*?)```", written, re.DOTALL):
+        for line in re.sub(r"(?: \\|(?<= \|))\n +", " ", block).splitlines():
+            line = re.split("  #| [|] ConvertFrom-Json", line)[0].strip()
+            line = line.replace("dep_…", "dep_demo").replace("$key", "nightly").replace("--all -q |", "-n 3 -q |")
+            if line.startswith("qoder ") and not re.search("auth login|db.example.com|--in repo-web|backfill", line):
+                yield re.sub("( run cancel .*| apply reports)$", r"\1 --yes", line.replace(" NAME", " nightly-report"))
+
+
+EXAMPLES = list(dict.fromkeys([*LINES, *UNTOLD, *of_pages()]))
 PATHS = [*(tuple(each["path"]) for each in TOLD), *(tuple(line.split()[1:4]) for line in UNTOLD)]
 GROUPS = [(), *sorted({path[:length] for path in PATHS for length in range(1, len(path))})]
 
@@ -41,7 +56,7 @@ PASTED.remove(DIFFERING)
 REFUSED = [
     "qoder key init --store postgresql://qoder@db.example.com/ci",  # there is no such database
     "qoder apply",  # it asks
-    "qoder diff",  # 8: something differs
+    *("qoder diff", "qoder diff reports"),  # 8: something differs
     "qoder session thread archive sess_demo sthr_demo --yes",  # 409: the session has only its coordinator's
     "qoder dream cancel drm_demo",  # 409: it has ended
     "qoder env work heartbeat workers work_demo --ttl 60",  # 409: it is not acknowledged
@@ -66,7 +81,7 @@ def furnish(home: Path) -> dict[str, str]:
         *checkerboard([line for line in TYPED if line.split()[1] in ON_BOTH], GENERATIONS),
     ],
 )
-@pytest.mark.few(20)
+@pytest.mark.few(33)
 def test_help_has_examples_that_work_as_typed(
     qoder: Qoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, generation: Generation
 ) -> None:
@@ -76,6 +91,8 @@ def test_help_has_examples_that_work_as_typed(
     qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep)
     qoder.clock.patience = 0.005
     qoder.env |= furnish(tmp_path / "home")
+    if "apply reports" in line:
+        assert qoder("init", "reports").code == 0
     line = staged(line, qoder, later=lambda: qoder.clock.sleep(60))
     program, *words = shlex.split(A_RUN.sub(lambda _: world.start("dep_demo").id, line).replace("/tmp", str(tmp_path)))
     ran = qoder(*words)
@@ -99,6 +116,7 @@ def test_help_has_examples_with_a_shells_signs_that_work_when_pasted(tmp_path: P
     going: dict[str, Going] = {}
     ended: dict[str, Ended] = {}
     with sandbox("current") as server:
+        server.world.seed_deployments(3)  # the newest, which complete
         # Those that change what others use come last, each alone.
         for number, line in enumerate(sorted(PASTED[:: 1 if ALL_CELLS else 14], key=is_in_the_way)):
             if is_in_the_way(line):
@@ -108,7 +126,8 @@ def test_help_has_examples_with_a_shells_signs_that_work_when_pasted(tmp_path: P
             put_files(shell.home)
             fitting = staged(line, shell.qoder, later=partial(time.sleep, 0.2))
             pasted = A_RUN.sub(server.world.start("dep_demo").id, fitting)
-            pasted = pasted.replace("qoder sandbox ", "qoder sandbox --speed 200 ").replace("/tmp/", f"{shell.home}/")
+            pasted = re.sub(r"qoder sandbox (--speed 10 )?", "qoder sandbox --speed 200 ", pasted)
+            pasted = pasted.replace("/tmp/", f"{shell.home}/")
             pasted = re.sub(r" \| (jq|man) .*", lambda pipe: pipe[0] if which(pipe[1]) else "", pasted)
             pasted += " --yes" if "--with-token" in line else ""  # the sandbox is another server than the file's
             going[line] = shell.start("bash", "-c", f"set -o pipefail; {pasted}")

@@ -10,14 +10,11 @@ import yaml
 
 from qoder_cli.help.documented import PAGES as NAMES
 from qoder_cli.sandbox.api import SERVICE_KEY
-from qoder_cli.sandbox.faults import Faults
-from qoder_cli.sandbox.world import World
-from tests.conftest import TOKEN, Qoder
 from tests.support.cells import checkerboard
-from tests.support.inprocess import WithoutStreams, seed_runs
+from tests.support.inprocess import seed_runs
 from tests.support.processes import Ended, Shell, Terminal, sandbox
 from tests.support.shells import need
-from tests.support.staged import put_files, staged
+from tests.support.staged import put_files
 from tests.tools.generate import PAGES, README
 
 TEXTS = {"README": README.read_text("utf-8")} | {name: (PAGES / f"{name}.md").read_text("utf-8") for name in NAMES}
@@ -172,57 +169,6 @@ def test_recipes_pass_shellcheck(name: str) -> None:
     words = ["shellcheck", "-s", "bash", "-e", "SC2164", "-"]  # who types a recipe sees that a `cd` failed
     checked = subprocess.run(words, input=SCRIPTS[name], text=True, capture_output=True)
     assert checked.stdout == ""
-
-
-def _examples() -> list[str]:
-    """Return every line of the other blocks that is typed at a prompt, with what `…` stands for."""
-    blocks = re.findall(r"(?<!-->\n)```(?:sh|powershell)\n(.*?)```", WRITTEN, re.DOTALL)
-    blocks = [re.sub(r"(?: \\|(?<= \|))\n +", " ", block) for block in blocks]  # lines that go on
-    lines = [re.split("  #| [|] ConvertFrom-Json", line)[0].strip() for block in blocks for line in block.splitlines()]
-    lines = [
-        line
-        for line in lines
-        if line.startswith("qoder ") and not re.search("auth login|db.example.com|--in repo-web|backfill", line)
-    ]
-    lines = [f"{line} --yes" if "run cancel" in line else line for line in lines]
-    return [
-        line.replace("dep_…", "dep_demo")
-        .replace("$key", "nightly")
-        .replace(" NAME", " nightly-report")
-        .replace("--all -q |", "-n 3 -q |")
-        for line in lines
-    ]
-
-
-PASTED = [line for line in _examples() if re.search(r"[|>]|^qoder sandbox", line)]
-TYPED = [line for line in _examples() if line not in PASTED]
-
-
-@pytest.mark.parametrize("line", PASTED[::-1])
-@pytest.mark.few(1)
-def test_pages_have_examples_that_work_when_pasted(tmp_path: Path, line: str) -> None:
-    with sandbox("current") as server:
-        server.world.seed_deployments(3)  # the newest, which complete
-        ended = Shell(tmp_path, server).quick().hurry().run(*BASH, fast(line))
-    assert ended.code == 0, ended.err
-
-
-@pytest.mark.parametrize("line", TYPED)
-@pytest.mark.few(13)
-def test_pages_have_examples_that_run(qoder: Qoder, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(clock=qoder.clock.now, token=TOKEN)
-    qoder.transport = WithoutStreams(world, faults=Faults(), sleep=qoder.clock.sleep)
-    qoder.clock.patience = 0.005
-    monkeypatch.chdir(tmp_path)
-    put_files(tmp_path)
-    if line in ("qoder apply reports", "qoder diff reports"):
-        assert qoder("init", "reports").code == 0
-    if line == "qoder apply reports":
-        line += " --yes"
-    line = staged(line, qoder, later=lambda: qoder.clock.sleep(60))
-    words = [world.start("dep_demo").id if word == "drun_…" else word for word in shlex.split(line)[1:]]
-    ran = qoder(*words)
-    assert ran.code == (8 if line == "qoder diff reports" else 0), ran.err
 
 
 def test_recipe_pre_commit_refuses_a_broken_file_without_a_server(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A shared store of keys that says nothing: a real PostgreSQL server behind a network that goes silent, or frozen."""
+"""A shared store of keys that says nothing: a real PostgreSQL server behind a network that goes silent."""
 
 import signal
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from qoder_cli.sandbox.world import World
 from tests.support import stacks
 from tests.support.cells import checkerboard
 from tests.support.machines import PostgresServer, lacks_postgres
-from tests.support.processes import HASTY_LOOKS, DelayedAnswers, Going, Shell, sandbox, served, until
+from tests.support.processes import HASTY_LOOKS, DelayedAnswers, Going, Shell, sandbox, until
 from tests.support.silence import Moment, SilentNetwork
 
 MOMENTS: dict[str, Moment] = {
@@ -271,35 +271,3 @@ def test_key_free_does_not_know_whether_it_was_done_where_the_store_is_silent(ni
             until(night.silence.exists, "silence")
             assert going.signal(signal.SIGTERM).end().code == 143
     assert night.with_store("key", "get", "night-1").end().code == 5
-
-
-class Freezing(Faults):
-    """Freezes a database as a run is started, and says so in a file."""
-
-    def __init__(self, postgres: PostgresServer, file: Path) -> None:
-        super().__init__()
-        self._postgres = postgres
-        self._file = file
-
-    def answer(self, world: World, request: Request) -> WireResponse:
-        answer = super().answer(world, request)
-        if request.path.endswith("/run") and request.method == "POST":
-            self._postgres.freeze()
-            self._file.touch()
-        return answer
-
-
-@pytest.mark.parametrize("generation", GENERATIONS)
-@pytest.mark.few(1)
-def test_deploy_run_survives_a_database_that_is_frozen_as_the_run_starts(
-    tmp_path: Path, postgres: PostgresServer, generation: Generation
-) -> None:
-    with served(World(generation=generation, honour_key=False), Freezing(postgres, tmp_path / "silence")) as server:
-        night = Night(tmp_path, server, postgres)
-        try:
-            ended = night.with_store(*NIGHT, prologue=night.hasty).end()
-        finally:
-            postgres.thaw()
-        assert (ended.code, [ended.json["id"]]) == (0, night.runs)
-        again = night.with_store(*NIGHT, prologue=SOON).end()
-        assert (again.code, [again.json["id"]]) == (0, night.runs)

@@ -25,7 +25,7 @@ class Nothing:
     def of_id(self, *_: Any) -> None:
         return None
 
-    def whole(self, _: Any, row: Any) -> Any:
+    def with_fields(self, _: Any, noun: Any, row: Any) -> Any:
         return row
 
 

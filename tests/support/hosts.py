@@ -2,19 +2,16 @@
 
 Each host has a state folder of its own, and uses its keys one after the other, as cron does: what ended in another exit
 code than 0 and 9 is tried again. Each key is used by two of them, one more by many at the same moment. The server is
-restarted meanwhile, and its network cut, or silent on some connections, by a proxy of ours. All clocks hurry alike.
+restarted meanwhile, three times, once as after a crash. All clocks hurry alike.
 """
 
-import asyncio
 import json
-import math
 import os
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -38,13 +35,13 @@ _TRIES = 100
 class Crowd(NamedTuple):
     """So many hosts and keys, of which one more is used by so many hosts at once."""
 
-    trouble: str = ""  # restart, cut, silence
+    is_restarted: bool = False
     hosts: int = 50
     keys: int = 1000
     at_once: int = 20
 
     def __str__(self) -> str:
-        return f"postgresql {self.trouble or 'quiet'}: {self.hosts} hosts, {self.keys} keys"
+        return f"postgresql {'restarted' if self.is_restarted else 'quiet'}: {self.hosts} hosts, {self.keys} keys"
 
 
 def play(crowd: Crowd, folder: Path) -> Played:
@@ -53,18 +50,16 @@ def play(crowd: Crowd, folder: Path) -> Played:
         database = stack.enter_context(closing(PostgresServer()))
         PostgresKeys(database.url(), Patience(CLOCK)).create()
         hosts = [forked(partial(_host, crowd, number, folder)) for number in range(crowd.hosts)]
-        proxy = Proxy(database.port, cuts="cut" in crowd.trouble, silences="silence" in crowd.trouble)
-        proxy.start()  # only now: what is forked has no threads
         world = World(token=TOKEN, honour_key=False, clock=CLOCK.now)
         url = stack.enter_context(Server(world).start()).base_url
         over = threading.Event()
-        if "restart" in crowd.trouble:
-            restarting = threading.Thread(target=_restart, args=(database, proxy, over))
-            restarting.start()
+        if crowd.is_restarted:
+            restarting = threading.Thread(target=_restart, args=(database, crowd.keys, world, over))
+            restarting.start()  # only now: what is forked has no threads
             stack.callback(restarting.join)
             stack.callback(over.set)
         began = CLOCK.now()
-        (folder / "places").write_text(json.dumps([url, database.url(proxy.port)]))
+        (folder / "places").write_text(json.dumps([url, database.url()]))
         (folder / "places").rename(folder / "go")
         for host in hosts:
             os.waitpid(host, 0)
@@ -74,10 +69,10 @@ def play(crowd: Crowd, folder: Path) -> Played:
         return _judged(crowd, folder, started, f"in {CLOCK.now() - began:.0f} s of their clocks")
 
 
-def _restart(server: PostgresServer, proxy: "Proxy", over: threading.Event) -> None:
-    """Restart the server a few times, each after so much was said."""
-    for number, how in enumerate(("fast", "immediate", "fast")):
-        while proxy.said < 400 * 3**number:
+def _restart(server: PostgresServer, keys: int, world: World, over: threading.Event) -> None:
+    """Restart the server when a quarter of the keys, half of them and three quarters have started a run."""
+    for quarter, how in enumerate(("fast", "immediate", "fast"), 1):
+        while len(world.requests) < keys * quarter // 4:
             if over.wait(0.02):
                 return
         server.restart(how)
@@ -140,57 +135,3 @@ def forked(work: Callable[[], object]) -> int:
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(code)
-
-
-class Proxy:
-    """A network before the server of a port. If it `cuts`, each connection breaks after so many messages.
-
-    If it `silences`, some say nothing any more after so many.
-    """
-
-    def __init__(self, port: int, *, cuts: bool, silences: bool = False) -> None:
-        self.said = 0  # messages
-        self._to = port
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=200)
-        self.port = self._socket.getsockname()[1]
-        self._loop = asyncio.new_event_loop()
-        self._chance = random.Random(1)
-        self._most = 80 if cuts else None
-        self._silences = silences
-
-    def start(self) -> None:
-        """Let what is said through from now on, in a thread that ends with the process."""
-
-        async def listen() -> None:
-            await asyncio.start_server(self._carry, sock=self._socket)
-
-        self._loop.create_task(listen())
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        left = math.inf if self._most is None else self._chance.randrange(2, self._most)
-        heard: float = math.inf
-        if self._silences and self._chance.random() < 0.1:
-            heard = self._chance.randrange(12)
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._to)
-        except OSError:
-            writer.transport.abort()
-            return
-
-        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-            nonlocal left, heard
-            with suppress(OSError):
-                while left > 0 and (data := await source.read(65_536)):
-                    self.said += 1
-                    left -= 1
-                    heard -= 1
-                    if heard < 0:
-                        continue
-                    if left > 0 or self._chance.random() < 0.5:  # the last one may be lost on the way
-                        target.write(data)
-                        await target.drain()
-            for each in (writer, back):
-                each.close()
-
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer))

@@ -3,7 +3,6 @@
 import io
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -68,22 +67,7 @@ class PostgresServer:
         """Stop it, `fast` or `immediate` as a crash, and start it again."""
         self._control("restart", "-w", "-m", how, "-l", str(self._folder / "log"))
 
-    def freeze(self) -> None:
-        """Stop all its processes, as a machine that is suspended."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, signum: int) -> None:
-        first = int((Path(self._data) / "postmaster.pid").read_text().split()[0])
-        os.kill(first, signum)
-        for child in (Path("/proc") / str(first) / "task" / str(first) / "children").read_text().split():
-            with suppress(ProcessLookupError):
-                os.kill(int(child), signum)
-
     def close(self) -> None:
-        self.thaw()
         with suppress(subprocess.CalledProcessError):
             self._control("stop", "-m", "immediate")
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -101,14 +101,4 @@ def there(world: World, *, since: float) -> Counter[Thing]:
     return found
 
 
-def ids_of_twins(world: World, since: float) -> list[str]:
-    """Return the ids of what was made since a moment, and has the kind and the name of another; files have no names."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for kind, path in LISTS.items():
-        for thing in world.alive(path):
-            if thing.created >= since and thing.archived is None and kind != "file":
-                found.setdefault((kind, name_of(thing.fields)), []).append(thing.id)
-    return [id for ids in found.values() if len(ids) > 1 for id in ids]
-
-
 assert set(LISTS) <= set(NOUNS)

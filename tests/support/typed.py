@@ -25,6 +25,25 @@ class Killed(BaseException):
     """The process was killed; nothing in it can catch this."""
 
 
+class Mortal(httpx.BaseTransport):
+    """A way to a server on which the process dies after so many requests, at the next; None if it never does.
+
+    The server may hear of that one.
+    """
+
+    def __init__(self, server: httpx.BaseTransport, left: int | None, *, is_heard: bool = False) -> None:
+        self._server, self._left, self._is_heard = server, left, is_heard
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self._left is not None and not request.url.path.endswith("/events/stream"):
+            self._left -= 1
+            if self._left < 0:
+                if self._is_heard:
+                    self._server.handle_request(request)
+                raise Killed
+        return self._server.handle_request(request)
+
+
 @dataclass
 class Ran:
     code: int

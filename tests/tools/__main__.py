@@ -10,7 +10,7 @@ from tests.tools.playing import play_tool
 
 TOOLS = (
     *("servers", "answers", "objects", "stack", "keys", "nights"),
-    *("compare", "mutations", "generate", "pages", "pictures"),
+    *("mutations", "generate", "pages", "pictures"),
 )
 
 

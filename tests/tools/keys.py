@@ -22,7 +22,6 @@ MANY = 20_000  # histories of each store
 _APPLYING = 10  # beside each so many runs, a stack is applied
 _QUEUEING = 4  # and runs queue for the slots of a group
 _BROKEN = 100  # one of so many more has a store that is made to break its promise
-CROWDS = ("", "restart and cut", "silence")
 EVERY: dict[str, Options] = {
     "2 commands, 3 faults": Options(faults=3, crashes=0),
     "2 commands, 2 faults, 1 kill": Options(),
@@ -73,7 +72,7 @@ def cells(options: Namespace) -> Iterator[Any]:
         return
     if options.postgres:
         n = options.hosts
-        yield from (hosts.Crowd(how, n, options.keys * n, n * 2 // 5) for how in CROWDS)
+        yield from (hosts.Crowd(how, n, options.keys * n, n * 2 // 5) for how in (False, True))
         return
     stores = [store for store in STORES if options.store in (None, store)]
     for number in range(options.random or options.sample or MANY):

@@ -9,8 +9,10 @@ import gc
 import inspect
 import json
 import os
+import pickle
 import select
 import signal
+import struct
 import sys
 import tempfile
 import threading
@@ -27,7 +29,6 @@ import pytest
 
 import qoder_cli
 from tests.support.nursery import FIRST, nursery
-from tests.tools.compare_worker import hear, tell
 
 PACKAGE = os.path.dirname(qoder_cli.__file__) + os.sep
 HANGS = 180.0  # seconds without a word from a test
@@ -39,6 +40,28 @@ WHOLE = 1 / 3  # of the time of a mutant, in which the most special tests are pl
 
 _seen: set[tuple[str, str]] = set()  # functions that were called, by file and name
 _notes: list[int] = []  # where they are written down at once, in a process of the nursery
+
+
+def tell(fd: int, told: Any) -> None:
+    """Send something to the other side."""
+    data = pickle.dumps(told)
+    data = struct.pack("!I", len(data)) + data
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def hear(fd: int) -> Any:
+    """Return what the other side sent. Raises EOFError where it has gone."""
+    return pickle.loads(_read(fd, struct.unpack("!I", _read(fd, 4))[0]))
+
+
+def _read(fd: int, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        if not (part := os.read(fd, length - len(data))):
+            raise EOFError
+        data += part
+    return data
 
 
 def _trace(frame: FrameType, event: str, arg: Any) -> None:

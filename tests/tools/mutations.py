@@ -1,10 +1,10 @@
 """Changes the program, and tells which changes no test notices.
 
-So many as --random says (100) are made by the syntax tree in `runs`, `http`, `sessions`, `base`, `nouns` and `stack`:
-conditions negated, comparisons swapped, statements left out, numbers and truths changed. Each meets the tests that call
-what was changed, the most special first, until one fails. Which tests call what is charted once (minutes) and kept in
-`.mutations/`, by what a test file says. With --seconds 3 a draw tells sooner where tests are thin: some of what
-survives then is noticed by a later test.
+So many as --random says (100) are made by the syntax tree in the rooms of ROOMS: conditions negated, comparisons
+swapped, statements left out, numbers and truths changed. Each meets the tests that call what was changed, the most
+special first, until one fails. Which tests call what is charted once (minutes) and kept in `.mutations/`, by what a
+test file says. With --seconds 3 a draw tells sooner where tests are thin: some of what survives then is noticed by a
+later test.
 """
 
 import ast
@@ -24,10 +24,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from tests.tools import compare_worker as pipe
+from tests.tools.mutants import hear, tell
 from tests.tools.playing import Played
 
-ROOMS = ("base", "http", "nouns", "runs", "sessions", "stack")
+ROOMS = ("base", "history", "http", "nouns", "runs", "sessions", "stack")
 PROMISES = ("survived",)
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "qoder_cli"
@@ -170,15 +170,15 @@ class Nursery:
         os.close(theirs)
         os.close(their_answers)
         # How many cases each has, and whether it starts processes
-        self.tests: dict[str, tuple[int, bool]] = pipe.hear(self._hears)
+        self.tests: dict[str, tuple[int, bool]] = hear(self._hears)
 
     def ask(self, names: Iterable[str], mutant: tuple[str, ...] | None, most: float = MOST) -> Any:
         """Return what becomes of a mutant in these tests, or the chart of them."""
-        pipe.tell(self._asks, ([*names], mutant, most))
-        return pipe.hear(self._hears)
+        tell(self._asks, ([*names], mutant, most))
+        return hear(self._hears)
 
     def end(self) -> None:
-        pipe.tell(self._asks, None)
+        tell(self._asks, None)
         self._process.wait()
 
 

@@ -18,12 +18,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
-
 from qoder_cli.base.times import unix
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
 from tests.support.nights import DAY, HOUR, LAG, LATE, MINUTE, Account, Deployed, Service, Started
-from tests.support.typed import Killed, env_of, typed
+from tests.support.typed import Killed, Mortal, env_of, typed
 from tests.support.wire import FakeClock
 from tests.tools.playing import Played
 
@@ -426,25 +424,11 @@ class _Output(io.BytesIO):
             raise Killed
 
 
-class _Dying(httpx.BaseTransport):
-    """A service whose client may die while it asks."""
-
-    def __init__(self, service: Service, dies_at: int | None) -> None:
-        self._service, self._left = service, dies_at
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if self._left is not None:
-            self._left -= 1
-            if self._left < 0:
-                raise Killed
-        return self._service.handle_request(request)
-
-
 def _run(look: Look, words: list[str]) -> tuple[int | None, str]:
     """Type a report; return its exit code, None if it was killed, and what was printed."""
     out, code = _Output(), None
     out.is_last = look.crash == "printed"
-    transport = _Dying(look.service, look.dies_at if look.crash == "asking" else None)
+    transport = Mortal(look.service, look.dies_at if look.crash == "asking" else None)
     with suppress(Killed):
         code = typed(words, env_of(look.folder), clock=FakeClock(look.now), transport=transport, out=out).code
     return code, out.getvalue().decode()

@@ -24,7 +24,7 @@ EVERY = 10.0  # seconds between two lines of progress
 
 
 class Broken(NamedTuple):
-    """A promise that was broken, and how. `is_borne`: by a known limit, or as it was wanted."""
+    """A promise that was broken, and how. `is_borne`: by a known limit."""
 
     promise: str
     words: str = ""
@@ -77,7 +77,7 @@ class Report:
         codes = " ".join(f"{code}x{count}" for code, count in sorted(self.codes.items()))
         lines = [f"{self.cells} cells, ended in: {codes}"]
         for promise, found in sorted(self.found.items(), key=lambda item: -len(item[1])):
-            borne = f" (and {self.borne[promise]} wanted or known limits)" if self.borne[promise] else ""
+            borne = f" (and {self.borne[promise]} known limits)" if self.borne[promise] else ""
             lines.append(f"{len(found):>6} {promise}{borne}")
             for cell, words in sorted(found, key=lambda one: len(str(one[0])))[:examples]:
                 lines.append(f"         {smaller(cell, promise)}" + f": {words}" * bool(words))

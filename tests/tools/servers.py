@@ -1,8 +1,8 @@
 """Plays commands against every server of `tests.support.hostile`, judged by the server's own truth.
 
 A cell is a server and a flow: what somebody types, one line after the other. After each line it is judged, and at the
-very end `run get last`, when all that is late has come. With --random N so many servers that are odd in up to six ways
-at once.
+very end `run get last`, when all that is late has come. The first command may be killed at one of its requests. With
+--random N so many servers that are odd in up to six ways at once.
 """
 
 import math
@@ -27,7 +27,7 @@ from tests.support.hostile import (
     Server,
     SplitClock,
 )
-from tests.support.typed import Said, Words, typed_in
+from tests.support.typed import Killed, Mortal, Said, Words, typed_in
 from tests.tools.playing import Played
 
 RUN: Words = ("deploy", "run", DEPLOYMENT, "--json")
@@ -87,9 +87,13 @@ LOOK, LONG_LOOK = 7.5, 29.0  # seconds for which the list is looked at, at least
 class Cell(NamedTuple):
     server: Server
     flow: str
+    dies_after: int | None = None  # so many requests the first command is killed at the next; None for never
+    is_heard: bool = False  # which the server hears all the same
 
     def __str__(self) -> str:
-        return f"[{self.flow}] {self.server}"
+        heard = ", which is heard" * self.is_heard
+        killed = "" if self.dies_after is None else f", killed after {self.dies_after} requests at the next{heard}"
+        return f"[{self.flow}{killed}] {self.server}"
 
 
 def play(cell: Cell, folder: Path) -> Played:
@@ -108,7 +112,15 @@ def play(cell: Cell, folder: Path) -> Played:
         hostile.command = number
         hostile.began[number] = clock.time
         asked = len(hostile.requests)
-        said = typed_in(folder, clock, hostile, *words)
+        try:
+            wire = hostile if number else Mortal(hostile, cell.dies_after, is_heard=cell.is_heard)
+            said = typed_in(folder, clock, wire, *words)
+        except Killed:
+            said = Said(0, "", "")
+            played.codes.append("killed")
+            unseen = not any(hostile.is_visible(run, clock.time) for run in hostile.ours())
+            hostile.named |= {run.id for run in hostile.runs if _may_adopt(hostile, run, unseen)}  # as it may have
+            continue
         played.codes.append(said.code)
         judge(played, hostile, said, number, clock.time, hostile.requests[asked:], cell.flow)
         if number == 0 and (cause := unsettled(hostile, said, clock.time)):
@@ -316,7 +328,7 @@ def simpler(cell: Cell) -> Iterator[Cell]:
     for name, flow in product(cell.server.oddities, dict.fromkeys(("wait", cell.flow))):
         server = replace(cell.server, **{name: getattr(Server(), name)})
         if server.is_fair:
-            yield Cell(server, flow)
+            yield cell._replace(server=server, flow=flow)
 
 
 def _cells() -> Iterator[Cell]:
@@ -348,11 +360,18 @@ def _cells() -> Iterator[Cell]:
         yield Cell(Server(script=script, events="after_id ignored", ids="absent"), "wait")
         yield Cell(Server(script=script, earlier=True, telling="newest first"), "wait")
         yield Cell(Server("legacy", script=script, earlier=True, status="stuck"), "wait")
+    for n, ((answer, acts), after, is_heard) in enumerate(product(LOSSES, range(LONGEST), (False, True))):
+        way = {"strangers": WAYS["strangers"][n // 2 % 8]} if n % 2 else {"lag": WAYS["lag"][n // 2 % 4]}
+        for keys, flow in product((False, True), KILLED):
+            server = replace(Server(generations[(n + keys) % 2], keys, answer, acts), **way)
+            yield Cell(server, flow, after, is_heard)
     chance = random.Random(11)
     for _ in range(1000):
         yield draw(chance)
 
 
+# What is typed where the first command is killed, and before which of its requests.
+KILLED, LONGEST = ("wait", "plain", "key", "two", "adopt, key, again at 80 s", "adopt, two"), 7
 # Answers to a trigger that is acted upon later.
 LATE = ("reset", "hang", "503", "504", "500", "502 html")
 
@@ -363,4 +382,5 @@ def draw(chance: random.Random, most: int = 6) -> Cell:
         names = chance.sample([*WAYS], chance.randint(1, most))
         server = replace(Server(), **{name: chance.choice(WAYS[name]) for name in names})
         if server.is_fair and server.oddities:
-            return Cell(server, chance.choice(list(FLOWS)))
+            dies_after = chance.choice((None, None, *range(LONGEST)))
+            return Cell(server, chance.choice(list(FLOWS)), dies_after, is_heard=chance.random() < 0.5)

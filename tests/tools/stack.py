@@ -1,15 +1,13 @@
-"""Cuts an apply of a whole stack at its every write: kills, lost and failed answers, stale lists, several at once.
+"""Cuts an apply of a whole stack at its every write: kills, lost and failed answers, stale lists.
 
 One that is killed hears of nothing more and sends nothing more; `process/test_apply_turns.py` kills real ones. After it
 the same folder is applied again on the same machine. Everything must be there once, nothing that is to be asleep may
 have been awake, what exit 0 says must be so, and an apply after that must find nothing to do.
 """
 
-import random
 import threading
-import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import count, product
 from pathlib import Path
@@ -43,7 +41,6 @@ ACTS: tuple[float | None, ...] = (0, None, 6, 25)  # seconds until the server do
 LAGS = (0, 1, 3, 8, 20)  # seconds by which reads lag
 KILLED = 137  # an exit code
 GENERATIONS = ("current", "legacy")
-AT_ONCE = (2, 5)
 
 
 class Cell(NamedTuple):
@@ -66,15 +63,13 @@ class Cell(NamedTuple):
 
 
 def cells(options: Namespace) -> Iterator[Cell]:
-    """Yield a kill at every write, on either side of it; losses and lags; several at once."""
+    """Yield a kill at every write, on either side of it; losses and lags."""
     for generation, at in product(GENERATIONS, range(1, WRITES + 1)):
         for what, lag in product(KILLS, LAGS):
             yield Cell(generation, what, at, 0, lag)
             yield Cell(generation, f"{what}, again and again", at, 0, lag)
         for what, acts, lag in product(LOSSES, ACTS, LAGS):
             yield Cell(generation, what, at, acts, lag)
-    for generation, machines, seed, lag in product(GENERATIONS, AT_ONCE, range(5), LAGS):
-        yield Cell(generation, f"{machines} at once", seed, 0, lag)
 
 
 def play(cell: Cell, folder: Path) -> Played:
@@ -82,17 +77,14 @@ def play(cell: Cell, folder: Path) -> Played:
     service, numbers = Service(cell), count()
     words = ("apply", str(folder / "files"), "--yes", "--json")
 
-    def apply(*, state: str = "state") -> Said:
+    def apply() -> Said:
         wire = httpx.MockTransport(partial(service.answer, next(numbers)))
         try:
-            return typed_in(folder / state, service.clock, wire, *words, **SECRETS)
+            return typed_in(folder / "state", service.clock, wire, *words, **SECRETS)
         except Killed:
             return Said(KILLED, "", "")
 
-    if cell.what.endswith("at once"):
-        said = _at_once(int(cell.what.split()[0]), apply)
-    else:
-        said = [apply()]
+    said = [apply()]
     while cell.what.endswith("again") and said[-1].code == KILLED and len(said) < AGAIN:
         service.left = cell.at
         said.append(apply())
@@ -111,18 +103,15 @@ def play(cell: Cell, folder: Path) -> Played:
     versions = [key for key, held in service.world.things.items() if key.endswith("/versions") and len(held) > 1]
     new_skills = {skill.id for skill in service.world.alive("skills") if skill.created >= service.since}
     twins = [*map(str, sorted(found - wanted)), *(key for key in versions if key.split("/")[1] in new_skills)]
-    told = " ".join(one.err + one.out for one in said if one.code in (6, 9))
-    twin_ids = stacks.ids_of_twins(service.world, service.since)
-    is_told = cell.what.endswith("at once") and all(id in told for id in twin_ids)
     more = service.writes[before:]
     played = Played([*codes, last.code]).breaks(
         f"codes {codes} {last.code}, twins {twins[:3]}, missing {sorted(wanted - found)[:3]}, {more[:2]} {lies[:2]}"
         f" {said[0].err[-200:] if twins else last.err[-300:] if last.code else ''}",
-        twice=twins and not is_told,
+        twice=twins,
         lost=wanted - found,
         lied=lies or (more and said[-1].code == 0),
         awake=service.awake,
-        stuck=(said[-1].code != 0 or last.code != 0) and not (is_told and twins),
+        stuck=said[-1].code != 0 or last.code != 0,
     )
     if len(said) > kills + 1 + (not kills) or (cell.what in LOSSES and len(said) > 1):
         played.open.append(f"{cell.what}, {cell.acts}, lag {cell.lag}: {_worst(said)}")
@@ -164,16 +153,11 @@ class Service:
         self.since = self.clock.now()
         self.dead: set[int] = set()  # processes that hear of nothing more, and send nothing
         self.left = cell.at  # writes until it happens; 0 for never
-        self.chance: random.Random | None = None  # by which requests are mixed
-        if cell.what.endswith("at once"):
-            self.left, self.chance = 0, random.Random(cell.at)
         self.writes: list[str] = []
         self.awake: list[str] = []  # which were active, with a schedule, though they are never to be
 
     def answer(self, process: int, request: httpx.Request) -> httpx.Response:
         """Return the answer to a request of a process. Raises Killed."""
-        if self.chance:
-            time.sleep(self.chance.random() / 200)
         with self.lock:
             if process in self.dead:
                 raise Killed
@@ -207,16 +191,3 @@ class Service:
             self.dead.add(process)
             raise Killed
         return given(LOSSES[cell.what](httpx.Response(200, content=b'{"id": "x_1"}')))
-
-
-def _at_once(machines: int, apply: Callable[..., Said]) -> list[Said]:
-    """Run several applies, each on a machine of its own."""
-    said: list[Said] = []
-    threads = [
-        threading.Thread(target=lambda n=number: said.append(apply(state=f"state{n}"))) for number in range(machines)
-    ]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    return said

@@ -140,6 +140,11 @@ TABLE: dict[str, tuple[Deployment, list[RunRecord], dict[str, Any]]] = {
     "manual only, changed today": (deployment(schedule=None, updated_at=at(EIGHT)), [], {"unclear": ["unscheduled"]}),
     "unscheduled today": (deployment(schedule=None, updated_at=at(EIGHT)), [RAN], {"unclear": ["unscheduled"]}),
     "changed at five": (changed(5), [], {"missed": [6], "unclear": ["changed"]}),
+    "changed at five, after one came late": (
+        changed(5),
+        [run(1, FOUR, FOUR + 1000)],
+        {"late": ["drun_1"], "missed": [6], "unclear": ["changed"]},
+    ),
     "changed at eight": (changed(8), [], {"unclear": ["changed"]}),
     "created at five": (changed(5, created_at=at(SINCE_MORNING + 5 * 3600)), [], {"missed": [6]}),
     "changed nobody knows when": (deployment(updated_at=None), [], {"unclear": ["unsaid"]}),
