@@ -23,7 +23,7 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.history.fires import Fires, fires_of
-from qoder_cli.history.listed import Resolver, read_run
+from qoder_cli.history.listed import Resolver, read_run, runs_in
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import AT_REST
 from qoder_cli.history.window import Window, is_below, runs_within
@@ -269,8 +269,7 @@ class _NightReader:
         try:
             for page in runs_within(self._app.client, of, window, fresh=True):
                 self._app.progress.beat()
-                runs = [run for run in map(Run.read, page["data"]) if run and run.deployment_id is not None]
-                rows = [run.raw for run in runs if of in (None, run.deployment_id)]
+                rows = [run.raw for run in runs_in(page, of)]
                 if lacking := len(page["data"]) - len(rows):
                     self._night.whole = False
                     message = f"{lacking} items of the list are not runs of a deployment that was asked for"
