@@ -323,11 +323,12 @@ class _Comparison:
             if run.session_id is None:
                 return
             try:
-                events, _ = self._reads.page(f"/sessions/{segment(run.session_id)}/events", {"order": "asc"})
+                events, is_all = self._reads.page(f"/sessions/{segment(run.session_id)}/events", {"order": "asc"})
             except ApiError as error:
                 return self._cannot_tell("prompt", error.message, f"events of {run.session_id}")
-            first = next((event for event in in_order(events) if event.get("type") == "user.message"), None)
-            if first is None:
+            oldest_first = in_order(events)
+            first = next((event for event in oldest_first if event.get("type") == "user.message"), None)
+            if first is None or (not is_all and oldest_first[:1] != events[:1]):  # a page of the end, maybe
                 return self._cannot_tell("prompt", "the first message is not shown", f"events of {run.session_id}")
             texts.append(message_text(first))
         if texts[0] != texts[1]:

@@ -321,12 +321,23 @@ def newest_first(answer: Any) -> None:
     answer["data"] = [later, *sorted(answer["data"], key=lambda event: event["processed_at"], reverse=True)]
 
 
+def newest_first_of_some(answer: Any) -> None:
+    newest_first(answer)
+    for name in ("has_more", "next_page"):
+        answer.pop(name, None)
+
+
 # What is told otherwise, how, and what cannot be told then; nothing has changed.
 TOLD: dict[str, tuple[tuple[str, ...], Callable[[Any], object], list[tuple[str, str]]]] = {
     "no version": (("run", "session"), without_version, [("agent", "the runs do not say which version it was")]),
     "a version as text": (("run", "session"), version_as_text, []),
     "no settings": (("first session",), without_settings, [("environment", "session {} does not show it")]),
     "the newest event first": (("events",), newest_first, []),
+    "the newest event first, perhaps of more": (
+        ("events",),
+        newest_first_of_some,
+        [("prompt", "the first message is not shown")],
+    ),
     "no times": (
         ("environment",),
         lambda answer: answer.pop("updated_at"),
