@@ -238,17 +238,18 @@ class _NightReader:
         floor, reach = min(night.listed_from, self._listed_before), night.now - REACH
         is_known = night.known_from <= reach or options.fires_only
         digs = not is_known and (night.memory is None or options.asks_all)
-        most, is_all, is_in_order = inf if options.asks_all else _FEWEST, digs, True
+        most, is_all, is_in_order = inf if options.asks_all else _FEWEST, True, True
         for of in self._lists:
             before = len(older)
             for rows, has_ended in self._pages(of, min(floor, reach) if digs else floor):
                 self._take(rows)
                 times = ((created_at(row), row) for row in rows)
                 older += [(at, row) for at, row in times if at is not None and at < night.known_from]
-                is_end = has_ended or is_below(rows, min(floor, reach))
                 # A server may ignore the time that was asked for.
-                if is_end or (is_below(rows, floor) and (not digs or len(older) - before >= most)):
-                    is_all = is_all and is_end
+                if has_ended or is_below(rows, min(floor, reach)):
+                    break
+                if is_below(rows, floor) and (not digs or len(older) - before >= most):
+                    is_all = False
                     break
             is_in_order = is_in_order and all(later[0] >= sooner[0] for later, sooner in pairwise(older[before:]))
         if digs and night.whole:

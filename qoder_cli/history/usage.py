@@ -178,7 +178,7 @@ class Usage:
     def add_runs(self, runs: Iterable[Run]) -> None:
         for run in runs:
             created = parse_timestamp(run.triggered_at)
-            if run.id in self._runs or not self._counts(run.deployment_id):
+            if not self._counts(run.deployment_id):
                 continue
             if created is None:
                 self.undated += 1
