@@ -216,7 +216,7 @@ KEYS = {
     "agent": ["agent_2", "agent_1"],
     "model": ["ultimate", "auto"],
     "environment": ["env_1"],
-    "day": ["2027-01-13", "2027-01-14", "2027-01-15"],
+    "day": ["2027-01-13", "2027-01-14", "2027-01-15"],  # on which a run was started
     "trigger": ["schedule", "manual", None],
 }
 
@@ -228,14 +228,14 @@ def test_usage_adds_up_by_what_is_asked_for(qoder: Qoder, monkeypatch: pytest.Mo
     sessions = [
         session("1", "1", **setup),
         session("2", "2.50", deployment_id="dep_2", **{**setup, "agent": {"id": "agent_2", "model": "ultimate"}}),
-        session("3", "0.25", **{**setup, "created_at": "2027-01-13T07:00:00Z"}, status="running"),
+        session("3", "0.25", **{**setup, "created_at": "2027-01-14T00:00:01Z"}, status="running"),
         session("4", "0.5", **{**setup, "deployment_id": None}),
     ]
     agent = {"id": "agent_1", "version": 1}
     runs = [
         run("1", agent=agent, status="completed", duration_ms=1000),
         run("2", agent={**agent, "id": "agent_2"}, deployment_id="dep_2", **BY_SCHEDULE, status="failed"),
-        run("3", agent=agent, created_at="2027-01-13T07:00:00Z", status="running"),
+        run("3", agent=agent, created_at="2027-01-13T23:59:59Z", status="running"),
     ]
     ran = serve(qoder, *sessions, runs=page(*runs))("usage", "--by", by, "--json")
     assert [line["key"] for line in ran.json] == KEYS[by]
