@@ -38,8 +38,7 @@ def upload(
     Examples:
       qoder skill upload release-notes.zip --title 'Release notes'"""
     labels = pairs(metadata)
-    files = skills.read(path)
-    name = skills.name_in(files, path)
+    name, files = skills.read(path)
     fields: dict[str, Any] = {"display_title": title or name, "metadata": labels}
     where = app.client.settings.whereabouts
     skill = skills.find(app, name)

@@ -135,7 +135,7 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
             line = documents[1].node.line if documents else 0
             raise Problem(f"must be one mapping of the fields of the {noun.called}", line=line)
         reader = Reader("file", null_clears=wanted.id.endswith(".update"))
-        read, ignored = fill(documents[0], noun, filler), list[str]()
+        read = fill(documents[0], noun, filler)
         body = read.fields
         if read.is_servers:
             ignored = [name for name in body if name not in wanted.body]
@@ -143,7 +143,7 @@ def _of_file(app: App, noun: Noun, wanted: Operation, file: str) -> Raw:
             body = settable(noun, body, wanted.body)
             if not reader.null_clears:
                 body = {**noun.holds.absent, **body}
-        wrong = wrong_in(read, body, schema_of(wanted), reader, ignored=ignored)
+        wrong = wrong_in(read, body, schema_of(wanted), reader)
         # What an option may say instead is reported later, with its option.
         is_later = {field for field in wanted.required if _is_blank(body.get(field))}
         add_problems(filler.problems, (wrong_place for wrong_place in wrong if wrong_place.path not in is_later))

@@ -1,7 +1,7 @@
 """Tell what is wrong in a file: by the schema of its noun, with the line and the field."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
@@ -149,14 +149,11 @@ def tokens_in(node: Node, at: Path = (), *, filled: bool = True) -> Iterator[Pro
                 yield Problem(f"{what}; {hint}", line=child.line, path=path)
 
 
-def problems_of_hidden(node: Node, *, ignored: Collection[str] = ()) -> Iterator[Problem]:
-    """Yield the places of a file, before variables are filled in, where a secret was hidden: it cannot be sent so.
-
-    What is `ignored` is not sent.
-    """
+def problems_of_hidden(node: Node) -> Iterator[Problem]:
+    """Yield the places of a file, before variables are filled in, where a secret was hidden: it cannot be sent so."""
     for path, place in places_in(node):
         words = place.content if isinstance(place.content, dict) else [place.content]
         is_hidden = any(isinstance(word, str) and REDACTED in word for word in words)
-        if is_hidden and not (path and path[0] in ignored):
+        if is_hidden:
             what = f"has {REDACTED} in place of a secret; write what belongs there, or ${{NAME}} for a variable"
             yield Problem(what, line=place.line, path=path)

@@ -93,7 +93,6 @@ def wrong_in(
     reader: Reader,
     *,
     shorts: Mapping[str, str] = MappingProxyType({}),
-    ignored: Sequence[str] = (),
     filled: bool = True,
 ) -> Iterator[Problem]:
     """Yield what is wrong with a document: by its schema, tokens where something else belongs, hidden secrets.
@@ -101,11 +100,11 @@ def wrong_in(
     Tokens that are `filled` from variables may be left out.
     """
     yield from check_body(schema, fields, read.node, reader, shorts)
-    sent = read.node
+    sent, written = read.node, read.written
     if read.is_servers:
-        sent = Node(sent.line, {name: child for name, child in _fields_of(sent).items() if name in fields})
+        sent = written = Node(sent.line, {name: child for name, child in _fields_of(sent).items() if name in fields})
     yield from tokens_in(sent, filled=filled)
-    yield from problems_of_hidden(read.written, ignored=ignored)
+    yield from problems_of_hidden(written)
 
 
 def add_problems(problems: list[Problem], more: Iterator[Problem]) -> None:
@@ -166,7 +165,7 @@ def _held(holder: Declaration, held: Sequence[Any], node: Node) -> Iterator[Decl
     noun = NOUNS[holder.noun.kind.below]
     for number, fields in enumerate(held):
         child = node_at(node, (field_of_held(holder.noun), number))
-        if not isinstance(fields, dict) or child is None:
+        if child is None:
             continue  # which was reported
         name = known_as(fields) or f"{noun.called} {number + 1}"
         secrets = {spelled(path) for path, _ in secrets_in(noun.holds.body, fields)} | {*_filled_in(child)}
@@ -191,10 +190,11 @@ def settable(noun: Noun, fields: Raw, names: Sequence[str]) -> Raw:
 
 
 def _id_in(noun: Noun, id: Any, node: Node, problems: list[Problem]) -> str | None:
-    if id is None or is_unset(id):
+    if id is None:
         return None
-    if isinstance(id, str) and id.startswith(noun.prefix) and id != noun.prefix and not NOT_OF_AN_ID.search(id):
-        return id
+    is_id = isinstance(id, str) and id.startswith(noun.prefix) and id != noun.prefix and not NOT_OF_AN_ID.search(id)
+    if is_id or is_unset(id):
+        return str(id)
     problems.append(_problem_at(node, ("id",), f"must be only the id, which begins with {noun.prefix}"))
     return None
 

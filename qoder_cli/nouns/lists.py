@@ -116,7 +116,7 @@ class ServerLists:
 
     def unlisted(self, noun: Noun, names: Sequence[str]) -> dict[str, list[Raw]]:
         """Return what has one of these names and is not listed yet: a list may lag. Raises ApiError."""
-        if not names or how_of(noun).name is not None:  # which asks more than the list
+        if how_of(noun).name is not None:  # which asks more than the list
             return {}
         rows_by_name = self.holders(noun, *names)
         return {name: rows for name, rows in zip(names, rows_by_name, strict=True) if rows}

@@ -108,7 +108,7 @@ def advice(
     by_name = {name.lower(): id for id, name in names.items()}
     near = ids.nearest(word, names, most=3, alike=0.85)  # ids of a minute are half alike
     near_names = ids.nearest(word.removeprefix(noun.prefix).lower(), by_name, most=3, alike=0.6)
-    if near := list(dict.fromkeys([*near, *(by_name[name] for name in near_names)]))[:3]:
+    if near := near or [by_name[name] for name in near_names]:
         words = " or ".join(f"{names[id]!r} ({id})" if names[id] else id for id in near)
         return {"hint": f"did you mean {words}? ({asked or f'profile {profile}'})"}
     look = app.looking(*words_of(noun, "list", *parents))

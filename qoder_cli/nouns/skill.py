@@ -76,21 +76,19 @@ class Unfit(Exception):
     """Not a skill that can be uploaded or unpacked; the message says why."""
 
 
-def read(path: str) -> Files:
-    """Return a skill's files, from a folder or a zip. Raises UsageError."""
+def read(path: str) -> tuple[str, Files]:
+    """Return a skill's name and files, from a folder or a zip. Raises UsageError."""
     try:
         if os.path.isdir(path):
             files = _checked(_of_folder(Path(path)))
         else:
             files = rooted(unzipped(read_checked(path, None, LARGEST), LARGEST))
-        if MAIN not in files:
-            raise Unfit(f"has no {MAIN} at its root")
+        return name_in(files), files
     except Unfit as error:
-        hint = f"name a folder, or a zip, with {MAIN} at its root"
+        hint = f"name a folder, or a zip, whose {MAIN} begins with name: and description: between two lines of ---"
         raise UsageError(f"{path} {error}", hint=hint) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {reason_of(error)}", hint="check the name") from None
-    return files
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -193,13 +191,15 @@ def zipped(files: Files) -> bytes:
     return buffer.getvalue()
 
 
-def name_in(files: Files, path: str) -> str:
-    """Return the name in SKILL.md's front matter. Raises UsageError."""
+def name_in(files: Files) -> str:
+    """Return the name in SKILL.md's front matter. Raises Unfit."""
     from qoder_cli.files.yamlread import trees
 
+    if MAIN not in files:
+        raise Unfit(f"has no {MAIN} at its root")
     name, why = None, "does not begin with front matter between two lines of ---"
     try:
-        match = _FRONT.match(files.get(MAIN, b"").decode("utf-8-sig"))
+        match = _FRONT.match(files[MAIN].decode("utf-8-sig"))
         if match:
             [document] = trees(match[1], [])
             name = document.child("name")
@@ -210,8 +210,7 @@ def name_in(files: Files, path: str) -> str:
         why = "is not UTF-8, or its front matter is not one mapping"
     if name and isinstance(name.content, str) and _NAME.fullmatch(name.content):
         return name.content
-    hint = "write a name: and a description: between two lines of --- at its beginning"
-    raise UsageError(f"{path}: {MAIN}: {why}", hint=hint)
+    raise Unfit(f"has a {MAIN} that cannot be used: {why}")
 
 
 def find(app: App, name: str) -> Raw | None:
@@ -365,10 +364,9 @@ def unpack(app: App, id: str, version: str, name: str, folder: Path) -> Path:
 
 def _read_folder(path: str) -> Content:
     try:
-        files = read(path)
-        name = name_in(files, path)
+        name, files = read(path)
     except UsageError as error:
-        raise Problem(error.message.removeprefix(f"{path}: ").removeprefix(f"{path} ")) from None
+        raise Problem(error.message.removeprefix(f"{path} ")) from None
     return Content(name, {"display_title": name}, files)
 
 
@@ -417,11 +415,9 @@ def _export(export: Exporting, fields: Raw) -> Raw:
         raise Unexportable("has no version")
     try:
         files = files_of(export.lists.app, str(export.raw["id"]), version)
-        name_in(files, "it")
+        name_in(files)
     except Unfit as error:
         raise Unexportable(str(error)) from None
-    except UsageError as error:
-        raise Unexportable(error.message.removeprefix("it: ")) from None
     for path in sorted(files, key=lambda path: (path != MAIN, path)):
         export.files[f"{export.path}/{path}"] = files[path]
     return {}

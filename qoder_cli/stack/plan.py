@@ -13,7 +13,7 @@ from qoder_cli.base.marks import is_ours
 from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.words import few
-from qoder_cli.files.filling import unset_in
+from qoder_cli.files.filling import is_unset
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.local.made import LAGS, Creation, recent
 from qoder_cli.nouns.checking import tokens_in, tree_of
@@ -64,15 +64,21 @@ class ToCome(str):
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
-    """One thing of a plan."""
+class Part:
+    """What a plan does with one thing, which it removes if it is no more than this."""
 
     step: Step
-    declared: Declaration | None = None  # None of what no file declares
-    needs: tuple[int, ...] = ()  # the places in the plan of what it needs
     remarks: tuple[str, ...] = ()  # for the reader of the plan
     details: tuple[str, ...] = ()  # for one who wants to see all of it
     adopts: str = ""  # why a person has to agree: it is not, or not only, of this stack
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Planned(Part):
+    """The part for what a file declares."""
+
+    declared: Declaration
+    needs: tuple[int, ...] = ()  # the places in the plan of what it needs
 
 
 class Kept(NamedTuple):
@@ -88,12 +94,12 @@ class Plan:
     """All that an apply would do, in this order."""
 
     items: Sequence[Planned]
-    removed: Sequence[Planned] = ()  # what is pruned after that
+    removed: Sequence[Part] = ()  # what is pruned after that
     kept: Sequence[Kept] = ()
     notes: Sequence[str] = ()  # what is known of the whole
 
     @property
-    def all(self) -> Sequence[Planned]:
+    def all(self) -> Sequence[Part]:
         return [*self.items, *self.removed]
 
     @property
@@ -103,7 +109,7 @@ class Plan:
     @property
     def uncompared(self) -> int:
         """How many variables are not set, so that what they fill was not compared."""
-        return sum(len(item.declared.unset) for item in self.items if item.declared)
+        return sum(len(item.declared.unset) for item in self.items)
 
     @property
     def blocked(self) -> QoderError | None:
@@ -173,15 +179,15 @@ class Planner:
         form = form_of(noun)._replace(is_read_first=True, is_read_back=is_object)
         step = Step(noun=noun, form=form, wanted={}, current=current, parents=parents, origin=origin)
         if current is not None and (error := archived(step.target, current)):
-            return Planned(step.with_(error=error), declared)
+            return Planned(step.with_(error=error), declared=declared)
         if declared.unset:
             remarks.append(
                 f"not compared, because it is not set: {', '.join(f'${{{name}}}' for name in declared.unset)}"
             )
-        is_nameless = bool(unset_in(declared.name))
+        is_nameless = is_unset(declared.name) or (current is None and is_unset(declared.own.get("id")))
         is_kept = current is not None and noun.kind.is_written_once
         if is_nameless or is_kept:
-            return Planned(step, declared, remarks=tuple(remarks))
+            return Planned(step, declared=declared, remarks=tuple(remarks))
         fields = self._fields(declared, current, known)
         cleared: Raw = {}
         if current is not None:
@@ -206,13 +212,11 @@ class Planner:
         for token in tokens_in(tree_of(step.body)):
             at = (noun.naming.named_by,) if any(map(is_ours, token.at)) else token.at  # our mark has its name
             self._problems.append(declared.place.problem(token.text, at))
-        item = Planned(step, declared, remarks=tuple(remarks), details=tuple(details))
+        item = Planned(step, declared=declared, remarks=tuple(remarks), details=tuple(details))
         return self._owned(item)
 
     def again(self, item: Planned, known: Mapping[Declaration, Planned]) -> Planned:
         """Return a thing's part of the plan once what it needs is there. Raises BadFiles, ApiError."""
-        if item.declared is None or item.step.error is not None or not item.needs:
-            return item
         fresh = self.item(item.declared, item.step.current, known)
         self._raise_problems()
         return replace(fresh, needs=item.needs, remarks=item.remarks)
@@ -226,9 +230,9 @@ class Planner:
     def _current_things(self) -> dict[Declaration, Raw | None]:
         alone = [declared for declared in self.reading.things if declared.parent is None]
         current_of = {declared: self._current(declared) for declared in alone}
-        for noun in dict.fromkeys(declared.noun for declared in alone):
-            of_kind = [declared for declared in alone if declared.noun is noun]
-            new = {declared.name: declared for declared in of_kind if current_of[declared] is None}
+        absent = [declared for declared in alone if current_of[declared] is None]
+        for noun in dict.fromkeys(declared.noun for declared in absent):
+            new = {declared.name: declared for declared in absent if declared.noun is noun}
             if noun.kind.is_declared:
                 unlisted = self.lists.unlisted(noun, [*new])
                 current_of |= {new[name]: self._only(new[name], rows) for name, rows in unlisted.items()}
@@ -236,7 +240,7 @@ class Planner:
 
     def _current(self, declared: Declaration) -> Raw | None:
         noun, id = declared.noun, declared.own.get("id")
-        if id is None:
+        if id is None or is_unset(id):
             return self._only(declared, self._candidates(declared))
         try:
             return self.lists.of_id(noun, id) or self.lists.read(noun, id)
@@ -493,14 +497,14 @@ class Planner:
                 made[declared.parent] = replace(holder, adopts=adopts)
 
     def _remarks(self, item: Planned) -> Iterator[str]:
-        if item.declared is not None and (remarks := how_of(item.step.noun).remarks) is not None:
+        if (remarks := how_of(item.step.noun).remarks) is not None:
             declared = [*self.reading.things, *self.reading.others]
             yield from remarks(self.lists, item.step, item.declared, declared)
 
 
 def by_declaration(items: Iterable[Planned]) -> dict[Declaration, Planned]:
     """Return the things of a plan by what declares them."""
-    return {item.declared: item for item in items if item.declared}
+    return {item.declared: item for item in items}
 
 
 def key_of(declared: Declaration) -> str:
@@ -513,7 +517,7 @@ def key_of(declared: Declaration) -> str:
 def _shows_too_little(item: Planned, row: Raw) -> bool:
     """Return whether the row of a list shows too little to plan by."""
     noun, declared = item.step.noun, item.declared
-    if declared is None or declared.parent is not None or not noun.kind.is_declared:
+    if declared.parent is not None or not noun.kind.is_declared:
         return False
     if item.step.is_open and owner_of(noun, row) is None:  # it may hide the mark
         return True
@@ -535,12 +539,12 @@ def _twice(items: Sequence[Planned]) -> Iterator[str]:
     """Yield what two declarations mean the same of; what is written once may be used by several."""
     first: dict[str, Planned] = {}
     for item in items:
-        if item.step.current is None or item.declared is None:
+        if item.step.current is None:
             continue
         if item.declared.parent is None and not item.step.noun.kind.is_declared:
             continue
         other = first.setdefault(str(item.step.current["id"]), item)
-        if other is not item and other.declared is not None:
+        if other is not item:
             what = f"is the same {item.step.noun.called} as {other.declared.place} ({item.step.current['id']})"
             yield item.declared.place.problem(what)
 

@@ -7,7 +7,7 @@ from qoder_cli.nouns.edits.owner import APPLIED
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.output.markdown import block
 from qoder_cli.output.screen import Screen, inert
-from qoder_cli.stack.plan import Plan, Planned
+from qoder_cli.stack.plan import Part, Plan, Planned
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "red"}
 _VERBS = {"+": "create", "~": "change", "=": "unchanged", "!": "blocked"}
@@ -51,26 +51,26 @@ def as_markdown(plan: Plan) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def is_news(item: Planned) -> bool:
+def is_news(item: Part) -> bool:
     """Return whether a plan shows a thing: also one that is only taken over, as a vault that gets a credential."""
     return item.step.is_open or bool(item.adopts or item.step.error or item.remarks)
 
 
-def sign_of(item: Planned) -> str:
+def sign_of(item: Part) -> str:
     """Return the sign of what would be done with a thing."""
     if item.step.error is not None:
         return "!"
-    if item.declared is None:
+    if not isinstance(item, Planned):
         return "-"
     if not (item.step.is_open or item.adopts):
         return "="
     return "+" if item.step.current is None else "~"
 
 
-def _title(item: Planned) -> str:
+def _title(item: Part) -> str:
     step, sign = item.step, sign_of(item)
     kind = step.noun.called
-    if item.declared is None:
+    if not isinstance(item, Planned):
         called = f"{kind} {name_of(step.before) or '-'} ({step.before['id']})"
         return inert(f"{step.sends[-1].verb} {called}: no file declares it")
     verb = "adopt" if item.adopts and sign == "~" else _VERBS[sign]
@@ -79,14 +79,14 @@ def _title(item: Planned) -> str:
     return inert(f"{verb} {kind} {step.name}{id}{holder}")
 
 
-def _lines(item: Planned) -> Iterator[str]:
+def _lines(item: Part) -> Iterator[str]:
     step = item.step
     if step.error is not None:
         yield inert(step.error.message)
         return
     if item.adopts:
         yield inert(f"it {item.adopts}")
-    if step.current is not None and item.declared is not None and step.is_open:
+    if isinstance(item, Planned) and step.current is not None and step.is_open:
         changes = [change for change in step.changes if change.path != f"metadata.{APPLIED}"]
         if not changes:
             yield "notes which fields the file sets"
@@ -95,7 +95,7 @@ def _lines(item: Planned) -> Iterator[str]:
     yield from map(inert, item.remarks)
 
 
-def remarks_of(items: Sequence[Planned]) -> Iterator[str]:
+def remarks_of(items: Sequence[Part]) -> Iterator[str]:
     """Yield what a reader should know of things, each with what it is about."""
     for item in items:
         about = [f"it {item.adopts}"] if item.adopts and item.step.error is None else []

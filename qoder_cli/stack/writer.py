@@ -99,9 +99,9 @@ class Writer:
         def settle(number: int, applied: Applied) -> None:
             self.results[number] = applied
             self.on_done(applied)
-            if (declared := items[number].declared) is not None:
-                current = applied.found.raw if applied.found else applied.step.current
-                self._known[declared] = replace(items[number], step=applied.step.with_(current=current, sends=()))
+            current = applied.found.raw if applied.found else applied.step.current
+            item = replace(items[number], step=applied.step.with_(current=current, sends=()))
+            self._known[item.declared] = item
             for dependent in needed_by[number]:
                 waits[dependent] -= 1
                 if self.results[dependent] is not None:
@@ -135,12 +135,12 @@ class Writer:
     def _written(self, number: int) -> Applied:
         item = self.plan.items[number]
         try:
-            if any(self.plan.items[need].step.is_open for need in item.needs):
+            if item.step.error is None and any(self.plan.items[need].step.is_open for need in item.needs):
                 item = self.planner.again(item, self._known)
         except QoderError as error:
             return result_of(item.step, "failed", error=error)
         step, app = item.step, self.app
-        if step.current is not None or not step.is_open or item.declared is None:
+        if step.current is not None or not step.is_open:
             job = self._jobs[number] = Job(app, step, self._pace)
             return job.do()
         note = Creation(step.noun.words, next(iter(step.parents), ""), key_of(item.declared), at=app.clock.now())
@@ -221,7 +221,7 @@ def _not_reached(step: Step, needed: Step) -> Applied:
         f"{step.noun.called} {step.name} was not attempted, because {needed.noun.called} {needed.name} is not done",
         hint="apply again",
     )
-    return result_of(step, "not_attempted", error=step.error or error)
+    return result_of(step, "not_attempted", error=error)
 
 
 # Two applies at once.

@@ -151,6 +151,16 @@ def test_deploy_pause_suggests_names_for_a_few_unknown_ones(
     assert (ran.code, "did you mean 'nightly'" in ran.json[0]["error"]["hint"]) == (5, is_suggested)
 
 
+@pytest.mark.parametrize(
+    ("words", "list", "id"),
+    [("agent get poet", "agents", "agent_"), ("deploy get dep_poet_x", "deployments", "dep_poet_")],
+)
+def test_get_suggests_three_at_most(qoder: Qoder, service: Things, words: str, list: str, id: str) -> None:
+    poets = [{"id": f"{id}{n}", "name": f"poet-{n}"} for n in range(4)]
+    service.lies[f"GET /{list}"] = lambda page: page | {"data": [page["data"][0] | poet for poet in poets]}
+    assert qoder(*words.split()).err.count("'poet-") == 3
+
+
 def test_get_suggests_names_that_something_else_has(qoder: Qoder, service: Things) -> None:
     service.keep("agents", {"id": "agent_9", "type": "agent", "name": None})
     looked = "looked on api.qoder.com, profile default"

@@ -370,10 +370,12 @@ def test_session_send_knows_its_message_by_the_token_hidden_in_it(qoder: Qoder) 
 
 @pytest.mark.parametrize("words", [("agent", "create"), ("agent", "update", "agent_1")])
 def test_agent_create_refuses_a_file_with_hidden_values(qoder: Qoder, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Where only the server sets a value, it is not sent."""
     file = tmp_path / "a.yaml"
-    file.write_text("name: n\nmodel: ultimate\nsystem: Use [redacted].\n")
+    file.write_text("name: n\nmodel: ultimate\nsystem: Use [redacted].\ncreated_at: '[redacted]'\n")
     ran = qoder(*words, "-f", str(file))
     assert (ran.code, f"{file}:3: system: has [redacted] in place of a secret" in ran.err) == (2, True), ran.err
+    assert "[redacted]" not in ran.err.replace("system: has [redacted]", "")
 
 
 def test_apply_sends_the_word_where_a_variable_has_it(qoder: Qoder, tmp_path: Path) -> None:

@@ -148,3 +148,9 @@ def test_pace_of_retries_doubles_and_ends_after_30_seconds() -> None:
     factors = [Clock().jitter() for _ in range(999)]
     assert (round(min(factors), 2), round(max(factors), 2)) == (0.75, 1.0)
     assert next_try(busy.with_(retry_after=40), tries=1, spent=0, jitter=1) == 40
+
+
+def test_clock_sleeps() -> None:
+    before = Clock().monotonic()
+    Clock().sleep(0.02)
+    assert Clock().monotonic() - before >= 0.02
