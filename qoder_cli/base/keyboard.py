@@ -106,5 +106,5 @@ else:
             termios.tcsetattr(terminal, termios.TCSANOW, before)
         os.kill(0, signal.SIGTSTP)
         if own is not None:
-            termios.tcsetattr(terminal, termios.TCSANOW, own)
+            termios.tcsetattr(terminal, termios.TCSAFLUSH, own)  # what was typed meanwhile was for the shell
         signal.signal(signal.SIGTSTP, handler)

@@ -65,6 +65,20 @@ def waiting() -> Iterator[None]:
         _waits.pop()
 
 
+@contextmanager
+def stops() -> Iterator[list[int]]:
+    """Yield a list that has something once this process went on after a stop in this block, as by Ctrl-Z and `fg`."""
+    seen: list[int] = []
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = signal.signal(signal.SIGCONT, lambda signum, frame: seen.append(signum))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGCONT, before)
+
+
 def has_come() -> bool:
     """Return whether a signal has come: the command is about to end."""
     return bool(_seen)

@@ -95,4 +95,4 @@ def _try(app: App, commands: Sequence[tuple[str, ...]], *, asks: bool) -> int:
         fine = [0, int(Exit.NEEDS_ANSWER)] if asks and number == 1 else [0]
         lines.append(([*command, "--yes"] if is_question else list(command), fine))
     inside = [sys.executable or "python3", "-P", "-c", _INSIDE, json.dumps(lines)]
-    return serve(app, inside, generation="current", speed=1.0, port=0, deployments=0, fault=None)
+    return serve(app, inside, generation="current", speed=1.0, port=0, fault=None)

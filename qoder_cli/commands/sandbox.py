@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _INSIDE = "The command to run inside."
 _GENERATION = "API version: legacy (runs have a status) or current (they do not)."
-_SEED = "Add N deployments like dep_demo, named seed-0000, …."
 
 
 def sandbox(
@@ -38,7 +37,6 @@ def sandbox(
     generation: Generation = option("--generation", None, _GENERATION, default="current"),
     speed: float = option("--speed", "N", "Speed up sessions N times.", default=1.0),
     port: int = option("--port", "N", "Port (0 picks a free one).", default=0, min=0, max=65535),
-    deployments: int = option("--deployments", "N", _SEED, default=0, min=0, max=10_000),
     fault: Texts = several("--fault", "WHERE:WHAT[=VALUE][*TIMES]", "Inject a fault."),
 ) -> int:
     """Run a command against a local fake server.
@@ -77,7 +75,6 @@ def sandbox(
         raise UsageError(f"--speed must be above 0, not {speed:g}", hint="use --speed 60 to make a minute a second")
     with _folder() as own, _listen(app, generation, speed, port, fault or []) as server:
         seal(own, server.base_url)
-        server.world.seed_deployments(deployments)
         inside = variables(app.env, base_url=server.base_url, token=server.world.token, folder=own)
         if command:
             return _run(command, environment(app.env, inside), server)

@@ -266,6 +266,7 @@ def _conclude(
 
 def _naming(result: "Applied") -> str:
     message = result.error.message if result.error else ""
+    message = message.removesuffix("; nothing was sent")  # of this thing; others were written
     if result.step.name in message or (result.found is not None and result.found.id in message):
         return message
     return f"{result.step.noun.called} {result.label}: {message}"

@@ -20,7 +20,7 @@ from qoder_cli.cli.options import Text, Texts, option, several
 from qoder_cli.commands.run.list import RESOLVE
 from qoder_cli.commands.viewing import View, Viewing
 from qoder_cli.help.completion import values
-from qoder_cli.history.listed import Resolver
+from qoder_cli.history.listed import Resolver, runs_in
 from qoder_cli.history.usage import By, Tally, Usage, UsageSum
 from qoder_cli.history.window import ROUNDED, Page, Window, runs_within
 from qoder_cli.local.remembered import remember
@@ -177,9 +177,10 @@ def _add_runs(
         for page in _ahead(runs_within(app.client, only, window)):
             if resolver is None:
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
-            rows = [row for row in page["data"] if isinstance(row, dict)]
-            used.add_runs(resolver.runs(rows))
-            used.lacks_runs |= len(rows) < len(page["data"])
+            runs = runs_in(page, only)
+            used.add_runs(resolver.runs([run.raw for run in runs]))
+            used.undated += len(page["data"]) - len(runs)
+            used.lacks_runs |= len(runs) < len(page["data"])
         used.lacks_runs |= not says_whether_more(page)
     except ApiError as error:
         used.lacks_runs = True

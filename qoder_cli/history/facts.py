@@ -14,7 +14,7 @@ from qoder_cli.base.model import Deployment, Raw, Run, array, created_at, mappin
 from qoder_cli.base.outcome import is_going
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import descend
-from qoder_cli.history.listed import Resolver, newest_runs
+from qoder_cli.history.listed import Resolver, newest_runs, runs_in
 from qoder_cli.nouns.named import alive
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.nouns.vault import validated
@@ -208,12 +208,12 @@ def _of_all(app: App, deployments: Sequence[Deployment]) -> dict[str, list[Run] 
     try:
         for number, page in enumerate(app.client.pages("/deployment_runs", {"limit": 100}), 1):
             app.progress.beat()
-            for run in map(Run.read, page["data"]):
-                if run is None or run.deployment_id is None or run.created is None:
-                    raise NoResponse("an item of the list is not a run of a deployment")
-                created.append(run.created)
-                if run.deployment_id in runs_of:
-                    runs_of[run.deployment_id].append(run)
+            runs = runs_in(page, None)
+            if len(runs) < len(page["data"]):
+                raise NoResponse("an item of the list is not a run of a deployment")
+            created += filter(None, (run.created for run in runs))
+            for run in runs:
+                runs_of.get(str(run.deployment_id), list[Run]()).append(run)
             is_whole = says_whether_more(page) and is_last(page)
             if number == _MOST_PAGES or all(len(runs) >= _MOST_LOOKED_AT for runs in runs_of.values()):
                 break

@@ -11,7 +11,7 @@ from qoder_cli.base.model import Run, says_whether_more
 from qoder_cli.base.outcome import why_not_failed
 from qoder_cli.base.times import unix
 from qoder_cli.base.words import counted, few
-from qoder_cli.history.listed import Resolver
+from qoder_cli.history.listed import Resolver, runs_in
 from qoder_cli.history.records import outcome_of
 from qoder_cli.history.window import Window, runs_within
 from qoder_cli.nouns.lookup import explain_missing
@@ -58,11 +58,10 @@ class FailedReader:
         try:
             for page in runs_within(self._app.client, of, self._window):
                 self._app.progress.beat()
-                rows = [Run.read(row) for row in page["data"]]
                 if not says_whether_more(page):
                     raise Unavailable(f"the list of runs of {called} does not say whether it is complete{_NOTHING}")
-                runs = [run for run in rows if run is not None and run.deployment_id in (None, of or run.deployment_id)]
-                if len(runs) < len(rows) or (of is None and any(run.deployment_id is None for run in runs)):
+                runs = runs_in(page, of)
+                if len(runs) < len(page["data"]):
                     raise Unavailable(f"the response is not the list of runs of {called}{_NOTHING}")
                 self.runs_read += len(runs)
                 for run in runs:

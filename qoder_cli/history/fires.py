@@ -159,8 +159,8 @@ def _clear_part(
         return end, end, [Unclear(end, "unreadable", detail="it has another type than the API's")]
     if not deployment.schedule:  # it may have had one
         return end, end, [changed._replace(why="unscheduled")] if is_changed or has_fired else []
-    if deployment.archived_at:
-        if is_changed or updated is None or archived is None:  # to archive is a change, too, and hides those before
+    if archived is not None:
+        if is_changed or updated is None:  # to archive is a change, too, and hides those before
             return end, end, [changed._replace(why="archived", until=end)]
         return start, end, []
     if deployment.state != "active":

@@ -13,7 +13,7 @@ from qoder_cli.base.model import Run, says_whether_more, text
 from qoder_cli.base.outcome import Standing, apply_asks, fill_status, is_going, standing, waits_for_answer
 from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import unix
-from qoder_cli.history.window import ALWAYS, Window, runs_within
+from qoder_cli.history.window import ALWAYS, Page, Window, runs_within
 from qoder_cli.http.answers import no_response
 from qoder_cli.http.client import Client
 from qoder_cli.local.outcomes import KeptOutcomes
@@ -49,6 +49,12 @@ def pages_of_runs(
         if of is not None and any(run.deployment_id not in (None, of) for run in runs):
             raise no_response(f"the response shows the runs of another deployment than {of}")
         yield runs
+
+
+def runs_in(page: Page, of: str | None) -> list[Run]:
+    """Return what on a page is a run of a deployment, or of any: fewer than its items if something else is there."""
+    runs = filter(None, map(Run.read, page["data"]))
+    return [run for run in runs if run.deployment_id is not None and of in (None, run.deployment_id)]
 
 
 def read_run(client: Client, id: str) -> Run:

@@ -23,7 +23,7 @@ from qoder_cli.base.pool import in_order
 from qoder_cli.base.times import utc_text
 from qoder_cli.base.words import counted
 from qoder_cli.history.fires import Fires, fires_of
-from qoder_cli.history.listed import Resolver, read_run
+from qoder_cli.history.listed import Resolver, read_run, runs_in
 from qoder_cli.history.records import LAG, LATE, RunRecord
 from qoder_cli.history.usage import AT_REST
 from qoder_cli.history.window import Window, is_below, runs_within
@@ -185,15 +185,19 @@ class _NightReader:
         """Note that a list could not be read. Raises the error if nobody is logged in."""
         if error.is_logged_out:
             raise error
-        self._night.whole = self._night.whole and what == "credits"
         self._failures[what] = error
-        self._night.problems.append(Unread(what, error.message))
+        self._lacks(what, error.message)
 
     def _doubt_end(self, page: dict[str, Any], what: str) -> None:
         """Note that a list may be longer, if its last page does not say that it is the last."""
         if is_last(page) and not says_whether_more(page):
-            self._night.whole = False
-            self._night.problems.append(Unread(what, "the list does not say whether it is complete"))
+            self._lacks(what, "the list does not say whether it is complete")
+
+    def _lacks(self, what: str, message: str) -> None:
+        """Note that runs may be missing: none counts as one that did not come."""
+        problem = Unread(what, message)
+        self._night.whole = False
+        self._night.problems += [problem] if problem not in self._night.problems else []
 
     def _set_span(self) -> None:
         """Work out the span, and from when on runs are to be listed, on the server's clock."""
@@ -234,17 +238,18 @@ class _NightReader:
         floor, reach = min(night.listed_from, self._listed_before), night.now - REACH
         is_known = night.known_from <= reach or options.fires_only
         digs = not is_known and (night.memory is None or options.asks_all)
-        most, is_all, is_in_order = inf if options.asks_all else _FEWEST, digs, True
+        most, is_all, is_in_order = inf if options.asks_all else _FEWEST, True, True
         for of in self._lists:
             before = len(older)
             for rows, has_ended in self._pages(of, min(floor, reach) if digs else floor):
                 self._take(rows)
                 times = ((created_at(row), row) for row in rows)
                 older += [(at, row) for at, row in times if at is not None and at < night.known_from]
-                is_end = has_ended or is_below(rows, min(floor, reach))
                 # A server may ignore the time that was asked for.
-                if is_end or (is_below(rows, floor) and (not digs or len(older) - before >= most)):
-                    is_all = is_all and is_end
+                if has_ended or is_below(rows, min(floor, reach)):
+                    break
+                if is_below(rows, floor) and (not digs or len(older) - before >= most):
+                    is_all = False
                     break
             is_in_order = is_in_order and all(later[0] >= sooner[0] for later, sooner in pairwise(older[before:]))
         if digs and night.whole:
@@ -269,12 +274,9 @@ class _NightReader:
         try:
             for page in runs_within(self._app.client, of, window, fresh=True):
                 self._app.progress.beat()
-                runs = [run for run in map(Run.read, page["data"]) if run and run.deployment_id is not None]
-                rows = [run.raw for run in runs if of in (None, run.deployment_id)]
+                rows = [run.raw for run in runs_in(page, of)]
                 if lacking := len(page["data"]) - len(rows):
-                    self._night.whole = False
-                    message = f"{lacking} items of the list are not runs of a deployment that was asked for"
-                    self._night.problems.append(Unread("runs", message))
+                    self._lacks("runs", f"{lacking} items of the list are not runs of a deployment that was asked for")
                 self._doubt_end(page, "runs")
                 yield rows, is_last(page)
         except ApiError as error:
@@ -316,9 +318,7 @@ class _NightReader:
         first = next((record for record in listed if record.id == again.id), again)
         sessions, times = {first.session, again.session}, {first.created, again.created}
         if first.deployment != again.deployment or len(sessions - {None}) > 1 or len(times - {None}) > 1:
-            problem = Unread("runs", f"the list has two runs with the id {again.id}")
-            self._night.whole = False
-            self._night.problems += [problem] if problem not in self._night.problems else []
+            self._lacks("runs", f"the list has two runs with the id {again.id}")
 
     def _read_open(self) -> None:
         """Read the runs again that had not ended when this machine last looked, and are not listed."""
@@ -351,7 +351,7 @@ class _NightReader:
             self._spend(wanted.pop(id), spent)
         if not wanted:
             return
-        oldest = max(min(run.created or night.since for run in wanted.values()) - LATE, OLDEST)
+        oldest = night.since - LATE
         query: dict[str, Any] = {"created_at[gte]": utc_text(oldest), "include_archived": "true", "limit": 100}
         if len(self._options.deployments) == 1:
             query["deployment_id"] = self._options.deployments[0]
@@ -370,7 +370,7 @@ class _NightReader:
                 if not wanted or is_below(page["data"], oldest):
                     break  # the server ignores the time that was asked for
         except ApiError as error:
-            self._note(error, "credits")
+            night.problems.append(Unread("credits", error.message))
         kept.keep_credits(final)
 
     def _spend(self, run: RunRecord, credits: Decimal) -> None:

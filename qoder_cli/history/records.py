@@ -79,7 +79,7 @@ class RunRecord(NamedTuple):
             intern(run.deployment_id or ""),
             run.session_id,
             trigger and intern(trigger),
-            moment(run.raw.get("created_at")) or moment(run.raw.get("triggered_at")),
+            run.created,
             moment(mapping(context).get("scheduled_at")),
             outcome if is_read else "unread",
             moment(run.completed_at) if outcome != "going" else None,

@@ -177,22 +177,21 @@ class Usage:
 
     def add_runs(self, runs: Iterable[Run]) -> None:
         for run in runs:
-            id = text(run.raw.get("id"))
             created = parse_timestamp(run.triggered_at)
-            if id in self._runs or (created is not None and not self._window.holds(created)):
+            if not self._counts(run.deployment_id):
                 continue
-            if id is None or created is None:
+            if created is None:
                 self.undated += 1
-            if id is None or created is None or not self._counts(run.deployment_id):
-                if run.session_id and (run.deployment_id is None or self._counts(run.deployment_id)):
-                    self._lost_runs.add(run.session_id)
+                self._lost_runs |= {*filter(None, [run.session_id])}
+                continue
+            if not self._window.holds(created):
                 continue
             agent = text(mapping(run.raw.get("agent")).get("id"))
             trigger = text(mapping(run.raw.get("trigger_context")).get("type"))
             common = [value and intern(value) for value in (run.deployment_id, agent, trigger, _day(created))]
-            self._runs[id] = _RunUsage(outcome_of(run), run.duration_ms, run.session_id, *common)
+            self._runs[run.id] = _RunUsage(outcome_of(run), run.duration_ms, run.session_id, *common)
             if run.session_id is not None:
-                self._of_session.setdefault(run.session_id, id)
+                self._of_session.setdefault(run.session_id, run.id)
 
     def add_sessions(self, sessions: Iterable[dict[str, Any]]) -> None:
         for session in sessions:

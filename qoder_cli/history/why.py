@@ -49,16 +49,14 @@ _GIVEN = {
     "resources": "resources",
     "budget": "budget",
 }
-_SET = ("agent", "model", "prompt", *_GIVEN)  # by a deployment
+_SET = ("agent", "prompt", *_GIVEN)  # by a deployment
 
 
 @dataclass(frozen=True)
 class SinceChange:
     """Something that is not as it was when the deployment last worked."""
 
-    what: Annotated[
-        str, "agent, model, prompt, deployment, environment, variables, vaults, credential, skill, memory, …"
-    ]
+    what: Annotated[str, "agent, prompt, deployment, environment, variables, vaults, credential, skill, memory, …"]
     id: Annotated[str | None, "its id, if it has one"]
     says: Annotated[str, "what changed, for people"]
     at: Annotated[str | None, "when, if the server says so"]
@@ -256,9 +254,9 @@ class _Comparison:
 
     def _of_settings(self, completed: Run, now: Raw) -> Iterator[SinceChange]:
         then = self._session(completed)
-        agent, version = _agent_of(completed, then)
+        agent, version = _agent_of(completed)
         self._agent_then = f"{agent}@{version}" if version else ""
-        yield from self._agent(completed, then, now)
+        yield from self._agent(completed)
         if not then or not now:
             return
         yield from self._prompt(completed)
@@ -280,21 +278,18 @@ class _Comparison:
                 lines = lines_of(FieldChange(name, before, after), Secrets())[:_MOST_LINES]
                 yield SinceChange(what, None, f"the {what} of its runs", None, source, lines)
 
-    def _agent(self, completed: Run, then: Raw, now: Raw) -> Iterator[SinceChange]:
-        id, version = _agent_of(self._run, now)
-        id_then, version_then = _agent_of(completed, then)
-        if id is None or id_then is None:
-            return self._cannot_tell("agent", "the runs do not say which it was", "the runs")
+    def _agent(self, completed: Run) -> Iterator[SinceChange]:
+        """Tell whether the agent differs; a version of it never changes."""
+        id, version = _agent_of(self._run)
+        id_then, version_then = _agent_of(completed)
+        if None in (id, version, id_then, version_then):
+            return self._cannot_tell("agent", "the runs do not say which version it was", "the runs")
         if id_then != id:
             yield SinceChange("agent", id, f"{id_then} → {id}", None, "the runs")
-            return
-        before, after, source = mapping(then.get("agent")), mapping(now.get("agent")), "the sessions of the runs"
-        if version is None or version_then is None:
-            self._cannot_tell("agent", "the runs do not say which version it was", "the runs")
         elif version != version_then:
             source = f"versions of {id}"
             before, after = (
-                self._read("agents", id, "agent", f"what version {one} was", source, f"?version={one}")
+                self._read("agents", str(id), "agent", f"what version {one} was", source, f"?version={one}")
                 for one in (version_then, version)
             )
             fields = self._differing_fields(before, after)
@@ -304,10 +299,6 @@ class _Comparison:
             lines = [line for change in fields for line in lines_of(change, Secrets())]
             at = text(after.get("updated_at")) or text(after.get("created_at"))
             yield SinceChange("agent", id, says, at, source, lines[:_MOST_LINES])
-            return
-        for change in self._differing_fields(before, after):
-            what = "model" if change.field == "model" else "agent"
-            yield SinceChange(what, id, change.field, None, source, lines_of(change, Secrets())[:_MOST_LINES])
 
     def _differing_fields(self, before: Raw, after: Raw) -> list[FieldChange]:
         """Return what differs between two agents, if both could be read."""
@@ -323,11 +314,12 @@ class _Comparison:
             if run.session_id is None:
                 return
             try:
-                events, _ = self._reads.page(f"/sessions/{segment(run.session_id)}/events", {"order": "asc"})
+                events, is_all = self._reads.page(f"/sessions/{segment(run.session_id)}/events", {"order": "asc"})
             except ApiError as error:
                 return self._cannot_tell("prompt", error.message, f"events of {run.session_id}")
-            first = next((event for event in in_order(events) if event.get("type") == "user.message"), None)
-            if first is None:
+            oldest_first = in_order(events)
+            first = next((event for event in oldest_first if event.get("type") == "user.message"), None)
+            if first is None or (not is_all and oldest_first[:1] != events[:1]):  # a page of the end, maybe
                 return self._cannot_tell("prompt", "the first message is not shown", f"events of {run.session_id}")
             texts.append(message_text(first))
         if texts[0] != texts[1]:
@@ -424,10 +416,10 @@ class _Comparison:
         if kind is None:
             return None
         recent = [run for run in self._before if (run.created or 0.0) > self._began - _MONTH]
-        known = [run for run in (self._run, *recent) if outcome_of(run) != "unknown" and not is_going(run)]
+        known = [run for run in (self._run, *recent) if outcome_of(run) not in ("unknown", "going")]
         ended_by = next_completed = None
         for run in recent:  # newest first
-            if run not in known and not is_going(run):
+            if outcome_of(run) == "unknown":
                 next_completed = None  # it may be that one
             elif run.status == "completed":
                 next_completed = run.id
@@ -435,7 +427,7 @@ class _Comparison:
                 ended_by = next_completed
                 break
         failed = sum(run.error_type == kind for run in known)
-        unknown = sum(run not in known and not is_going(run) for run in recent)
+        unknown = sum(outcome_of(run) == "unknown" for run in recent)
         is_whole = self._is_whole or len(recent) < len(self._before)
         return Recurrence(failed, len(known), unknown, is_whole, ended_by, self._source)
 
@@ -516,11 +508,11 @@ class _Comparison:
         return "nothing changed: start it once more", ["run", "retry", run.id]
 
 
-def _agent_of(run: Run, given: Raw) -> tuple[str | None, str | None]:
-    """Return id and version of the agent of a run, as it says, or as what it was given says."""
-    agent = mapping(run.raw.get("agent")) or mapping(given.get("agent"))
+def _agent_of(run: Run) -> tuple[str | None, str | None]:
+    """Return id and version of the agent of a run."""
+    agent = mapping(run.raw.get("agent"))
     version = agent.get("version")
-    return text(agent.get("id")) or text(given.get("agent")), None if version is None else str(version)
+    return text(agent.get("id")), None if version is None else str(version)
 
 
 def _first(changes: Iterable[SinceChange]) -> Iterator[SinceChange]:

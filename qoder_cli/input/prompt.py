@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
 
@@ -35,19 +35,23 @@ def line_of(
 
     Raises Late if no time is `left`; on Windows once a line was typed.
 
-    With `once_read`, what is typed before the prompt could be read is dropped.
+    With `once_read`, what is typed before the prompt could be read is dropped. After a stop (Ctrl-Z) it asks again:
+    what was typed meanwhile was for the shell.
     """
     from qoder_cli.base.keyboard import keys
 
     try:
-        if once_read:
-            _drop_typed(stdin, lambda: screen.show(prompt))
-        else:
-            screen.show(prompt)
-        with keys(shown=True), signals.waiting():
-            line = _next_line(stdin, left) if stdin else ""
-            if left is not None and left() <= 0:
-                raise Late
+        with signals.stops() as stopped:
+            if once_read:
+                _drop_typed(stdin, lambda: screen.show(prompt))
+            else:
+                screen.show(prompt)
+            with keys(shown=True), signals.waiting():
+                line = _next_line(stdin, left, stopped) if stdin else ""
+                if left is not None and left() <= 0:
+                    raise Late
+        if stopped:
+            return line_of(stdin, screen, prompt, nothing=nothing, left=left, once_read=True)
     except OSError:
         line = ""
     except BaseException:
@@ -61,8 +65,8 @@ def line_of(
     return line.rstrip("\r\n")
 
 
-def _next_line(stdin: IO[str], left: Left | None) -> str:
-    """Return what is typed up to its end, or to that of the line. Raises Late, OSError.
+def _next_line(stdin: IO[str], left: Left | None, stopped: Sequence[int]) -> str:
+    """Return what is typed up to its end, to that of the line, or until it was `stopped`. Raises Late, OSError.
 
     A terminal is looked at again and again: a signal that comes right before a read would not end that.
     """
@@ -71,7 +75,7 @@ def _next_line(stdin: IO[str], left: Left | None) -> str:
     from qoder_cli.base.keyboard import is_ready
 
     line = b""
-    while not line.endswith(b"\n"):
+    while not line.endswith(b"\n") and not stopped:
         seconds = _TICK
         if left is not None and (seconds := min(left(), _TICK)) <= 0:
             raise Late

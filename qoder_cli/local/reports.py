@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import OLDEST, mapping
 from qoder_cli.local.store import Store, writable
-from qoder_cli.local.tables import MEMORIES, REPORTED
+from qoder_cli.local.tables import LATEST, MEMORIES, REPORTED
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from qoder_cli.settings.config import Settings
-
-_LATEST = 1e11  # unix seconds, of which a date can be made
 
 
 class ReaderMemory(NamedTuple):
@@ -53,7 +51,7 @@ class ReportMemory:
         rows = MEMORIES.read(self._store, self._where)
         for _, began, ended, known_from, back_to, states, runs, _ in rows:
             try:
-                if min(began, ended) < OLDEST or max(began, ended) > _LATEST:
+                if min(began, ended) < OLDEST or max(began, ended) >= LATEST:
                     continue
                 reported_at = {key: float(str(at)) for key, at in mapping(jsontext.parse(states)).items()}
                 left = mapping(jsontext.parse(runs))

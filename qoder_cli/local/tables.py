@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 _IN_A_QUERY = 500  # values; SQLite takes at least 999
 
+LATEST = 1e11  # unix seconds, of which a date can be made
+
 Row = Mapping[str, object]
 
 
@@ -70,8 +72,15 @@ class Table(NamedTuple):
         return store.read(f"{self._select(columns)} WHERE {_all(where)}", dict(where), quiet=quiet)
 
     def _select(self, columns: Sequence[str]) -> str:
-        names = ", ".join(f"CAST({name} AS {self.columns[name].split()[0]})" for name in columns or self.columns)
-        return f"SELECT {names} FROM {self.name}"
+        return f"SELECT {', '.join(map(self._value, columns or self.columns))} FROM {self.name}"
+
+    def _value(self, name: str) -> str:
+        """Return what reads a column as its type: a damaged file may have any other, and a time that is no date."""
+        type, *more = self.columns[name].split()
+        value = f"CAST({name} AS {type})"
+        if type == "REAL":
+            value = f"max(0.0, min({value}, {LATEST}))"
+        return f"COALESCE({value}, CAST('' AS {type}))" if more else value
 
     def read_of(
         self, store: TablesFile, where: Row, column: str, values: Sequence[object], *columns: str

@@ -190,10 +190,11 @@ def settable(noun: Noun, fields: Raw, names: Sequence[str]) -> Raw:
 
 
 def _id_in(noun: Noun, id: Any, node: Node, problems: list[Problem]) -> str | None:
-    if id is None or is_unset(id):
+    if id is None:
         return None
-    if isinstance(id, str) and id.startswith(noun.prefix) and id != noun.prefix and not NOT_OF_AN_ID.search(id):
-        return id
+    is_id = isinstance(id, str) and id.startswith(noun.prefix) and id != noun.prefix and not NOT_OF_AN_ID.search(id)
+    if is_id or is_unset(id):
+        return str(id)
     problems.append(_problem_at(node, ("id",), f"must be only the id, which begins with {noun.prefix}"))
     return None
 

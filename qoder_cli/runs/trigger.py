@@ -20,7 +20,15 @@ from typing import NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base import signals
-from qoder_cli.base.errors import LONGEST_RETRY_AFTER, ApiError, LostSight, NoResponse, OutcomeUnknown, UsageError
+from qoder_cli.base.errors import (
+    LONGEST_RETRY_AFTER,
+    ApiError,
+    LostSight,
+    NoResponse,
+    OutcomeUnknown,
+    Unavailable,
+    UsageError,
+)
 from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Run
 from qoder_cli.base.polling import poll
@@ -46,6 +54,8 @@ from qoder_cli.settings.values import OnLost, written
 TRIGGER_TIMEOUT = 60.0  # seconds
 TRIGGER_RESENDS = 2
 KEY_PAUSE = 0.2  # seconds between two looks whether another process has let go of the key
+KEY_SAID_AFTER = 10  # seconds until even a quiet command says that it waits for that
+KEY_LIMIT = 600  # seconds; no start takes longer, so the process was stopped or hangs
 # A key of our own making, which the hint of an exit 9 repeats: no run from before its first attempt can have it.
 _GENERATED_KEY = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
@@ -334,7 +344,7 @@ class RunTrigger:
 
     @contextmanager
     def _key_to_itself(self) -> Iterator[None]:
-        """Hold the key's lock; wait while another process has it. Raises Signalled, Closed."""
+        """Hold the key's lock; wait while another process has it. Raises Unavailable in the end, Signalled, Closed."""
         if self._order.key is None:  # nobody else can have a new one
             yield
             return
@@ -345,9 +355,17 @@ class RunTrigger:
                 raise Closed
             return store.hold(lock, host=host)
 
+        progress, busy = self._app.client.progress, f"another command of this machine is using the key {self._key!r}"
+
+        def pauses() -> Iterator[float]:
+            yield from repeat(KEY_PAUSE, round(KEY_SAID_AFTER / KEY_PAUSE))
+            progress.warn(f"{busy}; waiting for it, up to {span(KEY_LIMIT)}")
+            yield from repeat(KEY_PAUSE, round((KEY_LIMIT - KEY_SAID_AFTER) / KEY_PAUSE))
+
         if not store.hold(lock, host=host):
-            self._app.client.progress.note(f"another command is using the key {self._key!r}; waiting for it")
-            poll(take, self._app.client.clock, pauses=repeat(KEY_PAUSE), is_enough=bool)
+            progress.note(f"{busy}; waiting for it")
+            if not poll(take, self._app.client.clock, pauses=pauses(), is_enough=bool):
+                raise Unavailable(f"{busy}, for {span(KEY_LIMIT)} now; nothing was sent", hint="see whether it hangs")
         try:
             yield
         finally:

@@ -1,10 +1,8 @@
 """Special to deployments and runs (api.md#deployments and #runs)."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from qoder_cli.http.readback import headers_for
-from qoder_cli.sandbox import contents
 from qoder_cli.sandbox.bodies import check_tools
 from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
 from qoder_cli.sandbox.records import ENVIRONMENT, PROMPT, FakeThing, stamp
@@ -314,7 +312,10 @@ class _Dreams(Things):
 
         def complete(at: float) -> None:
             if fields["status"] == "running":
-                output = contents.dreamt(replace(call, now=at), fields)
+                store_id = fields["output_behavior"].get("memory_store_id")
+                if store_id is None:
+                    store_id = world.keep("memory_stores", at=at, name=f"dream of {entity.id}").id
+                output = {"type": "memory_store", "memory_store_id": store_id, "files_touched": []}
                 usage = {"input_tokens": 1200, "output_tokens": 300}
                 fields.update(status="completed", outputs=[output], usage=usage, ended_at=stamp(at))
 

@@ -6,7 +6,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import HTTP
 from hashlib import blake2s, sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from qoder_cli.sandbox.bodies import body_of
 from qoder_cli.sandbox.kinds import SERVED, OperationCall, Reply, Things, of
@@ -276,29 +276,9 @@ def _measured(content: str) -> Shape:
     return {"content": content, "content_sha256": sha256(raw).hexdigest(), "content_size_bytes": len(raw)}
 
 
-def _remember(call: OperationCall, memory: FakeThing, how: str, **by: Any) -> None:
+def _remember(call: OperationCall, memory: FakeThing, how: str) -> None:
     fields, store_id = memory.fields, memory.fields["memory_store_id"]
     kept = {"memory_store_id": store_id, "memory_id": fields["id"], "path": fields["path"], "operation": how}
-    kept |= {name: fields[name] for name in _DIGEST if how != "deleted"} | by
+    kept |= {name: fields[name] for name in _DIGEST if how != "deleted"}
     version = call.world.keep("memory_stores.memory_versions", store_id, at=call.now, **kept)
     fields["memory_version_id"] = version.fields["id"]
-
-
-def dreamt(call: OperationCall, dream: Shape) -> Shape:
-    """Write a dream's summary, and to a new store its inputs. Return the output."""
-    world, at = call.world, call.now
-    sources = [input["memory_store_id"] for input in dream["inputs"] if input["type"] == "memory_store"]
-    given = [memory.fields for source in sources for memory in _memories(world, source)]
-    texts = {memory["path"]: memory["content"] for memory in given}
-    written = {"dream.md": "".join(f"- {path}\n" for path in texts) or "- nothing new\n"}
-    store_id = dream["output_behavior"].get("memory_store_id")
-    if store_id is None:
-        store_id = world.keep("memory_stores", at=at, name=f"dream of {dream['id']}").fields["id"]
-        written = texts | written
-    memories = {memory.fields["path"]: memory for memory in _memories(world, store_id)}
-    for path, content in written.items():
-        memory = memories.get(path) or world.keep("memory_stores.memories", store_id, at=at, memory_store_id=store_id)
-        memory.fields.update(_measured(content), path=path, updated_at=stamp(at))
-        by = {"type": "session_actor", "session_id": dream["session_id"]}
-        _remember(call, memory, "modified" if path in memories else "created", created_by=by)
-    return {"type": "memory_store", "memory_store_id": store_id, "files_touched": list(written)}

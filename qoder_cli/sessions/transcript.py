@@ -9,7 +9,7 @@ from qoder_cli.base.model import Raw, is_new, mapping, text
 from qoder_cli.base.outcome import ENDS, RUNNING, event_time, stop_reason
 from qoder_cli.base.times import local_time, local_zone_name, parse_timestamp
 from qoder_cli.base.words import shortened
-from qoder_cli.output.layout import columns, cut, wrapped
+from qoder_cli.output.layout import ELLIPSIS, columns, cut, wrapped
 from qoder_cli.output.screen import Screen, inert, inert_lines, terminal_width
 from qoder_cli.output.visible import visible
 from qoder_cli.sessions.log import message_text
@@ -157,6 +157,16 @@ _ENTRIES: dict[str, Callable[[Raw], Passage]] = {
 }
 
 
+def cut_inside(text: str, width: int) -> str:
+    """Return a text in exactly `width` columns: padded, or cut in the middle, for labels may differ at the end only."""
+    if columns(text) <= width:
+        return cut(text, width)
+    from rich.cells import set_cell_size
+
+    tail = set_cell_size(text[::-1], width - width // 2 - 1)[::-1]
+    return set_cell_size(text, width // 2) + ELLIPSIS + tail
+
+
 class Transcript:
     """Writes events for a screen: in rows that fit a terminal, elsewhere as `time<TAB>label<TAB>text`.
 
@@ -191,7 +201,7 @@ class Transcript:
             return ""
         shown = inert(source)
         if self._screen.is_terminal:
-            shown = cut(shown, self._margin)
+            shown = cut_inside(shown, self._margin)
         return self._screen.styled(shown + _BAR, "dim")
 
     def _rows(self, passage: Passage, lines: Sequence[str], at: str | None) -> Iterator[str]:

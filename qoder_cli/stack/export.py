@@ -137,7 +137,7 @@ class FileVariables:
     """The variables that stand in files for secrets, and for the values of deployments' own variables."""
 
     def __init__(self, env: Collection[str], chosen: Sequence[Exportable], plain: Collection[str]) -> None:
-        self.names: list[str] = []  # that an apply needs
+        self.names: dict[str, None] = {}  # that an apply needs
         self.plain: dict[str, None] = {}  # written as they are
         self._plain = plain
         values: dict[str, set[str]] = {}
@@ -160,8 +160,7 @@ class FileVariables:
             self.plain[name] = None
             return value
         if name in self._shared:
-            if name not in self.names:
-                self.names.append(name)
+            self.names[name] = None
             return Unquoted(f"${{{name}}}")
         return Unquoted(f"${{{self._free(_as_variable(f'{owner}_{name}'), owner)}}}")
 
@@ -175,7 +174,7 @@ class FileVariables:
         while free.upper() in taken:
             number += 1
             free = f"{name}_{number}"
-        self.names.append(free)
+        self.names[free] = None
         return free
 
 

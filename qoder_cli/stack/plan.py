@@ -13,7 +13,7 @@ from qoder_cli.base.marks import is_ours
 from qoder_cli.base.model import Raw, array, mapping, text
 from qoder_cli.base.polling import doubling
 from qoder_cli.base.words import few
-from qoder_cli.files.filling import unset_in
+from qoder_cli.files.filling import is_unset
 from qoder_cli.files.tree import BadFiles
 from qoder_cli.local.made import LAGS, Creation, recent
 from qoder_cli.nouns.checking import tokens_in, tree_of
@@ -184,7 +184,7 @@ class Planner:
             remarks.append(
                 f"not compared, because it is not set: {', '.join(f'${{{name}}}' for name in declared.unset)}"
             )
-        is_nameless = bool(unset_in(declared.name))
+        is_nameless = is_unset(declared.name) or (current is None and is_unset(declared.own.get("id")))
         is_kept = current is not None and noun.kind.is_written_once
         if is_nameless or is_kept:
             return Planned(step, declared=declared, remarks=tuple(remarks))
@@ -240,7 +240,7 @@ class Planner:
 
     def _current(self, declared: Declaration) -> Raw | None:
         noun, id = declared.noun, declared.own.get("id")
-        if id is None:
+        if id is None or is_unset(id):
             return self._only(declared, self._candidates(declared))
         try:
             return self.lists.of_id(noun, id) or self.lists.read(noun, id)

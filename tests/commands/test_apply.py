@@ -606,6 +606,16 @@ def test_apply_prunes_nothing_that_the_list_right_before_does_not_show(team: Tea
     assert "is kept: the list does not show it any more" in ran.err
 
 
+def test_apply_does_not_say_that_nothing_was_sent_where_a_list_is_unreadable_after_writes(team: Team) -> None:
+    undeclared(team)
+    team.edit("environments/build.yaml", "Ours", "Ours now")
+    lie = {"GET /environments": LIES["something else in it"]}
+    team.service.meanwhile = [lambda: team.service.lies.update(lie)]
+    ran = team.apply("--prune")
+    assert (ran.code, len(team.writes), "nothing was sent" in ran.err) == (7, 1, False), ran.err
+    assert "the list of environments has something else in it" in ran.err
+
+
 def test_apply_reads_a_deployment_of_which_the_list_does_not_show_whether_it_is_paused(team: Team) -> None:
     team.write(THREE)
     team.applied()

@@ -534,3 +534,10 @@ def test_apply_takes_an_id_from_a_variable(desk: Desk) -> None:
     desk.qoder.env["DEP"] = "dep_demo"
     ran = desk.apply_these({"id": "${DEP}", "description": "New"}, words=("-q",))
     assert (ran.code, ran.out) == (0, "dep_demo\n")
+
+
+@pytest.mark.parametrize("named", [{}, NEW])
+def test_diff_does_not_say_that_it_would_create_what_an_id_that_is_not_set_may_name(desk: Desk, named: Any) -> None:
+    ran = desk.qoder("diff", desk.file({"id": "${DEP}", "description": "New", **named}))
+    assert (ran.code, ran.err.splitlines()[-1]) == (0, "1 unchanged, 1 not compared")
+    assert "not compared, because it is not set: ${DEP}" in ran.err

@@ -229,6 +229,19 @@ def test_run_wait_last_counts_the_time_to_find_it(qoder: Qoder) -> None:
     assert qoder.clock.time - began == pytest.approx(20)
 
 
+@pytest.mark.parametrize("words", ["dep_1", "dep_1 dep_2"])
+def test_deploy_run_waits_for_another_with_its_key_and_not_without_end(qoder: Qoder, words: str) -> None:
+    keys = ["k"] if words == "dep_1" else ["k:dep_1", "k:dep_2"]
+    with closing(Store(qoder.env, warn=pytest.fail)) as other:
+        assert all(other.hold(f"key {key}", host="api.qoder.com") for key in keys)
+        ran = qoder("deploy", "run", *words.split(), "--idempotency-key", "k", "--json", "--no-progress")
+        for key in keys:
+            other.let_go(f"key {key}", host="api.qoder.com")
+    assert (ran.code, qoder.wire.requests) == (7, [])
+    assert f"warning: another command of this machine is using the key {keys[0]!r}; waiting for it" in ran.err
+    assert "for 10m 00s now; nothing was sent" in ran.err
+
+
 @pytest.mark.parametrize("step", [-10.0, 3600.0])
 def test_run_wait_last_says_so_by_no_clock_that_was_set(qoder: Qoder, step: float) -> None:
     began, now = qoder.clock.time, qoder.clock.now

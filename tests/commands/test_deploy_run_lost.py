@@ -454,62 +454,48 @@ def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, ans
     assert qoder("deploy", "run", "dep_1", "--idempotency-key", key, "-q").out == "drun_6\n"
 
 
-OF_OTHERS: dict[str, tuple[list[Any], list[dict[str, Any]], dict[str, Any]]] = {
-    # The answers to two starts, what the list shows to the second, and what comes of it.
-    "its run is never adopted": ([fresh(6), CUT], [fresh(6)], IN_DOUBT),
-    "its run keeps ours from nothing": ([fresh(6), CUT], [fresh(7), fresh(6)], ADOPTED),
-    "its run keeps no 5xx from being sent again": ([fresh(6), ENVELOPED, fresh(7)], [fresh(6)], STARTED),
+class After(NamedTuple):
+    """The answers to two starts here, what the list shows to the second, what comes of it, and how the first went."""
+
+    answers: list[Any]
+    shown: list[dict[str, Any]]
+    sees: dict[str, Any]
+    before: list[dict[str, Any]] | None = None  # what the list showed to the first
+    words: str = ""  # of the first
+    code: int = 0  # of the first
+    later: float = 0.0  # seconds between them
+    says: str = ""
+
+
+AT_20, MUCH_LATER = [fresh(7, created=at(20))], at(LONG_LOOK + ADOPT_WITHIN - 9)
+STRANGERS_7 = [fresh(7, created=at(31)), fresh(6, created=at(30))]  # what a first attempt started, very late
+OURS_7 = [fresh(7, created=MUCH_LATER), fresh(6, created=at(LONG_LOOK))]
+AFTERS = {
+    "its run is never adopted": After([fresh(6), CUT], [fresh(6)], IN_DOUBT),
+    "its run keeps ours from nothing": After([fresh(6), CUT], [fresh(7), fresh(6)], ADOPTED),
+    "its run keeps no 5xx from being sent again": After([fresh(6), ENVELOPED, fresh(7)], [fresh(6)], STARTED),
+    "it only adopted the run": After([CUT, ENVELOPED], AT_20, IN_DOUBT, AT_20, says="not certain enough"),
+    "it is in doubt, and may own the run": After([CUT, CUT], AT_20, IN_DOUBT, [], code=9),
+    "its first attempt may own the run": After(
+        [CUT, fresh(6), CUT], STRANGERS_7, IN_DOUBT, [], RESEND, says="may belong to another command"
+    ),
+    "its attempt that was answered owns no later run": After(
+        [CUT, fresh(6), CUT], OURS_7, ADOPTED, [], RESEND, later=ADOPT_WITHIN - 10
+    ),
 }
 
 
-@pytest.mark.parametrize(("answers", "shown", "sees"), OF_OTHERS.values(), ids=OF_OTHERS.keys())
-def test_deploy_run_knows_the_run_of_another_start_here(
-    qoder: Qoder, answers: list[Any], shown: list[dict[str, Any]], sees: dict[str, Any]
-) -> None:
-    qoder.wire.on(*TRIGGER, *answers)
-    assert qoder(*RUN).code == 0
-    shows(qoder, *shown)
-    if sees["adopted"]:
-        qoder.wire.on(*EVENTS, page())
-    assert seen(qoder(*RUN)) == sees
-
-
-def test_deploy_run_sends_no_5xx_again_while_another_start_only_adopted_the_run(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT, ENVELOPED)
-    shows_ours(qoder, fresh(7, created=at(20)))
-    assert seen(qoder(*RUN)) == ADOPTED
+@pytest.mark.parametrize("how", AFTERS)
+def test_deploy_run_knows_what_another_start_here_did_or_may_have_done(qoder: Qoder, how: str) -> None:
+    after = AFTERS[how]
+    qoder.wire.on(*TRIGGER, *after.answers).may(*EVENTS, page())
+    if after.before is not None:
+        shows(qoder, *after.before)
+    assert qoder(*RUN, *after.words.split()).code == after.code
+    qoder.clock.time += after.later
+    shows(qoder, *after.shown)
     ran = qoder(*RUN)
-    assert (seen(ran), "not certain enough" in ran.error["message"]) == (IN_DOUBT, True)
-
-
-def test_deploy_run_adopts_no_run_that_a_start_still_in_doubt_may_own(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, CUT, CUT)
-    shows(qoder)
-    assert seen(qoder(*RUN)) == IN_DOUBT
-    shows(qoder, fresh(7, created=at(20)))
-    assert seen(qoder(*RUN)) == IN_DOUBT
-
-
-def sent_again(qoder: Qoder) -> None:
-    """Lose an answer, and start a run by sending again: at 0 s and at 30 s."""
-    qoder.wire.on(*TRIGGER, CUT, fresh(6), CUT)
-    shows(qoder)
-    assert qoder(*RUN, "--on-lost", "resend").code == 0
-
-
-def test_deploy_run_leaves_a_lost_attempt_open_when_the_next_is_answered(qoder: Qoder) -> None:
-    sent_again(qoder)
-    shows(qoder, fresh(7, created=at(31)), fresh(6, created=at(30)))  # what the first attempt started, very late
-    ran = qoder(*RUN)
-    assert seen(ran) == IN_DOUBT
-    assert "may belong to another command" in ran.error["message"]
-
-
-def test_deploy_run_lets_an_answered_attempt_claim_no_later_run(qoder: Qoder) -> None:
-    sent_again(qoder)
-    qoder.clock.time += ADOPT_WITHIN - 10
-    shows_ours(qoder, fresh(7, created=at(LONG_LOOK + ADOPT_WITHIN - 9)), fresh(6, created=at(LONG_LOOK)))
-    assert seen(qoder(*RUN)) == ADOPTED
+    assert (seen(ran), after.says in ran.err) == (after.sees, True)
 
 
 def adopted(qoder: Qoder) -> None:

@@ -149,7 +149,7 @@ def test_deploy_run_frees_a_claim_that_nobody_goes_on_with_and_no_slot_in_which_
     began = machines.clock.time
     ran = machines.machine("a")("deploy", "run", "dep_demo", "--at-most", "2", "--in", "repo", "--json")
     assert (ran.code, STALE_CLAIM <= machines.clock.time - began < ABANDONED) == (0, True)
-    ran = machines.machine("b")(*ONE, "--queue-timeout", "10m", "--json")
+    ran = machines.machine("b")(*ONE, "--queue-timeout", "5m", "--json")
     assert (ran.code, len(machines.runs)) == (3, 1)
     assert "may have started a run of dep_demo in 'slot repo 2'" in ran.err
     assert "qoder key free 'slot repo 2'" in ran.err
@@ -281,7 +281,7 @@ def test_deploy_run_frees_the_slot_of_a_run_that_is_not_found_for_30_s_and_no_so
         runs.update({holder: hidden}) if is_known else runs.pop(holder, None)
 
     machines.clock.at_sleep = flicker
-    assert machines.machine("b")(*ONE, "--queue-timeout", "5m").code == 3
+    assert machines.machine("b")(*ONE, "--queue-timeout", "2m").code == 3
     machines.clock.at_sleep = lambda: None
     runs.pop(holder, None)
     began = machines.clock.time
@@ -302,7 +302,7 @@ def test_deploy_run_frees_no_slot_of_a_run_of_another_account(machines: Machines
             return answer
         return httpx.Response(200, json={"data": [], "has_more": False})
 
-    ran = machines.machine("b", lie=lie)(*ONE, "--queue-timeout", "5m")
+    ran = machines.machine("b", lie=lie)(*ONE, "--queue-timeout", "2m")
     assert (ran.code, len(machines.runs)) == (3, 1), ran.err
     assert ran.err.count(f"run {holder}, which holds the slot 'slot repo 1', cannot be found, nor can dep_ask") == 1
     assert "key free 'slot repo 1'" in ran.err
@@ -320,7 +320,7 @@ def stops_unreadably(request: httpx.Request, respond: Answer) -> httpx.Response:
 def test_deploy_run_keeps_the_slot_of_a_run_that_may_wait_for_an_answer(machines: Machines) -> None:
     holder = machines.machine("a", lie=stops_unreadably)("deploy", "run", "dep_ask", *ONE[3:], "--wait", "--json")
     assert (holder.code, holder.json["error"]["type"]) == (1, "unreadable_stop_reason")
-    ran = machines.machine("b", lie=stops_unreadably)(*ONE, "--queue-timeout", "5m")
+    ran = machines.machine("b", lie=stops_unreadably)(*ONE, "--queue-timeout", "2m")
     assert (ran.code, len(machines.runs)) == (3, 1), ran.err
     assert ran.err.count(f"run {holder.json['id']}, which holds the slot 'slot repo 1', stopped for a reason") == 1
     assert machines.machine("b")("key", "free", "slot repo 1", "--yes").code == 0
@@ -384,7 +384,7 @@ def test_deploy_run_takes_no_run_for_a_killed_commands_that_may_be_anothers(mach
     leave(machines, "sending", sent=machines.clock.time)
     for later in (1, 2):
         machines.world.start("dep_demo", origin="request", at=machines.clock.time + later)
-    ran = machines.machine("a")(*ONE, "--queue-timeout", "10m")
+    ran = machines.machine("a")(*ONE, "--queue-timeout", "5m")
     assert (ran.code, "qoder key free 'slot repo 1'" in ran.err, machines.triggers) == (3, True, 0)
 
 

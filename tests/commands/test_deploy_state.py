@@ -61,15 +61,6 @@ def test_deploy_pause_unpause_archive_send_one_request_and_say_where(qoder: Qode
     assert ran.err == f"{doing} {PLAIN[verb]}\n"
 
 
-def test_deploy_pause_shows_it_as_deploy_get_does(qoder: Qoder, world: World) -> None:
-    ran = change(qoder, "pause", "nightly-report")
-    table = dict(line.split("\t") for line in ran.out.splitlines())
-    assert (table["id"], table["state"], table["paused_because"]) == ("dep_scheduled", "paused", "manual")
-    assert table["schedule_words"] == "at 09:00 every day (UTC)"
-    assert "pausing nightly-report (dep_scheduled)" in ran.err
-    assert asked(world) == ["/deployments/dep_scheduled/pause"]
-
-
 @EACH
 def test_deploy_pause_unpause_archive_answer_a_terminal_with_one_line(qoder: Qoder, world: World, verb: str) -> None:
     qoder.terminal = True
@@ -260,20 +251,6 @@ def test_deploy_pause_names_a_few_of_many_and_does_each_once(qoder: Qoder, world
     assert ran.err == f"pausing {ids[0]}, {ids[1]}, {ids[2]}, 2 more\n"
     assert [item["input"] for item in ran.json] == [*ids, ids[0]]
     assert sorted(asked(world)) == sorted(f"/deployments/{id}/pause" for id in ids)
-
-
-def test_deploy_pause_of_several_is_a_row_each(qoder: Qoder, world: World) -> None:
-    words = ("dep_demo", "nobody", "dep_minute")
-    ran = change(qoder, "pause", *words)
-    rows = [line.split("\t") for line in ran.out.splitlines()]
-    assert (ran.code, [row[:3] for row in rows], len({len(row) for row in rows})) == (
-        5,
-        [["dep_demo", "demo", "paused"], ["nobody", "-", "not_found"], ["dep_minute", "minute", "paused"]],
-        1,
-    )
-    assert change(qoder, "pause", *words, "-q").out == "dep_demo\ndep_minute\n"
-    qoder.terminal = True
-    assert [line.split()[-1] for line in change(qoder, "pause", *words).out.splitlines()[1:4]] == list(words)
 
 
 def test_deploy_pause_of_several_leaves_the_rest_alone_at_a_signal(qoder: Qoder, world: World) -> None:

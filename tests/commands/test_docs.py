@@ -17,18 +17,13 @@ from tests.conftest import Qoder
 from tests.support.cells import MORE
 from tests.support.crowd import Town
 from tests.support.wire import FakeClock
-from tests.tools.generate import PAGES, README, ROOT, with_exit_codes
+from tests.tools.generate import PAGES, README, ROOT
 from tests.tools.pages import FILES, FOLDER
 
 HOUSE = Path(qoder_cli.__file__).parent
 WRITTEN = {path.relative_to(ROOT).as_posix(): path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")]}
 WRITTEN |= {f"qoder_cli/help/pages/{path.name}": path for path in PAGES.glob("*.md")}
 MOST_BYTES = 10_240  # of the README: a front that invites
-
-
-def test_pages_have_the_exit_codes_of_the_program() -> None:
-    text = (PAGES / "exit-codes.md").read_text("utf-8")
-    assert with_exit_codes(text) == text, "run: python -m tests.tools generate"
 
 
 def test_readme_stays_short_and_links_every_page() -> None:

@@ -57,39 +57,14 @@ def test_the_packages_of_an_extra_are_those_of_pyproject() -> None:
 
 PIPX, UV = "pipx_metadata.json", "uv-receipt.toml"
 PIP, UV_PIP = "PYTHON -m pip install starlette uvicorn", "uv pip install --python PYTHON starlette uvicorn"
-ADD = "uv tool install --with starlette --with uvicorn "
-FROM_GIT = 'git = "https://git.example.com/q?rev=v1"'
-WITH_PSYCOPG = '{ name = "psycopg", extras = ["binary"], specifier = ">=3.2" }'
-
-
-def receipt(*rows: str) -> str:
-    """Return what uv 0.13 keeps of a tool."""
-    return f"[tool]\nrequirements = [{', '.join(rows)}]\n"
-
+ADD = "uv tool install --with starlette --with uvicorn …, and what you gave it at first"
 
 # An environment: its path, a file that its installer left in it, whether it has a pip, and the command that adds to it.
 ENVIRONMENTS = {
     "pipx install": ("venvs/qoder-cli", PIPX, "{}", False, "pipx inject qoder-cli starlette uvicorn"),
     "pipx install --suffix": ("venvs/qoder-cli@dev", PIPX, "{}", True, "pipx inject qoder-cli@dev starlette uvicorn"),
-    "uv tool install .": (
-        *("tools/qoder-cli", UV, receipt('{ name = "qoder-cli", directory = "/src" }'), False),
-        ADD + "'qoder-cli @ /src'",
-    ),
-    "uv tool install git+URL": (
-        *("tools/qoder-cli", UV, receipt(f'{{ name = "qoder-cli", {FROM_GIT} }}'), False),
-        ADD + "'qoder-cli @ git+https://git.example.com/q@v1'",
-    ),
-    "uv tool install git+URL, with a token": (
-        *("tools/qoder-cli", UV, receipt('{ name = "qoder-cli", git = "https://tok@git.example.com/q" }'), False),
-        UV_PIP,
-    ),
-    "uv tool install, with more": (
-        *("tools/qoder-cli", UV),
-        receipt('{ name = "qoder-cli", extras = ["postgres"], directory = "/src" }', WITH_PSYCOPG),
-        False,
-        "uv tool install --with 'psycopg[binary]>=3.2' --with starlette --with uvicorn 'qoder-cli[postgres] @ /src'",
-    ),
-    "a receipt that cannot be read": ("tools/qoder-cli", UV, "[tool", False, UV_PIP),
+    "uv tool install": ("tools/qoder-cli", UV, "", False, ADD),
+    "uv venv": ("venv", "pyvenv.cfg", "", False, UV_PIP),
     "python -m venv": ("venv", "pyvenv.cfg", "", True, PIP),
 }
 

@@ -1,43 +1,21 @@
 """Man pages: the same words as `--help`, in roff that needs no extension, and where `man` finds them."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
-import zipfile
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qoder_cli import __version__
 from qoder_cli.commands.help import man_pages
 from tests.conftest import Qoder
-from tests.tools.generate import ROOT
 
 REQUESTS = {"TH", "SH", "SS", "B", "BR", "PP", "TP", "nf", "fi"}
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "ARGUMENTS", "COMMANDS", "OPTIONS", "GLOBAL OPTIONS"]
 SECTIONS += ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"]
 
 pages = cache(man_pages)
-
-
-@pytest.mark.more  # `.ci/run` builds one and looks too
-def test_wheel_has_the_man_pages_the_help_pages_and_the_licence(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="hatchling is not installed")
-    build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"
-    # The version that other tests read beside it stays in its file, which a build writes.
-    env = {**os.environ, "SETUPTOOLS_SCM_PRETEND_VERSION": __version__}
-    made = subprocess.run([sys.executable, "-c", build, tmp_path], cwd=ROOT, env=env, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    with zipfile.ZipFile(tmp_path / made.stdout.split()[-1]) as wheel:
-        files = wheel.namelist()
-        man = {Path(name).name: wheel.read(name).decode() for name in files if "/share/man/man1/" in name}
-    assert man == pages()
-    assert {"qoder_cli/help/pages/recipes.md", "qoder_cli/api.md"} <= set(files)
-    assert any(name.endswith("/licenses/LICENSE") for name in files)
 
 
 def test_man_has_a_page_of_every_command(qoder: Qoder) -> None:

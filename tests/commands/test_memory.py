@@ -307,16 +307,6 @@ def test_memory_restore_writes_what_a_version_said_as_the_memory_was_when_it_was
 
 
 @pytest.mark.parametrize(
-    "words", [("other.md", "memver_1"), ("conventions.md", "memver_2"), ("conventions.md", "mem_1")]
-)
-def test_memory_restore_refuses_a_version_of_another_memory(
-    qoder: Qoder, service: Things, words: tuple[str, str]
-) -> None:
-    ran = qoder("memory", "restore", "project", *words)
-    assert (ran.code in (2, 5, 6), service.writes) == (True, [])
-
-
-@pytest.mark.parametrize(
     ("version", "typed", "is_its"),
     [
         ({"path": "old.md"}, "conventions.md", True),  # it has moved since

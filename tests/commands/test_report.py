@@ -567,26 +567,6 @@ def test_report_of_two_looks_at_older_runs_of_both(qoder: Qoder, quiet: World, m
     assert keys(qoder("report", "dep_demo", "dep_ask", "-o", "json"))[-1:] == [f"waits {waiting.id}"]
 
 
-def test_report_looks_for_what_sub_agents_wait_for(qoder: Qoder) -> None:
-    of_thread: dict[str, Any] = {"session_thread_id": "sthr_1"}
-    call = at_07("07:01:00", "agent.tool_use", name="Bash", input={"command": "make"}, **of_thread)
-    stop = {"type": "requires_action", "event_ids": [call["id"]]}
-    told = [BEGAN, at_07("07:00:30", "session.thread_status_running", **of_thread)]
-    told += [call | {"evaluated_permission": "ask"}]
-    told += [at_07("07:01:01", "session.thread_status_idle", stop_reason=stop, **of_thread)]
-
-    def events(request: httpx.Request) -> Any:
-        wanted = request.url.params.get_list("types[]")
-        rows = [event for event in told if event["type"] in wanted]
-        return {"data": rows[::-1] if request.url.params.get("order") == "desc" else rows}
-
-    qoder.wire.tells_of_asks = True
-    serve(qoder, [RUN], events=events)
-    qoder.wire.may("GET", "/sessions/sess_1/threads", {"data": []})
-    [waits] = qoder("report", "-o", "json").json["needs_you"]
-    assert (waits["run"], waits["since"]) == ("drun_1", "2027-01-15T07:01:01Z")
-
-
 def test_report_calls_a_credential_refused_until_a_run_goes_well(qoder: Qoder) -> None:
     refused = {"type": "mcp_authentication_failed_error", "message": "Token expired."}
     runs = [

@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import Qoder
 from tests.support.completions import offered
-from tests.support.logs import lines_of, says, text
-from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, WORK, idle
+from tests.support.logs import says, text
+from tests.support.one_run import CURRENT, DONE, EVENTS, LEGACY, RUN, WORK
 from tests.support.wire import GONE, page
 
 TOOL = "agent.tool_use"
@@ -148,17 +148,6 @@ def test_run_logs_on_a_terminal_shows_local_times_and_breaks_lines_at_spaces(
 
 
 # Which events, and in which format.
-
-
-def test_run_logs_shows_the_same_events_in_every_format(qoder: Qoder) -> None:
-    events = [*WORK, says("Long. " * 1000), {"id": "evt_x", "type": "odd", "cost": 7}, idle("end_turn")]
-    qoder.wire.on(*RUN, CURRENT, repeat=True)
-    qoder.wire.on(*EVENTS, *[{**page(*events[:3], more=True), "next_page": "p2"}, page(*events[3:])] * 3)
-    assert qoder("run", "logs", "drun_1", "--json").json == events
-    assert lines_of(qoder("run", "logs", "drun_1", "-o", "jsonl")) == events
-    assert qoder("run", "logs", "drun_1", "-q").out.split() == [event["id"] for event in events]
-    pages = [request.url.params.get("page") for request in qoder.wire.requests if "events" in request.url.path]
-    assert pages == [None, "p2"] * 3
 
 
 def test_run_logs_leaves_events_as_they_are_in_json(qoder: Qoder) -> None:

@@ -259,15 +259,6 @@ def test_run_retry_all_failed_counts_an_age_by_the_servers_clock(current: Place,
     assert ([item["input"] for item in ran.json], ran.err.count("failed since")) == ([failed], 1)
 
 
-def test_run_retry_all_failed_says_how_many_runs_it_could_not_judge(current: Place) -> None:
-    failed = current.ended("dep_fail")
-    current.lie = lambda request: httpx.Response(403, json={}) if "/sessions/" in request.url.path else None
-    ran = current.qoder("run", "retry", "--all-failed", "dep_fail", "--since", "1d", "--yes", "--json")
-    [item] = ran.json
-    assert (ran.code, item["input"], item["exit_code"], current.started) == (7, failed, 7, [])
-    assert f"how run {failed} ended is unknown: its session could not be read; nothing was started" in ran.err
-
-
 def test_run_retry_all_failed_of_several_starts_what_it_can_judge(place: Place) -> None:
     failed, hidden, other = place.ended("dep_fail"), place.ended("dep_demo"), place.ended("dep_fail", hours=2)
     place.ended("dep_nostart", hours=30)

@@ -9,6 +9,7 @@ from qoder_cli.app import App
 from qoder_cli.cli.main import main
 from qoder_cli.output.screen import Screen
 from qoder_cli.sessions import transcript
+from qoder_cli.sessions.transcript import cut_inside
 from tests.conftest import Qoder
 from tests.support.logs import says
 from tests.support.one_run import LEGACY
@@ -67,3 +68,19 @@ def test_deploy_run_follow_on_terminals_pads_labels(qoder: Qoder, monkeypatch: p
     ]
     [day, hello] = [line for line in lines if line.startswith("nightly-report | ")]
     assert (day[17:21], hello[-6:]) == ("2026", "Hello.")
+
+
+@pytest.mark.parametrize(
+    ("label", "width", "shown"),
+    [
+        ("tidy", 6, "tidy  "),
+        ("tidy", 4, "tidy"),
+        ("quarterly-report-emea", 11, "quart…-emea"),
+        ("日报日报日报", 7, "日 … 报"),
+        ("日报", 4, "日报"),
+        ("abc", 1, "…"),
+        ("", 2, "  "),
+    ],
+)
+def test_follow_cuts_a_label_in_the_middle(label: str, width: int, shown: str) -> None:
+    assert cut_inside(label, width) == shown

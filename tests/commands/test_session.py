@@ -776,13 +776,3 @@ def test_session_help_speaks_of_sessions(qoder: Qoder) -> None:
     for words in ("get", "wait", "logs", "result"):
         assert qoder("session", words, "--json").error["message"] == "missing argument SESSION"
     assert "list them: qoder session list" in qoder("session", "archive").err
-
-
-def test_session_update_warns_of_a_budget_that_the_server_does_not_keep(qoder: Qoder, service: Things) -> None:
-    id = service.session()
-    path = f"/sessions/{id}"
-    service.lies |= dict.fromkeys((f"GET {path}", f"POST {path}"), lambda raw: {**raw, "budget": None})
-    service.lies[f"POST {path}"] = lambda raw: {name: raw[name] for name in raw if name != "budget"}
-    qoder.clock.time += 5
-    ran = qoder("session", "update", id, "--budget", "1.50")
-    assert "the server does not show budget as it was sent" in ran.err

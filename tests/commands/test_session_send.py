@@ -18,23 +18,15 @@ SEND = ("session", "send", "sess_1", "-m", "x")
 HOW = pytest.mark.parametrize("how", ["--when-idle", "--interrupt"])
 
 
-def test_run_send_awaits_the_outcome_of_its_own_message(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1")
-    ran = qoder("run", "send", "drun_1", "-m", "Again for June.", "--wait", "--result")
-    assert (ran.code, ran.out) == (0, "You said: Again for June.\n")
-    content = [{"type": "text", "text": "Again for June."}]
-    assert server.sent == [{"events": [{"type": "user.message", "content": content}]}]
-    ran = qoder("run", "send", "drun_1", "-m", "And July.", "--wait", "--json")
-    assert (ran.code, ran.json["turn"]["status"], ran.json["id"]) == (0, "completed", "sess_1")
-
-
 def test_session_send_prints_what_was_sent(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1")
     server.instead[EVENTS] = [FAILED]  # once: a read is repeated
     ran = qoder(*SEND, "--json")
     sent = ran.json
     assert "sending a message to session sess_1" in ran.err
-    assert [event["content"] for event in sent.pop("events")] == [[{"type": "text", "text": "x"}]]
+    content = [{"type": "text", "text": "x"}]
+    assert server.sent == [{"events": [{"type": "user.message", "content": content}]}]
+    assert [event["content"] for event in sent.pop("events")] == [content]
     assert sent == {"run_id": None, "session_id": "sess_1", "calls": [], "still_waiting": []}
 
 

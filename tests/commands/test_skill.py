@@ -109,14 +109,6 @@ def test_skill_upload_goes_by_the_name_and_not_by_the_title(qoder: Qoder, servic
     assert service.writes == [f"POST {VERSIONS}", "POST /skills"]
 
 
-@pytest.mark.parametrize("lists_names", [True, False])
-def test_skill_upload_reads_names_not_in_lists(qoder: Qoder, service: Things, folder: Path, lists_names: bool) -> None:
-    more = {"name": "release-notes"} if lists_names else {}
-    service.lies["GET /skills"] = each_row(lambda row: {**row, "display_title": "monthly", **more})
-    assert qoder("skill", "upload", str(named(folder, "monthly"))).code == 0
-    assert service.writes == ["POST /skills"]
-
-
 @pytest.mark.parametrize("silent", ["list", "row and version"])
 def test_skill_upload_creates_nothing_where_its_name_may_be_taken(
     qoder: Qoder, service: Things, folder: Path, silent: str

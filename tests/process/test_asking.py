@@ -85,6 +85,20 @@ def test_session_approve_sends_nothing_that_was_typed_before_it_asked_nor_at_ctr
     assert "error: interrupted; nothing was sent" in terminal.screen
 
 
+def test_session_approve_asks_again_after_ctrl_z_and_takes_nothing_typed_meanwhile(
+    shell: Shell, server: Asking
+) -> None:
+    line = f"{' '.join(APPROVE)}; echo stopped; until [ -e go ]; do sleep 0.05; done; fg"
+    with Terminal(shell, "bash", "-mc", line) as terminal:
+        terminal.shows(ASKED).reply("\x1a")
+        terminal.shows("stopped").type("y\n")
+        until(terminal._waiting, "what was typed for the shell")
+        (shell.home / "go").touch()
+        asked_again(terminal, ASKED, 2).reply("n\n")
+        assert terminal.end() == 0
+    assert sent(server) == ["deny"]
+
+
 def test_session_approve_sends_nothing_when_the_terminal_vanishes(shell: Shell, server: Asking) -> None:
     with Terminal(shell, *APPROVE) as terminal:
         terminal.shows(ASKED).hang_up()

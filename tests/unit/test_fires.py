@@ -1,27 +1,15 @@
 """What became of a schedule's fires: whatever was dropped is found, and nothing else is."""
 
 from datetime import UTC, datetime
-from fractions import Fraction
-from itertools import takewhile
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from qoder_cli.base import cron
 from qoder_cli.base.model import Deployment, Run
 from qoder_cli.history.fires import Fires, fires_of
-from qoder_cli.history.records import LAG, LATE, RunRecord
-from tests.conftest import examples
+from qoder_cli.history.records import RunRecord
 
 DAY = 86400.0
-ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata")
-EXPRESSIONS = ("0 * * * *", "*/15 * * * *", "* * * * *", "30 2 * * *", "0 9 * * 1-5", "30 1,2,3 * * *", "0 0 30 2 *")
-# Ends of spans: any time, and the mornings after clocks were changed in Berlin, New York and on Lord Howe.
-NOWS = st.integers(1_772_000_000, 1_804_000_000) | st.sampled_from(
-    [1_774_760_400 + n * 3600 for n in range(24)] + [1_792_886_400 + n * 3600 for n in range(24)]
-)
 SINCE_MORNING = 1_800_003_600.0 - 9 * 3600  # midnight before the `now` of tables: 2027-01-15T09:00:00Z
 
 
@@ -44,57 +32,6 @@ def run(number: int, due: float | None, came: float | None, trigger: str = "sche
 
 def judged(deployment: Deployment, runs: list[RunRecord], *, since: float, now: float, whole: bool = True) -> Fires:
     return fires_of(deployment, runs, since=since, after=since, until=now, now=now, whole=whole)
-
-
-def walked(expression: str, zone: str, since: float, now: float) -> list[float]:
-    """Return what is due, each time of a zone's clock once."""
-    place = cron.zone(zone)
-    fires = cron.parse(expression).fires(after=since, zone=place)
-    due = takewhile(lambda fire: fire <= now - LATE - LAG, fires)
-    once = [fire for fire in due if not datetime.fromtimestamp(fire, place).fold]
-    ends = [datetime.fromtimestamp(fire, place).replace(fold=1).timestamp() for fire in once]
-    return [fire for fire, end in zip(once, ends, strict=True) if end <= now - LATE - LAG]
-
-
-@examples(Fraction(1, 3))
-@given(st.sampled_from(EXPRESSIONS), st.sampled_from(ZONES), NOWS, st.floats(0, 1), st.randoms(use_true_random=False))
-def test_fires_dropped_are_found_and_no_others(expression: str, zone: str, now: int, share: float, chance: Any) -> None:
-    """Runs name their fires, or come a little after them; fires of today's clock change may come once or twice."""
-    since, place = now - 2 * DAY, cron.zone(zone)
-    names = chance.random() < 0.5
-    dropped = set[float]()
-    runs: list[RunRecord] = []
-    for fire in takewhile(lambda fire: fire <= now, cron.parse(expression).fires(after=since, zone=place)):
-        first = datetime.fromtimestamp(fire, place).replace(fold=0).timestamp()
-        if chance.random() < share:
-            dropped.add(fire)
-            continue
-        jitter = chance.uniform(0, 50)
-        runs.append(run(len(runs), fire if names else None, fire + jitter))
-        if first != fire:
-            dropped.discard(first)
-    chance.shuffle(runs)
-    both = [fire for fire in walked(expression, zone, since, now) if fire in dropped]
-    both = [
-        fire
-        for fire in both
-        if (again := datetime.fromtimestamp(fire, place).replace(fold=1).timestamp()) <= fire or again in dropped
-    ]
-    found = judged(deployment(expression, zone), runs, since=since, now=now)
-    if runs and not names and expression in ("*/15 * * * *", "* * * * *"):
-        assert {event.kind for event in found.events} <= {"counted"}
-        told = {event.due: event.were_due - event.came for event in found.events}
-        hours = list(range(now // 3600 * 3600 - 2 * 86400 + 7200, now - 3600 - int(LATE + LAG), 3600))
-        lacking = {hour: sum(hour <= fire < hour + 3600 for fire in dropped) for hour in hours}
-        plain = [hour for hour in hours if len({offset(place, hour + n * 3600) for n in (-4, -3, -2, -1, 0, 1)}) == 1]
-        assert {hour: told.get(hour, 0) for hour in plain} == {hour: lacking[hour] for hour in plain}
-        return
-    assert [(event.kind, event.due) for event in found.events] == [("missed", fire) for fire in both]
-    assert found.unclear == []
-
-
-def offset(place: Any, at: float) -> Any:
-    return datetime.fromtimestamp(at, place).utcoffset()
 
 
 NINE, EIGHT = SINCE_MORNING + 9 * 3600, SINCE_MORNING + 8 * 3600

@@ -9,7 +9,7 @@ import pytest
 
 from qoder_cli.local import tables
 from qoder_cli.local.store import Store
-from qoder_cli.local.tables import OUTCOMES, TABLES, Row, Table
+from qoder_cli.local.tables import LATEST, OUTCOMES, TABLES, Row, Table
 
 NOTES = Table("notes", ("host", "id"), {"host": "TEXT NOT NULL", "id": "TEXT NOT NULL", "at": "REAL NOT NULL"}, most=3)
 
@@ -54,11 +54,18 @@ def test_a_table_is_read_for_very_many_values(store: Store) -> None:
     assert list(NOTES.read_of(store, {"host": "a"}, "id", ids, "id", "at")) == [("n7", 1.0)]
 
 
-def test_a_damaged_row_is_read_as_what_its_columns_hold(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("id", "at", "read"), [("7", "'soon'", ("7", 0.0)), ("NULL", "NULL", ("", 0.0)), ("x''", "9e999", ("", LATEST))]
+)
+def test_a_damaged_row_is_read_as_what_its_columns_hold(
+    store: Store, tmp_path: Path, id: str, at: str, read: tuple[str, float]
+) -> None:
     NOTES.save(store, [])
     with closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
-        connection.execute("INSERT INTO notes VALUES (x'ff00', 7, 'soon')")
-    assert NOTES.read(store, {}, "id", "at") == [("7", 0.0)]
+        connection.execute("DROP TABLE notes")
+        connection.execute("CREATE TABLE notes (host, id, at)")
+        connection.execute(f"INSERT INTO notes VALUES (x'ff00', {id}, {at})")
+    assert NOTES.read(store, {}, "id", "at") == [read]
 
 
 def test_a_hundred_thousand_outcomes_are_kept() -> None:
