@@ -208,13 +208,15 @@ def _write(app: App, planner: "Planner", plan: "Plan", turn: "StackTurn | None",
     writer = Writer(planner, plan, turn, on_done)
     count = len(plan.all)
 
-    def so_far() -> str:
-        return f"applying: {writer.count} of {count}"
+    def done() -> int:
+        return count - writer.results.count(None)
 
     leaving = "finishing the current writes; skipping the rest"
     signalled = None
     try:
-        with app.progress.waiting(so_far, leaving=leaving, share=lambda: writer.count / max(count, 1)):
+        with app.progress.waiting(
+            lambda: f"applying: {done()} of {count}", leaving=leaving, share=lambda: done() / max(count, 1)
+        ):
             writer.write()
     except Signalled as early:
         signalled = early

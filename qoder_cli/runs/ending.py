@@ -395,9 +395,8 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
     """Cancel a run that is left running, if it is ours and --on-leave says so. Return the error."""
     if app.flags.on_leave != "cancel":
         return error
-    if run.adopted or run.session_id is None:
-        why = "it was adopted" if run.adopted else "it has no session yet"
-        app.progress.warn(f"run {run.id} was not cancelled: {why}")
+    if run.adopted:
+        app.progress.warn(f"run {run.id} was not cancelled: it was adopted")
         return error
     from qoder_cli.http.write import cancelling
 

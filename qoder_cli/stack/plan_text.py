@@ -21,7 +21,7 @@ def in_words(plan: Plan) -> str:
     counts = {"to create": new, "to change": changed, "to archive": len(plan.removed), "blocked": blocked}
     counts["unchanged"] = len(plan.items) - new - changed - blocked
     counts["not compared"] = plan.uncompared
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing to do"
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
 def show(screen: Screen, plan: Plan, *, verbose: bool) -> None:

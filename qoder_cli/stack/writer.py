@@ -14,7 +14,7 @@ from qoder_cli.base.pool import Pool
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
 from qoder_cli.local.made import Creation
-from qoder_cli.nouns.edits.step import Applied, Job, OfStack, Step, result_of, without_writing
+from qoder_cli.nouns.edits.step import Applied, Job, OfStack, Step, result_of
 from qoder_cli.nouns.lists import ServerLists, once_listed
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
@@ -59,11 +59,6 @@ class Writer:
         self.app.progress.beat()
         if self.turn is not None:
             self.turn.renew()
-
-    @property
-    def count(self) -> int:
-        """How many things are done."""
-        return sum(result is not None for result in self.results)
 
     @property
     def done(self) -> list[Applied]:
@@ -127,10 +122,8 @@ class Writer:
             self._prune()
 
     def _given_up(self, number: int) -> Applied:
-        step = self.all[number].step
-        if number in self._jobs:
-            return self._jobs[number].given_up()
-        return result_of(step, "not_attempted") if step.is_open else without_writing(step)
+        job = self._jobs.get(number) or Job(self.app, self.all[number].step, self._pace)
+        return job.given_up()
 
     def _written(self, number: int) -> Applied:
         item = self.plan.items[number]

@@ -245,6 +245,7 @@ WORKTREE = {".git": "gitdir: ../folder/.git/worktrees/theirs\n"}
         ({}, {}, "s", True),
         (CLONE, {}, "t", False),
         (CLONE, CLONE, "t", False),
+        ({"qoder.yaml": ""}, {}, "", False),
     ],
 )
 def test_apply_tells_of_another_folder_of_its_stack_that_is_no_clone_of_it(
@@ -268,13 +269,17 @@ def test_apply_takes_no_folders_of_different_stacks(team: Team, theirs: dict[str
 
 
 def test_apply_puts_no_credential_into_a_vault_of_others_unless_it_adopts_it(team: Team) -> None:
-    team.write({"qoder.yaml": "stack: s", "vaults/v.yaml": {"display_name": "team-secrets", "credentials": [DOCS]}})
+    vault = {"id": "vault_team", "display_name": "team-secrets", "credentials": [DOCS]}
+    team.write({"qoder.yaml": "stack: s", "vaults/v.yaml": vault})
     ran = team.apply()
     assert (ran.code, team.writes) == (6, [])
     assert "team-secrets (vault_team) exists, and was not made by the stack s" in ran.err
     assert "~ adopt vault team-secrets (vault_team)" in team.plan("--adopt").out
     assert actions(team.applied("--adopt")) == {"vault": "unchanged", "credential": "created"}
     team.rests()
+    team.edit("vaults/v.yaml", URL, f"{URL}/2")
+    team.service.thing("vault_team").update(archived_at="2026-06-14T08:00:00Z", metadata={})
+    assert "error: vault vault_team was archived" in team.apply().err
 
 
 # What no file declares.

@@ -251,10 +251,11 @@ def with_server(place: Place, *credentials: Fields) -> None:
     place.deployment(agent=agent, vault_ids=place.vault(*credentials))
 
 
-def ran(place: Place, deployment: str, count: int) -> None:
-    for n in range(count):
-        with place.world.lock:
-            place.world.start(deployment, origin="seed", at=place.world.now() - 3600 * (n + 1))
+def ran(place: Place, deployment: str, count: int) -> list[str]:
+    """Let it have run each hour, and return the ids of its runs, newest first."""
+    with place.world.lock:
+        hours = [place.world.now() - 3600 * (n + 1) for n in range(count)]
+        return [place.world.start(deployment, origin="seed", at=hour).id for hour in hours]
 
 
 FAILS = {"id": "agent_fail", "type": "agent", "version": 1}
@@ -270,12 +271,13 @@ def may_fail(place: Place) -> None:
 def test_deploy_check_judges_a_deployment_by_its_last_runs(qoder: Qoder, generation: Any) -> None:
     place = Place(qoder, generation)
     may_fail(place)
-    ran(place, place.deployment(agent=FAILS), 3)
+    newest, *_ = ran(place, place.deployment(agent=FAILS), 3)
     slow = place.deployment("slow", behaviour=Behaviour(turn(seconds=600)))
     ran(place, slow, 3)
     place.world.deployments[slow].change(place.world.now(), schedule={**DAILY, "expression": "*/5 * * * *"})
     failing, too_often = place.found()
-    assert (failing["finding"], failing["weight"], failing["fix"][1:3]) == ("failing", "problem", ["run", "logs"])
+    assert (failing["finding"], failing["weight"]) == ("failing", "problem")
+    assert failing["fix"][1:4] == ["run", "logs", newest]
     assert failing["says"] == "its last 3 runs failed (retries_exhausted)"
     assert (too_often["finding"], too_often["weight"]) == ("too_often", "warning")
     assert "fires 5m 00s after the fire before" in too_often["says"]

@@ -351,8 +351,12 @@ def test_deploy_run_on_leave_cancels_no_run_that_asks(qoder: Qoder) -> None:
     assert (qoder(*LEAVES).code, len(qoder.wire.asked("POST"))) == (11, 1)
 
 
-def test_deploy_run_on_leave_is_held_up_by_no_cancellation_that_fails(qoder: Qoder) -> None:
-    qoder.wire.on(*TRIGGER, LEGACY).on(*RUN, LEGACY, repeat=True).on(*CANCEL, (429, ""))
+@pytest.mark.parametrize("session", ["sess_1", None])
+def test_deploy_run_on_leave_is_held_up_by_no_cancellation_that_fails(qoder: Qoder, session: str | None) -> None:
+    run = {**LEGACY, "session_id": session}
+    qoder.wire.on(*TRIGGER, run).on(*RUN, run, repeat=True)
+    if session:
+        qoder.wire.on(*CANCEL, (429, ""))
     ran = qoder(*LEAVES, "--timeout", "3")
     assert (ran.code, sum(qoder.clock.slept)) == (124, 3.0)
     assert "could not be cancelled" in ran.err

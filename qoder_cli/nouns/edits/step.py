@@ -345,31 +345,26 @@ class Job:
 
     def given_up(self) -> Applied:
         """Return what is known of it once it was stopped, maybe between two of its requests."""
-        step, write = self.step, self.write
+        step, write, left, found = self.step, self.write, [*self.left], self.found
         if not step.is_open:
             return without_writing(step)
-        if not self.left:
-            return result_of(step, step.done, self.found)
-        if write is None or self.sending is not self.left[0] or not write.is_open_or_done:
-            return self._half_done() if self.has_sent else result_of(step, "not_attempted")
-        if write.result is None:
-            return self._failed(write.unknown("interrupted before it was confirmed"))
-        current = self._after(self.left[0], write.result.value.raw)
-        if len(self.left) > 1:
-            return self._half_done(current)
-        return result_of(step, step.done, current)
+        if left and write is not None and self.sending is left[0] and write.is_open_or_done:
+            if write.result is None:
+                return self._failed(write.unknown("interrupted before it was confirmed"))
+            found = self._after(left.pop(0), write.result.value.raw)
+        if not left:
+            return result_of(step, step.done, found)
+        if len(left) == len(step.sends):
+            return result_of(step, "not_attempted")
+        label = called(step.name, str((found or {}).get("id")))
+        begun = "created" if step.current is None else "changed"
+        stopped = Rejected(f"{label} was {begun}, but is not yet as the file says", hint="apply again")
+        return result_of(step, "failed", found, stopped)
 
     @property
     def has_sent(self) -> bool:
         """Whether one of several requests is done."""
         return len(self.left) < len(self.step.sends)
-
-    def _half_done(self, current: Raw | None = None) -> Applied:
-        current = current or self.found or {}
-        label = called(self.step.name, str(current.get("id")))
-        begun = "created" if self.step.current is None else "changed"
-        stopped = Rejected(f"{label} was {begun}, but is not yet as the file says", hint="apply again")
-        return result_of(self.step, "failed", current, stopped)
 
     def _failed(self, error: QoderError) -> Applied:
         action: Action = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
