@@ -433,13 +433,13 @@ def or_last(word: str | None, app: App, *, of_sessions: bool = False) -> str:
     return "last"
 
 
-def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bool = False) -> list[str]:
+def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bool | None = None) -> list[str]:
     """Return the words as typed, with `-` replaced by the lines of standard input.
 
     Ignores blank lines, `#` comments, spaces around a line and a byte order mark.
     They are what the command is about. `what` names the things in errors. Raises UsageError if
-    nothing is left, for too much, and for non-UTF-8. With `allow_empty` an empty list is printed, and
-    the command exits 0.
+    nothing is left, for too much, and for non-UTF-8. With `allow_empty` (None: the command has no such option) an empty
+    list is printed, and the command exits 0.
     """
     words: list[str] = []
     for word in typed:
@@ -456,7 +456,8 @@ def named(typed: Sequence[str], app: App, *, what: str = "runs", allow_empty: bo
         app.output.records([], id="id")
         raise typer.Exit
     if not words:
-        raise UsageError("standard input is empty", hint=f"{_PIPE_IDS}; --allow-empty accepts an empty list")
+        also = "" if allow_empty is None else "; --allow-empty accepts an empty list"
+        raise UsageError("standard input is empty", hint=f"{_PIPE_IDS}{also}")
     return words
 
 

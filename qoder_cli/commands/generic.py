@@ -396,7 +396,7 @@ def need_a_yes(app: App, change: Change, yes: bool) -> None:
 
 
 def things_named(
-    app: App, noun: Noun, given: Sequence[str], others: Raw | None = None, *, allow_empty: bool = False
+    app: App, noun: Noun, given: Sequence[str], others: Raw | None = None, *, allow_empty: bool | None = None
 ) -> list[Named]:
     """Return the things typed; one named is read. What holds them is among the `others` typed. Raises QoderError."""
     words = named(given, app, what=noun.plural, allow_empty=allow_empty)

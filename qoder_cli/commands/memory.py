@@ -7,8 +7,9 @@ from qoder_cli.base.model import Raw
 from qoder_cli.base.plainfile import text_of
 from qoder_cli.cli.options import YES, Text, argument, flag, is_list, named, option
 from qoder_cli.commands import generic
-from qoder_cli.commands.generic import change_things, need_a_yes, one_argument, print_list
+from qoder_cli.commands.generic import change_things, need_a_yes, print_list
 from qoder_cli.commands.viewing import View, Viewing
+from qoder_cli.help.completion import values
 from qoder_cli.nouns import memory as memories
 from qoder_cli.nouns.bodies import check_typed
 from qoder_cli.nouns.edits.thing import target_of
@@ -19,7 +20,7 @@ from qoder_cli.nouns.table import NOUNS, path_of
 from qoder_cli.output.listing import ALL, LIMIT, rows_wanted
 
 STORE = NOUNS["memory"]
-_STORE = one_argument(STORE)
+_STORE = argument("STORE", "Store: its id (memstore_…) or exact name.", values.things(STORE.words))
 _PATH_TEXTS = ("PATH", "Path, e.g. notes/today.md, or id (mem_…).")
 _PATH, _PATH_OR_ALL = argument(*_PATH_TEXTS), argument(*_PATH_TEXTS, default=None)
 _MESSAGE = option("--message -m", "TEXT|@FILE|-", "Content of the memory (default: standard input).")

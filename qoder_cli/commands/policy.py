@@ -409,8 +409,8 @@ def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> 
     if since is None:
         runs = past.of_runs(app, named(what, app))
     else:
-        start = app.when(since, option="--since")
-        runs = past.since(app, start, ids_of_all(what, app) or policy.deployments)
+        app.when(since, option="--since")  # before anything is asked
+        runs = past.since(app, since, ids_of_all(what, app) or policy.deployments)
     looked = called = 0
 
     def decided() -> Iterator[tuple[str, Subject | None, Verdict]]:

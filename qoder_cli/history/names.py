@@ -126,6 +126,7 @@ class _RunFinder:
             raise deployment_id
         try:
             newest = newest_runs(self._app.client, deployment_id, fresh=True)
+            newest = newest or newest_runs(self._app.client, deployment_id, fresh=True, must_say=True)
         except NotFound as error:
             raise explain_missing(error, deployment_id, self._app) from None
         if not newest:

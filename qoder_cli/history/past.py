@@ -1,7 +1,7 @@
 """The calls that agents made or asked for in past runs."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
@@ -39,23 +39,30 @@ def of_runs(app: App, words: Sequence[str]) -> Iterator[Past]:
     yield from _read(app, runs, skips=False)
 
 
-def since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[Past]:
-    """Yield the calls of all runs `since` then, of these deployments or of all. Raises ApiError.
+def since(app: App, since: str, deployments: Sequence[str]) -> Iterator[Past]:
+    """Yield the calls of all runs `since` a time as typed, of these deployments or of all. Raises UsageError, ApiError.
 
     A session that is gone is left out; so is one that cannot be read, with a warning.
     """
     app.pace_reads()
-    yield from _read(app, _runs_since(app, start, deployments), skips=True)
+    yield from _read(app, app.by_server_clock(lambda: _runs_since(app, since, deployments)), skips=True)
 
 
-def _runs_since(app: App, start: datetime, deployments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+def _runs_since(app: App, since: str, deployments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Return the runs since a time, of which the first has been read. Raises UsageError, ApiError."""
+    start = app.when(since, option="--since")
     everywhere: Sequence[str | None] = [None]
-    for of in deployments or everywhere:
-        for page in pages_of_runs(app.client, of, Window(start, None)):
-            for run in page:
-                created = parse_timestamp(run.raw.get("created_at"))
-                if created is None or created >= start:
-                    yield run.id, run.session_id
+
+    def listed() -> Iterator[tuple[str, str | None]]:
+        for of in deployments or everywhere:
+            for page in pages_of_runs(app.client, of, Window(start, None)):
+                for run in page:
+                    created = parse_timestamp(run.raw.get("created_at"))
+                    if created is None or created >= start:
+                        yield run.id, run.session_id
+
+    runs = listed()
+    return chain([*islice(runs, 1)], runs)
 
 
 def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> Iterator[Past]:

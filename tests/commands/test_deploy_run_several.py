@@ -19,7 +19,7 @@ from qoder_cli.cli.options import named
 from qoder_cli.output.screen import Screen
 from qoder_cli.sandbox.scripts import Behaviour, turn
 from qoder_cli.sandbox.wire import GENERATIONS, Generation
-from tests.conftest import Ran
+from tests.conftest import Qoder, Ran
 from tests.support.cells import checkerboard
 from tests.support.crowd import Asked, Town
 from tests.support.hasty import HastyClock
@@ -322,6 +322,19 @@ def test_deploy_run_reads_standard_input_as_utf_8_whatever_the_locale(encoding: 
         named(["-"], piped("demo\nTäglich\n".encode("cp1252"), encoding))
     with pytest.raises(UsageError, match="line 1 of standard input is not UTF-8"):
         named(["-"], piped("demo\n".encode("utf-16"), encoding))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        *((line, "standard input is empty") for line in ("run pending -", "session send - -m x", "file download -")),
+        *((f"session {verb} -", f"session {verb} takes one session") for verb in ("wait", "logs")),
+    ],
+)
+def test_commands_name_no_option_for_an_empty_list_that_they_do_not_have(qoder: Qoder, line: str, why: str) -> None:
+    qoder.stdin = ""
+    ran = qoder(*line.split())
+    assert (ran.code, why in ran.err, "--allow-empty" in ran.err) == (2, True, False)
 
 
 TWICE = ["dep_demo dep_demo", "dep_demo demo", "demo dep_fail demo", "dep_demo dep_demo --keep-going"]

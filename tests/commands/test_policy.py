@@ -470,6 +470,12 @@ def test_deploy_run_by_a_policy_completes_with_nobody_there(qoder: Qoder, world:
         assert [(row["line"], row["answer"], row["calls"]) for row in tested] == calls
 
 
+def test_policy_test_counts_an_age_by_the_servers_clock(qoder: Qoder, server: Asking, policy: Path) -> None:
+    server.asks("sess_1", call(1))
+    qoder.clock.time, server.world.skew = qoder.clock.time + 7200, -7200
+    assert len(qoder("policy", "test", str(policy), "--since", "1h", "--json").json) == 1
+
+
 def test_policy_test_counts_what_is_left_for_a_person_by_command(qoder: Qoder, server: Asking, policy: Path) -> None:
     log = [call(number, input={"command": f"git log -{number}"}) for number in (4, 5)]
     odd = [call(6, input={"command": "a $b"}), call(7, kind="agent.custom_tool_use", name="lookup")]

@@ -101,6 +101,7 @@ def test_run_get_of_a_deployment_at_last_is_the_newest_of_anybody(qoder: Qoder, 
 LATER = {**CURRENT, "id": "drun_7", "created_at": "2026-06-14T09:54:06Z"}
 ANSWERS: dict[str, tuple[Any, int, str]] = {
     "no runs": (page(), 5, "dep_1 has no runs yet"),
+    "none, perhaps": ({"data": []}, 7, "does not say whether it is complete"),
     "another deployment's": (page({**LEGACY, "deployment_id": "dep_2"}), 7, "another deployment"),
     "kept": (httpx.Response(200, json=page(CURRENT), headers={"age": "60"}), 7, "kept"),
     "one at no time": (page(CURRENT, LATER, {**CURRENT, "created_at": None}), 7, "not begin with the newest"),

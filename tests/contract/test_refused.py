@@ -119,6 +119,7 @@ def fits(id: str, metavar: str) -> bool:
             ("RUN", "SESSION"), ("drun", "sess", "dep")
         ),  # a deployment's newest is DEPLOYMENT@last, as its hint says
         "MEMORY": ("memstore",),
+        "STORE": ("memstore",),
         "CREDENTIAL": ("vcred",),
         "DREAM": ("drm",),
         "VERSION": ("memver",),

@@ -74,10 +74,10 @@ def wait(
     waiting = WaitOptions(True, follow, result, timeout, on_ask, policy, notify)
     wanted = wanted_of(app, waiting, interval=interval, require_satisfied=require_satisfied, several=as_list)
     assert wanted is not None  # it was asked for
+    if as_list and is_of_sessions(ctx):
+        raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
     words = named(runs, app, allow_empty=allow_empty)
     if is_of_sessions(ctx):
-        if as_list:
-            raise UsageError("session wait takes one session", hint="for several runs: qoder run wait")
         from qoder_cli.commands.target import target_of
 
         return wait_for(app, any_observer(app, target_of(words[0], app).session_id), wanted)
