@@ -515,7 +515,7 @@ def _check_within(draft: Draft, folder: Path) -> None:
 def is_there(path: Path, content: bytes) -> bool:
     """Return whether a file has this content already, whatever ends its lines."""
     try:
-        if path.is_symlink() or not path.is_file():
+        if not path.is_file():
             return False
         there = path.read_bytes()
     except OSError:

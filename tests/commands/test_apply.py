@@ -59,15 +59,20 @@ def test_apply_makes_a_folder_of_all_kinds_and_then_finds_nothing_to_do(team: Te
     assert team.service.writes == []
 
 
+NARROW = "its network is limited: without `networking` nothing outside can be reached"
+
+
 def test_diff_prints_a_comment_for_a_merge_request_where_no_file_can_end_its_block(team: Team) -> None:
     team.write({"environments/build.yaml": "name: build\ndescription: before\n"})
     team.applied()
     team.write({"environments/build.yaml": 'name: build\ndescription: "```\\n# hello"\n'})
+    team.write({"environments/new.yaml": "name: new\n"})
     ran = team("diff", "-o", "markdown")
     build = team.there("environments")["build"]
     title, _, fence, *lines, end = ran.out.splitlines()
-    assert (ran.code, title, fence) == (8, "**qoder**: 1 to change", "````diff")
+    assert (ran.code, title, fence) == (8, "**qoder**: 1 to create, 1 to change", "````diff")
     assert (lines[0], end) == (f"~ change environment build ({build['id']})", "````")
+    assert lines[-2:] == ["+ create environment new", f"    {NARROW}"]
 
 
 def test_diff_exits_0_8_or_6_and_writes_nothing(team: Team) -> None:

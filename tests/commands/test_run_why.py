@@ -155,6 +155,9 @@ def test_run_why_says_that_nothing_completed_before(team: Team) -> None:
     why = team.why(second)
     assert (why["compared_with"], why["runs_before"], why["is_whole"]) == (None, 1, True)
     assert (why["recurrence"]["failed"], why["recurrence"]["runs"]) == (2, 2)
+    asks = team.ran(team.world.deployments["dep_ask"].behaviour)
+    is_told = team.world.generation == "current"  # a legacy run only says that it is running
+    assert team.why(asks)["next"][1:] == ["run", "pending" if is_told else "wait", asks]
 
 
 def test_run_why_looks_no_further_than_its_bounds(team: Team) -> None:
