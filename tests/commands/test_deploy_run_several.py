@@ -485,12 +485,6 @@ def test_deploy_run_if_idle_of_several_names_the_run_that_is_going(
     assert (ran.code, codes(ran)) == ((0, [0, 0, 0]) if on_skip else (3, [0, 3, None]))
 
 
-@pytest.mark.parametrize("wait", [(), ("--wait",)])
-def test_deploy_run_of_several_on_skip_ok_exits_0(tmp_path: Path, wait: tuple[str, ...]) -> None:
-    ran = _town("legacy", tmp_path)(*DEPLOY, "dep_skip", "dep_demo", "--on-skip", "ok", *wait, "--json")
-    assert (ran.code, codes(ran)) == (0, [0, 0])
-
-
 def test_deploy_run_of_several_starts_each_once_under_a_key(current: Town) -> None:
     assert current(*DEPLOY, "dep_demo", "dep_fail", "--idempotency-key", "k" * 250).code == 2  # it becomes too long
     words = (*DEPLOY, "dep_demo", "dep_fail", "dep_paused", "--idempotency-key", "night-1", "--json")
