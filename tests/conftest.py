@@ -204,6 +204,15 @@ class Qoder:
         printed.check(ran, words)
         return ran
 
+    @property
+    def config(self) -> Path:
+        return Path(self.env["QODER_CONFIG"])
+
+    def configured(self, text: str, *, mode: int = 0o600) -> None:
+        """Have this in the config file."""
+        self.config.write_text(text, "utf-8")
+        self.config.chmod(mode)
+
 
 _numbers = itertools.count()
 

@@ -9,11 +9,6 @@ import pytest
 
 from tests.conftest import Qoder
 
-
-def configured(qoder: Qoder, text: str) -> None:
-    Path(qoder.env["QODER_CONFIG"]).write_text(text, "utf-8")
-
-
 NARROWER = {
     # The variable, the profile: what may not be done, and who says so.
     ("all", "run"): ("deploy pause dep_demo", "profiles.default.allow in "),
@@ -33,7 +28,7 @@ def test_allow_is_the_narrower_of_variable_and_profile_and_never_all_where_it_is
     command, said = NARROWER[settings]
     if settings[0] is not None:
         qoder.env["QODER_ALLOW"] = settings[0]
-    configured(qoder, f'[profiles.default]\nallow = "{settings[1]}"\n')
+    qoder.configured(f'[profiles.default]\nallow = "{settings[1]}"\n')
     ran = qoder(*command.split())
     assert (ran.code, qoder.wire.requests, said in ran.err) == (2, [], True)
     assert "hint: " in ran.err
@@ -59,11 +54,11 @@ def test_who_is_restricted_does_no_more_by_an_option_a_word_or_another_setting(
     qoder: Qoder, level: str, line: str, said: str
 ) -> None:
     text = f'[profiles.default]\nallow = "{level}"\n'
-    configured(qoder, text)
+    qoder.configured(text)
     qoder.terminal = True
     ran = qoder(*line.split())
     assert (ran.code, qoder.wire.requests, said in ran.err) == (2, [], True)
-    assert Path(qoder.env["QODER_CONFIG"]).read_text("utf-8") == text
+    assert qoder.config.read_text("utf-8") == text
 
 
 def test_help_agents_is_a_skill_too_which_a_new_folder_has(qoder: Qoder, tmp_path: Path) -> None:

@@ -44,17 +44,8 @@ def person(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return prompts
 
 
-def file_of(qoder: Qoder) -> Path:
-    return Path(qoder.env["QODER_CONFIG"])
-
-
 def profiles(qoder: Qoder) -> Any:
-    return load(file_of(qoder)).profiles
-
-
-def saved(qoder: Qoder, text: str) -> None:
-    file_of(qoder).write_text(text)
-    file_of(qoder).chmod(0o600)
+    return load(qoder.config).profiles
 
 
 def log_in(qoder: Qoder, *options: str, accepted: bool = True) -> Ran:
@@ -65,7 +56,7 @@ def log_in(qoder: Qoder, *options: str, accepted: bool = True) -> Ran:
 
 def enter_sandbox(qoder: Qoder) -> None:
     qoder.env.update(QODER_SANDBOX=HERE, QODER_PAT=TOKEN)
-    seal(file_of(qoder).parent, HERE)
+    seal(qoder.config.parent, HERE)
 
 
 # login
@@ -89,14 +80,14 @@ def enter_sandbox(qoder: Qoder) -> None:
 def test_auth_login_saves_the_token_with_the_server_that_accepted_it(
     qoder: Qoder, before: str, options: list[str], after: dict[str, dict[str, str]]
 ) -> None:
-    saved(qoder, f"# mine\n[profiles.default]\n{before}" if before else "# mine\n")
+    qoder.configured(f"# mine\n[profiles.default]\n{before}" if before else "# mine\n")
     ran = log_in(qoder, *options)
     [(name, values)] = after.items()
     assert (ran.code, ran.out) == (0, "")
-    assert f" in profile {name} of {file_of(qoder)}" in ran.err
+    assert f" in profile {name} of {qoder.config}" in ran.err
     assert "warning" not in ran.err
     assert profiles(qoder) == {name: {"token": TOKEN, **values}}
-    assert file_of(qoder).read_text().startswith("# mine\n")
+    assert qoder.config.read_text().startswith("# mine\n")
     [request] = qoder.wire.requests
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
     assert request.headers.get("qoder-workspace-id") == values.get("workspace_id")
@@ -126,7 +117,7 @@ def test_auth_login_saves_no_token_that_is_not_accepted(qoder: Qoder, answer: An
     where = "tokens only work in their own region: try --region cn, "
     assert (where in (ran.error["hint"] or "")) == (code == 4)
     assert re.search(r"[^.]; nothing was saved$", ran.error["message"])
-    assert not file_of(qoder).exists()
+    assert not qoder.config.exists()
 
 
 @pytest.mark.parametrize("text", ["", f"{TOKEN} x", TOKEN * 1000])
@@ -135,7 +126,7 @@ def test_auth_login_sends_no_text_that_is_no_token(qoder: Qoder, text: str) -> N
     ran = log_in(qoder, accepted=False)
     assert (ran.code, ran.out) == (2, "")
     assert "the token from standard input" in ran.errors[0]
-    assert not file_of(qoder).exists()
+    assert not qoder.config.exists()
 
 
 @pytest.mark.parametrize(
@@ -186,12 +177,12 @@ def test_auth_login_warns_of_what_will_win_over_it(
 
 
 def test_auth_login_replaces_no_token_of_another_host_unasked(qoder: Qoder) -> None:
-    saved(qoder, OTHER_HOST)
+    qoder.configured(OTHER_HOST)
     ran = log_in(qoder, "--region", "cn", accepted=False)
     assert (ran.code, ran.out) == (2, "")
     assert "already holds a token for 127.0.0.1:8080; nothing was changed" in ran.errors[0]
     assert "--yes" in ran.err
-    assert file_of(qoder).read_text() == OTHER_HOST
+    assert qoder.config.read_text() == OTHER_HOST
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -199,7 +190,7 @@ def test_auth_login_replaces_no_token_of_another_host_unasked(qoder: Qoder) -> N
 def test_auth_login_asks_before_it_replaces_a_token_of_another_host(
     qoder: Qoder, questions: Callable[..., list[str]], answer: bool
 ) -> None:
-    saved(qoder, OTHER_HOST)
+    qoder.configured(OTHER_HOST)
     asked = questions(answer)
     if answer:
         qoder.wire.on("GET", "/deployments", page())
@@ -212,10 +203,10 @@ def test_auth_login_asks_before_it_replaces_a_token_of_another_host(
 
 @pytest.mark.parametrize("text", ["[broken\n", "[profiles.default]\ntoken = 1\n"])
 def test_auth_login_finds_a_broken_file_before_it_asks_for_a_token(qoder: Qoder, person: list[str], text: str) -> None:
-    saved(qoder, text)
+    qoder.configured(text)
     assert qoder("auth", "login").code == 2
     assert person == []
-    assert file_of(qoder).read_text() == text
+    assert qoder.config.read_text() == text
 
 
 def test_auth_login_inside_the_sandbox_saves_in_its_own_config_and_replaces_no_real_token(qoder: Qoder) -> None:
@@ -224,22 +215,22 @@ def test_auth_login_inside_the_sandbox_saves_in_its_own_config_and_replaces_no_r
     assert (ran.code, "warning" in ran.err) == (0, False)
     assert profiles(qoder) == {"default": {"token": TOKEN, "base_url": HERE}}
     real = '[profiles.default]\ntoken = "pt-real-0123456789"\n'
-    saved(qoder, real)
+    qoder.configured(real)
     assert log_in(qoder, accepted=False).code == 2
-    assert file_of(qoder).read_text() == real
+    assert qoder.config.read_text() == real
 
 
 # logout
 
 
 def test_auth_logout_removes_the_token_of_its_profile_and_keeps_the_rest(qoder: Qoder) -> None:
-    saved(qoder, f'[profiles.default]\ntoken = "{TOKEN}"\nregion = "cn" # far\n[profiles.b]\ntoken = "pt-b"\n')
+    qoder.configured(f'[profiles.default]\ntoken = "{TOKEN}"\nregion = "cn" # far\n[profiles.b]\ntoken = "pt-b"\n')
     ran = qoder("auth", "logout")
     assert (ran.code, ran.out) == (0, "")
     assert "token removed from profile default" in ran.err
     assert "the token itself is still valid" in ran.err
     assert profiles(qoder) == {"default": {"region": "cn"}, "b": {"token": "pt-b"}}
-    assert "# far" in file_of(qoder).read_text()
+    assert "# far" in qoder.config.read_text()
     assert qoder("auth", "logout", "--profile", "b").code == 0
     assert profiles(qoder) == {"default": {"region": "cn"}, "b": {}}
     assert qoder("auth", "logout", "--profile", "c").code == 2
@@ -251,7 +242,7 @@ def test_auth_logout_says_what_is_not_there_and_what_still_applies(qoder: Qoder)
     assert (ran.code, ran.out) == (0, "")
     assert "not logged in" in ran.err
     assert "set, and stronger than the profile: QODER_PAT\n" in ran.err
-    assert not file_of(qoder).exists()
+    assert not qoder.config.exists()
 
 
 # status
@@ -303,10 +294,10 @@ def test_auth_status_says_why_not(qoder: Qoder, answer: Any, code: int, accepted
 def test_auth_status_without_a_token_for_the_host_asks_nobody(
     qoder: Qoder, file: str, options: list[str], hint: str
 ) -> None:
-    saved(qoder, file)
+    qoder.configured(file)
     if "sandbox" in hint:
         qoder.env["QODER_SANDBOX"] = HERE
-        seal(file_of(qoder).parent, HERE)
+        seal(qoder.config.parent, HERE)
     ran = qoder("auth", "status", *options, "--json")
     assert (ran.code, ran.json["token"], ran.json["accepted"]) == (4, None, False)
     assert hint in ran.error["hint"]
@@ -328,9 +319,9 @@ base_url = "https://work.example.com/api/v1/cloud"
 @pytest.fixture
 def config(qoder: Qoder) -> Path:
     """Save two profiles, and put a token into the environment."""
-    saved(qoder, PROFILES)
+    qoder.configured(PROFILES)
     qoder.env["QODER_PAT"] = TOKEN
-    return file_of(qoder)
+    return qoder.config
 
 
 def host(qoder: Qoder) -> str:
@@ -403,7 +394,7 @@ def test_commands_name_the_way_to_another_token_that_counts(
     qoder: Qoder, tmp_path: Path, options: list[str], env: dict[str, str], way: str
 ) -> None:
     (tmp_path / "token").write_text(TOKEN)
-    saved(qoder, "".join(f'[profiles.{name}]\ntoken = "{TOKEN}"\n' for name in ("default", "work")))
+    qoder.configured("".join(f'[profiles.{name}]\ntoken = "{TOKEN}"\n' for name in ("default", "work")))
     qoder.env |= {name: value.format(file=tmp_path / "token") for name, value in env.items()}
     seal(tmp_path, HERE)
     qoder.wire.on("POST", "/deployments/dep_1/run", REFUSED)

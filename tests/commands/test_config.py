@@ -491,10 +491,6 @@ def test_config_change_that_cannot_be_written_leaves_all_as_it_was_and_no_token_
 # The commands.
 
 
-def file_of(qoder: Qoder) -> Path:
-    return Path(qoder.env["QODER_CONFIG"])
-
-
 @POSIX
 def test_config_set_replaces_no_device(qoder: Qoder, tmp_path: Path) -> None:
     link = tmp_path / "device"  # it can be read, as an empty file; root could replace the device itself
@@ -512,7 +508,7 @@ def test_config_set_makes_no_profile_that_is_called_as_a_token(qoder: Qoder, tok
         assert (ran.code, token in ran.err) == (2, False)
     qoder.env["QODER_PROFILE"] = token
     assert qoder("config", "set", "region", "cn").code == 2
-    assert not file_of(qoder).exists()
+    assert not qoder.config.exists()
     for language in ("pt-br", "pt-br-production-2", "pt-team"):
         assert qoder("config", "set", "region", "cn", "--profile", language).code == 0
 
@@ -520,7 +516,7 @@ def test_config_set_makes_no_profile_that_is_called_as_a_token(qoder: Qoder, tok
 def test_config_works_on_the_profile_of_the_environment(qoder: Qoder) -> None:
     qoder.env["QODER_PROFILE"] = "work"
     assert qoder("config", "set", "region", "cn").code == 0
-    assert load(file_of(qoder)).profiles == {"work": {"region": "cn"}}
+    assert load(qoder.config).profiles == {"work": {"region": "cn"}}
     assert qoder("config", "get", "region").out == "cn\n"
     assert qoder("config", "set", "region", "global", "--profile", "b").code == 0
     assert qoder("config", "list").out == "profiles.work.region\tcn\n"
@@ -530,15 +526,15 @@ def test_config_works_on_the_profile_of_the_environment(qoder: Qoder) -> None:
 def test_config_path_prints_the_path_alone(qoder: Qoder) -> None:
     for words in (["config", "path"], ["config", "path", "-q"]):
         ran = qoder(*words)
-        assert (ran.code, ran.out, ran.err) == (0, f"{file_of(qoder)}\n", "")
-    assert qoder("config", "path", "--json").json == {"path": str(file_of(qoder))}
+        assert (ran.code, ran.out, ran.err) == (0, f"{qoder.config}\n", "")
+    assert qoder("config", "path", "--json").json == {"path": str(qoder.config)}
 
 
 def test_config_list_shows_everything_but_tokens(qoder: Qoder) -> None:
     assert (qoder("config", "list").out, qoder("config", "list", "--json").out) == ("", "[]\n")
     text = f'colour = 1\n[profiles.default]\ntoken = "{TOKEN}"\nregion = "cn"\n'
     text += '[profiles.b]\nregion = "global"\nregoin = 1\n'
-    written(file_of(qoder), text)
+    qoder.configured(text)
     rows = {"profiles.default.token": "pt-****cdef", "profiles.default.region": "cn", "profiles.b.region": "global"}
     assert qoder("config", "list").out == "".join(f"{key}\t{value}\n" for key, value in rows.items())
     assert qoder("config", "list", "--json").json == [{"key": key, "value": value} for key, value in rows.items()]
@@ -576,7 +572,7 @@ def test_config_get_reads_what_was_set_until_it_is_unset(qoder: Qoder, key: str,
 
 
 def test_config_set_warns_where_a_token_moves_to_another_host(qoder: Qoder) -> None:
-    written(file_of(qoder), f'[profiles.default]\ntoken = "{TOKEN}"\n')
+    qoder.configured(f'[profiles.default]\ntoken = "{TOKEN}"\n')
     assert "warning" not in qoder("config", "set", "region", "global").err
     assert "will now be sent to https://elsewhere.example" in qoder("config", "set", "base_url", ELSEWHERE).err
     assert qoder("config", "set", "region", "cn").code == 0
@@ -585,7 +581,7 @@ def test_config_set_warns_where_a_token_moves_to_another_host(qoder: Qoder) -> N
 
 
 def test_config_set_corrects_a_broken_value(qoder: Qoder) -> None:
-    written(file_of(qoder), f'[profiles.default]\ntoken = "{TOKEN}"\nregion = "mars\\u001b[31m pt-another-0123456"\n')
+    qoder.configured(f'[profiles.default]\ntoken = "{TOKEN}"\nregion = "mars\\u001b[31m pt-another-0123456"\n')
     assert qoder("config", "get", "region").out == "mars\\u001b[31m [redacted]\n"
     assert "\x1b" not in qoder("config", "list").out
     assert qoder("config", "set", "region", "cn").code == 0
@@ -593,8 +589,8 @@ def test_config_set_corrects_a_broken_value(qoder: Qoder) -> None:
 
 @pytest.mark.parametrize("words", ["list", "get region", "set region cn", "unset region"])
 def test_config_stops_at_a_broken_file(qoder: Qoder, words: str) -> None:
-    written(file_of(qoder), "[broken\n")
+    qoder.configured("[broken\n")
     ran = qoder("config", *words.split(), "--json")
     assert (ran.code, ran.out) == (2, "")
     assert "line 1" in ran.error["message"]
-    assert file_of(qoder).read_text() == "[broken\n"
+    assert qoder.config.read_text() == "[broken\n"

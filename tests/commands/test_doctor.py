@@ -43,7 +43,7 @@ def found(ran: Ran) -> dict[str, dict[str, Any]]:
 
 def looked(qoder: Qoder, *words: str, code: int = 0) -> dict[str, dict[str, Any]]:
     """Return what the doctor found, having ended with this exit code; whatever it found, nothing has changed."""
-    folder = Path(qoder.env["QODER_CONFIG"]).parent
+    folder = qoder.config.parent
 
     def files() -> dict[Path, tuple[float, int]]:
         return {path: (path.lstat().st_mtime, path.lstat().st_mode) for path in folder.rglob("*")}
@@ -67,12 +67,6 @@ def offline(qoder: Qoder, check: str, *words: str, code: int = 0) -> dict[str, A
 
 def told(finding: dict[str, Any]) -> tuple[str, str]:
     return finding["status"], finding["found"]
-
-
-def configured(qoder: Qoder, text: str, *, mode: int = 0o600) -> None:
-    path = Path(qoder.env["QODER_CONFIG"])
-    path.write_text(text)
-    path.chmod(mode)
 
 
 # How it is told.
@@ -112,7 +106,7 @@ def test_doctor_ends_with_the_code_of_the_first_of_several_failures(qoder: Qoder
 
 
 def test_doctor_says_what_won_and_over_what(qoder: Qoder) -> None:
-    configured(qoder, '[profiles.default]\ntoken = "pt-saved-0123456789"\nregion = "cn"\nworkspace_id = "ws_file"\n')
+    qoder.configured('[profiles.default]\ntoken = "pt-saved-0123456789"\nregion = "cn"\nworkspace_id = "ws_file"\n')
     qoder.env |= {"QODER_ACCESS_TOKEN": OTHER, "QODER_REGION": "cn", "QODER_WORKSPACE_ID": "ws_env"}
     findings = looked(qoder, "--offline", "--base-url", "https://agents.example")
     of = "profiles.default.{} in " + qoder.env["QODER_CONFIG"]
@@ -139,7 +133,7 @@ def test_doctor_says_what_restricts_commands(qoder: Qoder, tmp_path: Path) -> No
 
 
 def test_doctor_finds_a_broken_config_file(qoder: Qoder, tmp_path: Path) -> None:
-    configured(qoder, "[broken")
+    qoder.configured("[broken")
     findings = looked(qoder, code=2)
     assert findings["config"]["status"] == "failed"
     assert qoder.env["QODER_CONFIG"] in findings["config"]["found"]
@@ -165,7 +159,7 @@ def test_doctor_finds_unusable_settings(qoder: Qoder) -> None:
     ],
 )
 def test_doctor_warns_of_a_token_that_others_can_read(qoder: Qoder, mode: int, line: str, status: str) -> None:
-    configured(qoder, f"[profiles.default]\n{line}", mode=mode)
+    qoder.configured(f"[profiles.default]\n{line}", mode=mode)
     finding = offline(qoder, "config")
     assert (finding["status"], "readable by others" in finding["found"]) == (status, status == "warning")
     assert finding["fix"] == (f"chmod 600 {qoder.env['QODER_CONFIG']}" if status == "warning" else None)

@@ -1,7 +1,6 @@
 """The names of deployments beside their ids, wherever runs and sessions are shown: as this machine saw them last."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,9 +94,7 @@ def test_run_get_takes_no_name_that_was_seen_with_another_profile_or_host(
     qoder: Qoder, elsewhere: dict[str, str]
 ) -> None:
     see(qoder, deployment(1, "nightly"))
-    config = Path(qoder.env["QODER_CONFIG"])
-    config.write_text(f'[profiles.work]\ntoken = "{TOKEN}"\n')
-    config.chmod(0o600)
+    qoder.configured(f'[profiles.work]\ntoken = "{TOKEN}"\n')
     qoder.env |= elsewhere
     assert name_in(get(qoder)) is None
 

@@ -182,7 +182,7 @@ def test_deploy_run_shows_no_token_from_its_file(qoder: Qoder, tmp_path: Path, w
         (tmp_path / "token").write_text(f"{token}\n")
         qoder.env["QODER_PAT_FILE"] = str(tmp_path / "token")
     else:
-        Path(qoder.env["QODER_CONFIG"]).write_text(f'[profiles.default]\ntoken = "{token}"\n')
+        qoder.configured(f'[profiles.default]\ntoken = "{token}"\n')
     ran = qoder("deploy", "run", "dep_1", *(word.replace("TOKEN", token) for word in words))
     assert (ran.code, "pt-kept" in ran.err) == (2, False)
     kept = [path.read_text() for path in tmp_path.rglob("*") if path.is_file() and path.name != where]

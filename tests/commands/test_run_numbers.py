@@ -1,7 +1,6 @@
 """The numbers of calls that wait: where a person is shown them, what is kept of them, and how they are said back."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -88,9 +87,7 @@ def test_run_pending_keeps_numbers_only_for_who_sees_them(
 
 def test_run_approve_knows_no_number_that_was_shown_to_another_profile(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", call(1))
-    config = Path(qoder.env["QODER_CONFIG"])
-    config.write_text(f'[profiles.other]\ntoken = "{TOKEN}"\n')
-    config.chmod(0o600)
+    qoder.configured(f'[profiles.other]\ntoken = "{TOKEN}"\n')
     assert noted(qoder, "drun_1", "--profile", "other") is not None
     ran = qoder("run", "approve", "drun_1", "1")
     assert (ran.code, server.writes, "no list of calls was shown here" in ran.err) == (2, [], True)
