@@ -29,6 +29,7 @@ from tests.support.triggers import (
     STARTED,
     Look,
     at,
+    dated,
     fresh,
     killed,
     late,
@@ -71,11 +72,11 @@ def test_deploy_run_exits_9_with_the_command_that_repeats_it_where_no_run_shows(
 
 
 def test_deploy_run_adopts_a_run_once_that_two_pages_show(qoder: Qoder) -> None:
-    def pages(request: httpx.Request) -> httpx.Response:
+    def pages(request: httpx.Request) -> Any:
         shown = page(fresh(8, trigger="schedule"), fresh(7), more=True)
         if "after_id" in request.url.params:
             shown = page(fresh(7), fresh(6, created=at(-100)))
-        return httpx.Response(200, json=shown, headers={"date": formatdate(qoder.clock.time, usegmt=True)})
+        return dated(shown, at=qoder.clock.time)
 
     qoder.wire.on(*TRIGGER, LOST["cut"]).on(*RUNS, pages, repeat=True).on(*EVENTS, page())
     assert seen(qoder(*RUN)) == ADOPTED
@@ -83,7 +84,7 @@ def test_deploy_run_adopts_a_run_once_that_two_pages_show(qoder: Qoder) -> None:
 
 def told(body: Any) -> Look:
     """Let each look at the run list be answered with this body."""
-    return lambda clock: httpx.Response(200, json=body, headers={"date": formatdate(NOW, usegmt=True)})
+    return lambda clock: dated(body, at=NOW)
 
 
 def dated_ahead(seconds: float) -> Look:
@@ -266,7 +267,7 @@ def test_deploy_run_allows_a_minute_for_clocks_that_differ(
 ) -> None:
     qoder.clock.time = NOW
     run = fresh(7, created=at(created))
-    qoder.wire.on(*TRIGGER, answer or dated(run), *[fresh(7)] * (answer is ENVELOPED and sees is STARTED))
+    qoder.wire.on(*TRIGGER, answer or dated(run, at=NOW), *[fresh(7)] * (answer is ENVELOPED and sees is STARTED))
     if answer or sees is IN_DOUBT:
         (shows_ours if sees is ADOPTED else shows)(qoder, run)
     assert seen(qoder(*RUN)) == sees
@@ -307,8 +308,7 @@ def paged(qoder: Qoder, runs: list[dict[str, Any]]) -> None:
     def answer(request: httpx.Request) -> Any:
         after = request.url.params.get("after_id")
         first = next((n + 1 for n, run in enumerate(runs) if run["id"] == after), 0)
-        headers = {"date": formatdate(qoder.clock.time, usegmt=True)}
-        return httpx.Response(200, json=page(*runs[first : first + 100], more=first + 100 < len(runs)), headers=headers)
+        return dated(page(*runs[first : first + 100], more=first + 100 < len(runs)), at=qoder.clock.time)
 
     qoder.wire.on(*RUNS, answer, repeat=True)
 
@@ -407,16 +407,12 @@ def test_deploy_run_looks_under_its_key_for_what_a_start_that_exited_7_started_l
     assert seen(qoder(*NIGHT, "--json")) == ADOPTED
 
 
-def dated(run: dict[str, Any], **headers: str) -> httpx.Response:
-    return httpx.Response(200, json=run, headers={"date": formatdate(NOW, usegmt=True), **headers})
-
-
 MINUTE_AGO = at(-61)
 STRANGERS = {
-    "a run from 61 seconds before": lambda: dated(fresh(6, created=MINUTE_AGO)),
-    "one that a proxy has kept": lambda: dated(fresh(6), age="30"),
-    "the run of a schedule": lambda: dated(fresh(6, trigger="schedule")),
-    "the run of a schedule, as a word": lambda: dated({**fresh(6), "trigger_context": "schedule"}),
+    "a run from 61 seconds before": lambda: dated(fresh(6, created=MINUTE_AGO), at=NOW),
+    "one that a proxy has kept": lambda: dated(fresh(6), at=NOW, age=30),
+    "the run of a schedule": lambda: dated(fresh(6, trigger="schedule"), at=NOW),
+    "the run of a schedule, as a word": lambda: dated({**fresh(6), "trigger_context": "schedule"}, at=NOW),
 }
 
 
@@ -450,7 +446,7 @@ def test_deploy_run_does_not_take_the_run_that_another_command_started(qoder: Qo
 @pytest.mark.parametrize("key", ["night-1", "8a7f3c52-90d1-4e6b-a1c4-5d2e8f7b6a90"])
 def test_deploy_run_takes_the_old_run_that_a_typed_key_started(qoder: Qoder, answer: dict[str, Any], key: str) -> None:
     """Elsewhere, or before this machine lost its state: the server keeps keys (api.md#idempotency)."""
-    qoder.wire.on(*TRIGGER, dated(answer))
+    qoder.wire.on(*TRIGGER, dated(answer, at=NOW))
     assert qoder("deploy", "run", "dep_1", "--idempotency-key", key, "-q").out == "drun_6\n"
 
 
@@ -556,8 +552,7 @@ def test_deploy_run_looks_again_where_a_resend_is_refused(qoder: Qoder, refusal:
 
     def listed(request: httpx.Request) -> Any:
         rows = page(started) if len(qoder.wire.asked("POST")) > 1 else page()
-        date = {"date": formatdate(qoder.clock.now(), usegmt=True)} if has_date else {}
-        return httpx.Response(200, json=rows, headers=date)
+        return dated(rows, at=qoder.clock.now(), date=None if has_date else "")
 
     qoder.wire.on(*RUNS, listed, repeat=True).may(*EVENTS, page())
     ran = qoder(*RUN)
