@@ -170,10 +170,6 @@ def test_apply_clears_metadata_that_left_the_file(team: Team) -> None:
     team.write({"agents/a.yaml": agent | {"metadata": {"kept": "2"}}})
     team.applied()
     assert "ours" not in team.there("agents")["a"]["metadata"]
-    del agent["metadata"]
-    team.write({"agents/a.yaml": agent})
-    team.applied()
-    assert not {"ours", "kept"} & team.there("agents")["a"]["metadata"].keys()
     team.rests()
 
 
