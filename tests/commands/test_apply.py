@@ -280,7 +280,8 @@ def test_apply_puts_no_credential_into_a_vault_of_others_unless_it_adopts_it(tea
     team.rests()
     team.edit("vaults/v.yaml", URL, f"{URL}/2")
     team.service.thing("vault_team").update(archived_at="2026-06-14T08:00:00Z", metadata={})
-    assert "error: vault vault_team was archived" in team.apply().err
+    ran = team.apply()
+    assert (ran.code, "error: vault vault_team was archived on 2026-06-14T08:00:00Z" in ran.err) == (6, True), ran.err
 
 
 # What no file declares.

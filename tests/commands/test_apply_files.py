@@ -15,14 +15,9 @@ from qoder_cli.base.errors import Signalled
 from qoder_cli.sandbox.records import ENVIRONMENT
 from qoder_cli.sandbox.samples import WRITER
 from qoder_cli.sandbox.world import FakeDeployment
-from tests.conftest import Qoder, Ran
-from tests.support.deployments import DEPLOYMENTS
+from tests.conftest import Ran
 from tests.support.desk import BODY, FAULTS, HOST, LIST, NEW, Desk
 from tests.support.things import refusal
-from tests.support.wire import page
-
-ARCHIVED = {variant: one for variant, one in DEPLOYMENTS.items() if one["archived_at"]}
-
 
 pytestmark = pytest.mark.usefixtures("plain_http")
 
@@ -83,17 +78,6 @@ def test_apply_takes_back_what_get_printed_whatever_looks_like_a_variable(either
     weekly.fields["description"] = weekly.fields["metadata"]["a"] = "Old"
     assert either.apply(file).code == 0
     assert (weekly.fields["description"], weekly.fields["metadata"]["a"]) == (text, text)
-
-
-@pytest.mark.parametrize("variant", ARCHIVED)
-def test_apply_of_a_file_refuses_what_is_archived(qoder: Qoder, variant: str) -> None:
-    one = ARCHIVED[variant]
-    qoder.wire.on("GET", f"/deployments/{one['id']}", one).on("GET", "/deployments", page())
-    qoder.stdin = json.dumps({"type": "deployment", "id": one["id"], "description": "New"})
-    ran = qoder("apply", "-", "--yes", "--json")
-    assert (ran.code, ran.error["type"], ran.out) == (6, "rejected", "")
-    assert f"was archived on {one['archived_at']}" in ran.error["message"]
-    assert "cannot be undone" in ran.error["hint"]
 
 
 # What it refers to, and what that pins.
