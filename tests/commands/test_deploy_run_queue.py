@@ -27,14 +27,6 @@ SPEED = 20.0
 STORES = ("memory store", pytest.param("PostgreSQL", marks=MORE))
 
 
-class QuickClock(HastyClock):
-    """A clock for several threads; FakeClock is for one."""
-
-    @property
-    def time(self) -> float:
-        return self.now()
-
-
 def refusing(machines: Machines, status: int, *, after: float = 0.0, **answer: Any) -> Lie:
     """Return a network on which nothing is heard of runs and sessions after so many seconds, but this answer."""
     began = machines.clock.time
@@ -49,7 +41,7 @@ def refusing(machines: Machines, status: int, *, after: float = 0.0, **answer: A
 
 
 def hurried(machines: Machines) -> Machines:
-    machines.clock = QuickClock(SPEED, now=machines.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
+    machines.clock = HastyClock(SPEED, now=machines.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
     return machines
 
 
@@ -106,7 +98,7 @@ def test_deploy_run_at_most_n_holds_on_three_machines_at_once(machines: Machines
 def test_deploy_run_at_most_n_without_a_group_keeps_the_order_typed(
     qoder: Qoder, world: World, wait: tuple[str, ...]
 ) -> None:
-    qoder.clock = QuickClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
+    qoder.clock = HastyClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
     world.clock = qoder.clock.now
     made = [world.add_deployment(name=f"job-{n}", behaviour=Behaviour(turn(seconds=3.0))).id for n in range(4)]
     ran = qoder("deploy", "run", *made, "--at-most", "1", "--json", *wait)
@@ -342,7 +334,7 @@ def test_deploy_run_frees_the_slot_of_a_run_that_goes_on_after_a_stop_that_canno
 def test_deploy_run_at_most_1_starts_nothing_beside_a_run_that_may_wait(
     qoder: Qoder, world: World, wait: tuple[str, ...]
 ) -> None:
-    qoder.clock = QuickClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
+    qoder.clock = HastyClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
     world.clock = qoder.clock.now
     qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep, lie=stops_unreadably)
     ran = qoder("deploy", "run", "dep_ask", "dep_demo", "--at-most", "1", "--json", *wait)

@@ -30,6 +30,10 @@ class HastyClock(Clock):
             self._looked = moment
             return self._now
 
+    @property
+    def time(self) -> float:
+        return self.now()
+
     def monotonic(self) -> float:
         return self.now()
 
