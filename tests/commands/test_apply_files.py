@@ -536,6 +536,12 @@ def test_apply_takes_an_id_from_a_variable(desk: Desk) -> None:
     assert (ran.code, ran.out) == (0, "dep_demo\n")
 
 
+@pytest.mark.parametrize("credentials", ["${X}", ["${X}"]])
+def test_diff_says_of_credentials_that_are_not_set_that_it_did_not_compare_them(desk: Desk, credentials: Any) -> None:
+    ran = desk.qoder("diff", desk.file({"type": "vault", "display_name": "v", "credentials": credentials}))
+    assert (ran.code, ran.err.splitlines()[-1]) == (8, "1 to create, 1 not compared")
+
+
 @pytest.mark.parametrize("named", [{}, NEW])
 def test_diff_does_not_say_that_it_would_create_what_an_id_that_is_not_set_may_name(desk: Desk, named: Any) -> None:
     ran = desk.qoder("diff", desk.file({"id": "${DEP}", "description": "New", **named}))
