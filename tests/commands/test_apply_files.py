@@ -110,8 +110,7 @@ def test_apply_of_a_file_looks_names_up_once_and_compares_ids(desk: Desk, agent:
     lists = ["GET /agents?limit=100", "GET /environments?limit=100", f"GET {LIST}", "GET /vaults?limit=100"]
     assert sorted(desk.asked[:4]) == sorted(lists)
     for _, body in desk.writes:
-        pin = {"id": WRITER, "type": "agent"}
-        assert body["agent"] in (pin, {**pin, "version": 2})
+        assert body["agent"] in (WRITER, {"id": WRITER, "type": "agent", "version": 2})
         assert (body["environment_id"], body["vault_ids"]) == (ENVIRONMENT, ["vault_team", "vault_1"])
         assert not {"environment", "vaults"} & set(body)
     assert actions(desk.apply(file, "--json")) == [("unchanged", 0)] * 2
