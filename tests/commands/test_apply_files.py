@@ -535,10 +535,27 @@ def test_apply_takes_an_id_from_a_variable(desk: Desk) -> None:
     assert (ran.code, ran.out) == (0, "dep_demo\n")
 
 
-@pytest.mark.parametrize("credentials", ["${X}", ["${X}"]])
-def test_diff_says_of_credentials_that_are_not_set_that_it_did_not_compare_them(desk: Desk, credentials: Any) -> None:
-    ran = desk.qoder("diff", desk.file({"type": "vault", "display_name": "v", "credentials": credentials}))
+UNSET: tuple[Any, ...] = ("${X}", ["${X}"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"type": "vault", "display_name": "v", "credentials": unset} for unset in UNSET),
+        *({**NEW, "resources": unset} for unset in UNSET),
+    ],
+    ids=str,
+)
+def test_diff_says_of_a_part_that_is_not_set_that_it_did_not_compare_it(desk: Desk, fields: Any) -> None:
+    ran = desk.qoder("diff", desk.file(fields))
     assert (ran.code, ran.err.splitlines()[-1]) == (8, "1 to create, 1 not compared")
+
+
+@pytest.mark.parametrize("resources", UNSET)
+def test_diff_of_resources_that_are_not_set_finds_nothing_that_it_would_lose(desk: Desk, resources: Any) -> None:
+    assert desk.apply_these(NEW).code == 0
+    ran = desk.qoder("diff", desk.file({**NEW, "resources": resources}))
+    assert ran.err.splitlines()[-1].endswith(", 1 not compared")
 
 
 @pytest.mark.parametrize("named", [{}, NEW])
