@@ -355,6 +355,7 @@ OTHERS: dict[str, tuple[Fields, Fields]] = {
     "environment env_1 could not be read: the response": (OWN, {"/environments/env_1": {"id": "env_2"}}),
     "agent agent_1 could not be read: the response": (USES, of(id="agent_2")),
     "version 1 of agent agent_1": (AT_1, of(version=2)),  # whichever is asked for
+    "the URL of the MCP server docs": (USES | OWN, of(**SERVER | {"mcp_servers": [{"name": "docs"}]}) | NARROW),
     "when file file_1 expires": (FILE, expiring("soon")),
     "its status": ({"status": "dormant"}, {}),
     "its schedule could not be read": ({"schedule": "0 3 * * *"}, {}),
