@@ -204,18 +204,18 @@ def test_run_why_shows_what_failed_elsewhere_at_that_hour(team: Team) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "path"),
+    ("gone", "path", "how"),
     [
-        *(("session", r"/sessions/\w+$"), ("version", "version="), ("deployment", r"/deployments/\w+$")),
-        ("memory", "/memory_versions"),
+        *(("session", r"/sessions/\w+$", ()), ("version", "version=", ()), ("deployment", r"/deployments/\w+$", ())),
+        *(("memory", "/memory_versions", how) for how in ((), (503, "api_error"))),
     ],
 )
-def test_run_why_says_what_cannot_be_read(team: Team, gone: str, path: str) -> None:
+def test_run_why_says_what_cannot_be_read(team: Team, gone: str, path: str, how: Any) -> None:
     team.world.deployments[team.deployment].fields["resources"] = [MEMORY]
     team.ran(WORKS)
     team.new_agent()
     failed = team.ran(FAILS)
-    team.refuse(lambda asked: re.search(path, asked) is not None)
+    team.refuse(lambda asked: re.search(path, asked) is not None, *how)
     why = team.why(failed)
     assert gone in " ".join(f"{unknown['what']} {unknown['says']}" for unknown in why["unknown"])
     assert [what for what, _ in changes(why)] == ["agent"]
