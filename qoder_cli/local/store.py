@@ -409,7 +409,10 @@ class Store:
         return self._connection
 
     def _in_memory(self) -> "Connection":
-        """Return the tables in memory: readable triggers, and unwritten changes."""
+        """Return the tables in memory: readable triggers, and unwritten changes.
+
+        One command may start a deployment several times: what one start adopts must not be another's.
+        """
         if self._memory is None:
             memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
             memory.executescript(";".join(_statements()))
