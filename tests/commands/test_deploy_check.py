@@ -416,11 +416,12 @@ def test_deploy_check_is_never_0_over_a_list_that_does_not_say_whether_it_is_com
     assert (ran.code, "the list of deployments does not say whether it is complete" in ran.err) == (7, True)
 
 
-def test_deploy_check_lists_the_runs_of_each_where_the_list_of_all_has_other_things(qoder: Qoder) -> None:
+@pytest.mark.parametrize("row", [{"id": "drun_1"}, {"id": "drun_1", "deployment_id": "dep_d1", "created_at": None}])
+def test_deploy_check_lists_the_runs_of_each_where_the_list_of_all_has_other_things(qoder: Qoder, row: Fields) -> None:
     place = Place(qoder)
     ids = [place.deployment(f"d{n}") for n in range(12)]
     place.lie = lambda request: (
-        httpx.Response(200, json=page({"id": "drun_1"})) if request.url.path.endswith("/deployment_runs") else None
+        httpx.Response(200, json=page(row)) if request.url.path.endswith("/deployment_runs") else None
     )
     assert place.found() == []
     assert sorted(seen.path.split("/")[-2] for seen in place.world.requests if seen.path.endswith("/runs")) == sorted(
