@@ -15,6 +15,7 @@ from tests.support.asking import Asking
 from tests.support.desk import HOST, Desk
 from tests.support.inprocess import WorldTransport
 from tests.support.machines import MEMORY_STORE, STORES, Machines, lacks_postgres, postgres
+from tests.support.one_night import after_a_night
 from tests.support.team import Team
 from tests.support.things import Things
 
@@ -45,6 +46,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def service(qoder: Qoder, served_by: Generation) -> Things:
     """Return the sandbox with hooks, which the user is led to."""
     return Things(qoder, served_by)
+
+
+@pytest.fixture
+def night(world: World) -> World:
+    return after_a_night(world)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder of one's own."""
+    folder = tmp_path / "My stack"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture

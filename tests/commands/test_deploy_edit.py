@@ -361,15 +361,3 @@ def test_deploy_edits_define_an_outcome_beside_the_message(desk: Desk) -> None:
     assert update(desk, weekly.id, "--outcome", "Two", "--rubric", "Short").code == 0
     again, defined = weekly.fields["initial_events"]
     assert (again, defined["description"], "max_iterations" in defined) == (first, "Two", False)
-
-
-def test_deploy_edits_refuse_half_an_outcome(desk: Desk) -> None:
-    for words in (
-        GOAL[:2],
-        GOAL[2:4],
-        GOAL[4:],
-        (*GOAL, "--outcome", " "),
-        (*GOAL, "--rubric", " "),
-        (*GOAL[:5], "21"),
-    ):
-        assert (create(desk, *words).code, desk.named("weekly")) == (2, []), words

@@ -406,17 +406,6 @@ def test_deploy_run_parallel_is_how_many_are_under_way(current: Town, parallel: 
     assert most == parallel
 
 
-def test_deploy_run_of_many_keeps_order_and_ids_and_starts_twenty_in_a_second(town: Town) -> None:
-    ids = many(town, 25)
-    ran = town(*DEPLOY, "-", "--parallel", "100", "--wait", "--json", stdin="\n".join(ids))
-    assert (ran.code, [item["input"] for item in ran.json]) == (0, ids)
-    started = {run.deployment.id: run.id for run in town.world.started()}
-    assert {item["deployment_id"]: item["id"] for item in ran.json} == started
-    assert {item["status"] for item in ran.json} == {"completed"}
-    moments = [seen.at for seen in town.world.requests if seen.method == "POST"]
-    assert moments[-1] - moments[0] >= 24 / 20
-
-
 # What befalls seventeen of fifty starts, and how many of them stay unknown; None where one start may meet it thrice.
 BEFALLS: dict[str, int | None] = {
     "trigger:drop-after*17": 0,
@@ -494,12 +483,6 @@ def test_deploy_run_if_idle_of_several_names_the_run_that_is_going(
     words = ("dep_silent", "dep_long", "dep_minute", "--parallel", "1", "--fail-fast", "--if-idle", *on_skip)
     ran = town(*DEPLOY, *words, "--json")  # what is excused does not stop the others
     assert (ran.code, codes(ran)) == ((0, [0, 0, 0]) if on_skip else (3, [0, 3, None]))
-
-
-@pytest.mark.parametrize("wait", [(), ("--wait",)])
-def test_deploy_run_of_several_on_skip_ok_exits_0(tmp_path: Path, wait: tuple[str, ...]) -> None:
-    ran = _town("legacy", tmp_path)(*DEPLOY, "dep_skip", "dep_demo", "--on-skip", "ok", *wait, "--json")
-    assert (ran.code, codes(ran)) == (0, [0, 0])
 
 
 def test_deploy_run_of_several_starts_each_once_under_a_key(current: Town) -> None:

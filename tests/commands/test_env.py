@@ -85,14 +85,6 @@ def test_env_create_always_sends_and_says_the_network(
     assert ("network:" in ran.err) is bool(said)
 
 
-def test_env_create_sends_the_plain_fields(qoder: Qoder, service: Things) -> None:
-    words = ("--description", "For reports", "--metadata", "team=core")
-    assert qoder(*NEW, *words).code == 0
-    [body] = service.sent
-    assert body.pop("metadata")["team"] == "core"
-    assert body == {"name": "new", "description": "For reports", "config": OPEN}
-
-
 def test_env_create_lets_options_change_a_config_of_a_file(qoder: Qoder, service: Things, tmp_path: Path) -> None:
     file, setup = tmp_path / "env.yaml", tmp_path / "setup.sh"
     file.write_text("name: new\nconfig:\n  networking: {type: limited}\n  packages: {pip: [pandas]}\n")
@@ -156,12 +148,6 @@ def test_env_update_sends_config_whole(qoder: Qoder, service: Things, before: An
     assert ran.json == data(service)
     assert same(form_of(NOUNS["env"]), normal({"config": ran.json["config"]}), normal({"config": sent(service)}))
     assert "config." in ran.err
-
-
-def test_env_update_of_plain_fields_leaves_config_alone(qoder: Qoder, service: Things) -> None:
-    assert qoder(*UPDATE, "--description", "", "--remove-metadata", "team").code == 0
-    [body] = service.sent
-    assert body == {"description": "", "metadata": {"team": None}}
 
 
 def test_env_update_gives_a_self_hosted_one_nothing_of_the_cloud(qoder: Qoder, service: Things) -> None:

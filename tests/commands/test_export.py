@@ -66,15 +66,6 @@ def a_world(qoder: Qoder, seed: int = 7) -> World:
     return World(clock=qoder.clock.now, token=TOKEN, seed=seed)
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a folder of one's own."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def unchanged(qoder: Qoder, *folder: str) -> None:
     """Check that nothing is to be done for the files of a folder."""
     ran = qoder("diff", *folder, "--verbose", "--json")

@@ -190,31 +190,8 @@ def test_help_has_a_first_page_of_24_lines(qoder: Qoder) -> None:
     assert all(any(line.startswith(f"  {noun} ") for line in lines) for noun in {*NOUNS} - {*ALIKE[1:], *RARE})
 
 
-def test_help_of_a_command_has_its_own_options_ranges_in_words_and_one_line_for_the_global_ones(qoder: Qoder) -> None:
-    out = qoder("deploy", "run", "--help").out
-    lines = out.splitlines()
-    assert any("--wait" in line for line in lines)
-    assert lines[-1] == "More: qoder help"
-    assert not [line for line in lines if line.lstrip().startswith(("--profile", "--debug", "-h", "--no-color"))]
-    assert "[default: 8; 1 to 100]" in squeezed(out)
-    assert "[at least" not in qoder("run", "list", "--help").out
-    assert "<=x" not in qoder("run", "logs", "--help").out
-
-
-def test_help_puts_options_under_headings_and_explains_shared_ones_once(qoder: Qoder) -> None:
-    out = qoder("deploy", "run", "--help").out
-    titles = re.findall(r"(?m)^(\w.*):$", out)
-    assert titles == [
-        *("Arguments", "Options", "Waiting", "When the agent asks", "Never twice", "Several at once", "Advanced")
-    ]
-    sections = dict(zip(titles, re.split(r"(?m)^\w.*:$", out)[1:], strict=True))
-    placed = {"Waiting": "--timeout", "Never twice": "--on-lost", "Several at once": "--fail-fast"}
-    assert all(f" {name} " in sections[title] for title, name in placed.items())
+def test_help_explains_shared_options_once(qoder: Qoder) -> None:
     shared = {
-        "run approve": (
-            "--wait, --follow, --result, --timeout, --on-ask, --policy, --notify",
-            "qoder deploy run --help",
-        ),
         "session wait": ("--timeout, --interval, --follow, --result", "qoder run wait --help"),
         "agent update": ("--name, --model, --description, --system, --tools", "qoder agent create --help"),
         "vault list": ("--columns, --sort, --watch", "qoder help output"),

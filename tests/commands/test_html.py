@@ -21,17 +21,12 @@ from qoder_cli.history.records import RunDetail, RunRecord, time_text
 from qoder_cli.output.screen import inert
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, examples
-from tests.support.one_night import HOUR, after_a_night, serve
+from tests.support.one_night import HOUR, serve
 from tests.support.webpage import Element, read
 
 pytestmark = pytest.mark.usefixtures("utc")
 NOW = 1_800_000_000.0
 COUNTED = ("needs_you", "did_not_happen", "failed", "did_nothing", "paused", "cannot_tell")
-
-
-@pytest.fixture
-def night(world: World) -> World:
-    return after_a_night(world)
 
 
 def rows(page: Element) -> dict[str, tuple[Counter[str], str]]:

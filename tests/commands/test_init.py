@@ -22,15 +22,6 @@ WORKFLOWS = (".github/workflows/qoder.yml", ".gitlab-ci.yml")
 DOCUMENTS = ("agents", "deployments", "environments", "memory_stores", "skills")
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a folder of one's own."""
-    folder = tmp_path / "My stack"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 

@@ -228,6 +228,10 @@ SENSELESS = {
         *("--ask none,Bash", "--tools Read --ask Bash", "--tools none --ask Bash", "--system - -f -"),
     ],
     "agent update helper": ["", "--name ''", "--tools all,none", "--mcp docs=https://a.example --remove-mcp docs"],
+    NEW: [
+        *("--outcome A", "--rubric B", "--max-iterations 2", "--outcome ' ' --rubric B", "--outcome A --rubric ' '"),
+        "--outcome A --rubric B --max-iterations 21",
+    ],
     "env create": ["--name ''"],
     "env create --name new": [
         *("--network open --allow-host example.com", "--network closed", "--allow-host https://example.com"),

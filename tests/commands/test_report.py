@@ -22,17 +22,12 @@ from qoder_cli.settings.config import resolve
 from qoder_cli.settings.values import Flags
 from tests.conftest import Qoder, Ran, examples
 from tests.support.inprocess import WorldTransport
-from tests.support.one_night import HOUR, OLD, after_a_night, ago, fire, hourly, serve
+from tests.support.one_night import HOUR, OLD, ago, fire, hourly, serve
 from tests.support.wire import api_error, page
 
 pytestmark = pytest.mark.usefixtures("utc")
 DEPLOYMENTS, RUNS, SESSIONS = (f"{BASE_PATH}/{name}" for name in ("deployments", "deployment_runs", "sessions"))
 SECTIONS = ("needs_you", "did_not_happen", "failed", "did_nothing", "cannot_tell")
-
-
-@pytest.fixture
-def night(world: World) -> World:
-    return after_a_night(world)
 
 
 RUN: dict[str, Any] = {"id": "drun_1", "deployment_id": "dep_1", "session_id": "sess_1"}
