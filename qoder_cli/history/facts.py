@@ -209,9 +209,10 @@ def _of_all(app: App, deployments: Sequence[Deployment]) -> dict[str, list[Run] 
         for number, page in enumerate(app.client.pages("/deployment_runs", {"limit": 100}), 1):
             app.progress.beat()
             runs = runs_in(page, None)
-            if len(runs) < len(page["data"]):
-                raise NoResponse("an item of the list is not a run of a deployment")
-            created += filter(None, (run.created for run in runs))
+            times = [run.created for run in runs if run.created is not None]
+            if len(times) < len(page["data"]):
+                raise NoResponse("an item of the list is not a run of a deployment, with its time")
+            created += times
             for run in runs:
                 runs_of.get(str(run.deployment_id), list[Run]()).append(run)
             is_whole = says_whether_more(page) and is_last(page)

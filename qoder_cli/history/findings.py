@@ -275,8 +275,11 @@ class _Checks(NamedTuple):
         used = {tool.get("mcp_server_name") for tool in tools if tool.get("type") == "mcp_toolset"}
         environment = self.facts.environment(self.deployment.raw)
         for server in map(mapping, array(agent.get("mcp_servers"))):
-            url, name = str(server.get("url")), str(server.get("name"))
+            url, name = text(server.get("url")), str(server.get("name"))
             if name not in used:
+                continue
+            if url is None:
+                yield self._unread(f"the URL of the MCP server {name}", "the agent does not say it")
                 continue
             if isinstance(environment, dict) and not _reaches(environment, url, is_mcp=True):
                 host = _host(url) or url

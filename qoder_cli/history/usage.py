@@ -156,8 +156,8 @@ class Usage:
 
     `every` counts all sessions.
 
-    `undated` counts what does not say when it was created: it is in no sum. `lacks_runs` is for the caller to say that
-    runs could not all be read; it counts what is no run among the `undated`.
+    `undated` counts what does not say when it was created, or has no id: it is in no sum. `lacks_runs` is for the
+    caller to say that runs could not all be read; it counts what is no run among the `undated`.
     """
 
     def __init__(self, by: By, window: Window, *, deployments: Collection[str] | None = None) -> None:
@@ -195,8 +195,8 @@ class Usage:
 
     def add_sessions(self, sessions: Iterable[dict[str, Any]]) -> None:
         for session in sessions:
-            id, created = str(session.get("id")), parse_timestamp(session.get("created_at"))
-            if created is None:
+            id, created = text(session.get("id")), parse_timestamp(session.get("created_at"))
+            if id is None or created is None:
                 self.undated += 1
                 self._lost_sessions += 1
                 continue

@@ -29,6 +29,7 @@ from qoder_cli.nouns.edits.forms import form_of
 from qoder_cli.nouns.parts import assignments
 from qoder_cli.nouns.table import NOUNS
 from qoder_cli.runs.observe import any_observer
+from qoder_cli.sessions.asks import with_asks
 from qoder_cli.sessions.log import in_order, is_last, message_text
 from qoder_cli.sessions.result import final_message
 
@@ -138,7 +139,12 @@ class _Comparison:
         self._agent_then = ""  # its agent, as `deploy update --agent` takes it
 
     def made(self) -> Why:
-        run, app = self._run, self._app
+        app = self._app
+        try:
+            run = self._run = with_asks(app.client, self._run, threads=False)
+        except ApiError as error:
+            run = self._run
+            self._cannot_tell("answer", f"whether it waits for one: {error.message}", f"events of {run.session_id}")
         completed = self._last_completed()
         session = self._session(run)
         deployment = self._deployment()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qoder_cli.base.errors import Exit, QoderError, Signalled
 from qoder_cli.base.ids import RETRY
@@ -409,7 +409,10 @@ class Store:
         return self._connection
 
     def _in_memory(self) -> "Connection":
-        """Return the tables in memory: readable triggers, and unwritten changes."""
+        """Return the tables in memory: readable triggers, and unwritten changes.
+
+        One command may start a deployment several times: what one start adopts must not be another's.
+        """
         if self._memory is None:
             memory = _sqlite3().connect(":memory:", isolation_level=None, check_same_thread=False)
             memory.executescript(";".join(_statements()))
@@ -513,25 +516,31 @@ def _connect(path: Path, patience: float) -> "Connection":
 
 def _create(path: Path) -> None:
     """Make the file, only its owner's, unless it is there by now. It is never empty: an empty one has lost its rows."""
-    with closing(_sqlite3().connect(":memory:", isolation_level=None)) as blank:
-        blank.execute("VACUUM")
-        content = blank.serialize()
-
-    def write(path: Path) -> None:
-        with open(path, "xb", opener=partial(os.open, mode=0o600)) as file:
-            file.write(content)
-
     part = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
     try:
-        write(part)
-        try:
-            os.link(part, path)
-        except FileExistsError:  # another was faster
-            pass
-        except OSError:  # there are no links here
-            write(path)
+        _new(part).close()
+        with closing(_sqlite3().connect(part, isolation_level=None)) as blank:
+            blank.execute("VACUUM")  # which writes its first page
+        with suppress(FileExistsError):  # another was faster
+            _link(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _link(part: Path, path: Path) -> None:
+    """Give a file another path, or a copy where there are no links. Raises FileExistsError, OSError."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        content = part.read_bytes()
+        with _new(path) as file:
+            file.write(content)
+
+
+def _new(path: Path) -> IO[bytes]:
+    return open(path, "xb", opener=partial(os.open, mode=0o600))
 
 
 def _statements() -> list[str]:

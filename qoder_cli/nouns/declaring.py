@@ -146,7 +146,10 @@ def declare(document: Document, noun: Noun, file: str, filler: Filler) -> Iterat
         refs,
         secrets=frozenset(_secret_places(noun, fields, read)),
         unset=tuple(
-            name for at, child in places_in(node) if at[:1] != (parts_field,) for name in unset_in(child.content)
+            name
+            for at, child in places_in(node)
+            if at[:1] != (parts_field,) or len(at) < 3  # deeper is what is held, and says it itself
+            for name in unset_in(child.content)
         ),
     )
     yield declaration
@@ -165,8 +168,8 @@ def _held(holder: Declaration, held: Sequence[Any], node: Node) -> Iterator[Decl
     noun = NOUNS[holder.noun.kind.below]
     for number, fields in enumerate(held):
         child = node_at(node, (field_of_held(holder.noun), number))
-        if child is None:
-            continue  # which was reported
+        if not isinstance(fields, dict) or child is None:
+            continue  # which was reported, or is a variable that is not set
         name = known_as(fields) or f"{noun.called} {number + 1}"
         secrets = {spelled(path) for path, _ in secrets_in(noun.holds.body, fields)} | {*_filled_in(child)}
         yield Declaration(

@@ -295,6 +295,12 @@ def _drops_variables(lists: Lists, step: Step) -> bool:
     return VARIABLES not in lists.whole(step.noun, silent[0])
 
 
+def _without_empty_token(resource: Any) -> Any:
+    if not isinstance(resource, dict):  # a variable that is not set
+        return resource
+    return {name: value for name, value in resource.items() if name not in WRITE_ONLY or value}
+
+
 def _sendable_body(step: Step, body: Raw) -> Raw:
     """Return a body without empty fields of a creation, which a server may not know, and without empty tokens.
 
@@ -302,12 +308,8 @@ def _sendable_body(step: Step, body: Raw) -> Raw:
     """
     if step.current is None:
         body = {name: value for name, value in body.items() if name not in EMPTY or value != EMPTY[name]}
-    if "resources" in body:
-        resources = [
-            {name: value for name, value in resource.items() if name not in WRITE_ONLY or value}
-            for resource in body["resources"]
-        ]
-        body = {**body, "resources": resources}
+    if isinstance(body.get("resources"), list):
+        body = {**body, "resources": [*map(_without_empty_token, body["resources"])]}
     labels = mapping(body.get("metadata"))
     after = {**mapping(step.before.get("metadata")), **labels}
     count = sum(value is not None and key != RESERVED for key, value in after.items())
@@ -321,7 +323,7 @@ def _would_lose(step: Step) -> str:
     if step.current is None or "resources" not in step.body:
         return ""
     there = {_place_of(resource) for resource in map(mapping, step.form.settable(step.current)["resources"])}
-    for number, resource in enumerate(step.wanted["resources"]):
+    for number, resource in enumerate(map(mapping, array(step.wanted["resources"]))):
         token = TOKENS.get(str(resource.get("type")))
         if token and _place_of(resource) in there and not set(WRITE_ONLY) & resource.keys():
             why = f"resources[{number}] has no {token}, and changing resources would drop the one that it may have"

@@ -403,12 +403,14 @@ def leave_run(error: QoderError, run: Run, app: App) -> QoderError:
     path = f"/deployment_runs/{segment(run.id)}"
     try:
         now = Run.read(app.client.get(path, within=CANCEL_WITHIN, retry=False))  # it may name another session
-        if now is None or now.id != run.id or now.session_id is None:
-            raise NoResponse(f"the response is not run {run.id}, or names no session")
-        session_id = now.session_id
+        if now is None or now.id != run.id:
+            raise NoResponse(f"the response is not run {run.id}")
         if standing(now) is Standing.ENDED:  # what works in its session by now is somebody else's
             app.progress.warn(f"run {run.id} was not cancelled: it has ended")
             return error
+        if now.session_id is None:
+            raise NoResponse(f"the response names no session of run {run.id}")
+        session_id = now.session_id
         cancelling(app.client, lambda: session_id, timeout=CANCEL_WITHIN, retries=False).send()
     except QoderError as failure:
         app.progress.warn(f"run {run.id} could not be cancelled and may still be running: {failure.message}")

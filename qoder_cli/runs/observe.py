@@ -238,8 +238,8 @@ class Observer:
             return THREADS_EVERY
         return math.inf
 
-    def reread(self, run: Run) -> bool:
-        """Ask the session of a run from a list once. Return whether the run has ended. Raises ApiError."""
+    def reread(self, run: Run) -> Run:
+        """Ask the session of a run from a list once. Return the run as that tells it. Raises ApiError."""
         try:
             self._take_reading(run, self._session_of(run).ask(within=None, retry=True))
         except NotFound as error:
@@ -247,7 +247,7 @@ class Observer:
                 self._keep(apply_ending(run, SESSION_DELETED))
             elif self._age(run) >= YOUNG:
                 raise
-        return self.ended
+        return self._shown()
 
     def read_if_unclear(self, started: Run) -> Run:
         """Return a run that was started; read now, if the response said too little and the run can be read."""

@@ -25,7 +25,7 @@ from qoder_cli.base.errors import (
 )
 from qoder_cli.base.keyboard import keys
 from qoder_cli.base.model import Raw, Run, text
-from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, THREAD_STATUSES, is_asking
+from qoder_cli.base.outcome import ASKS_FOR, ENDS, RUNNING, THREAD_STATUSES, event_at, is_asking
 from qoder_cli.base.pool import Task, begin, throw
 from qoder_cli.base.times import SUSPENDED
 from qoder_cli.input.editor import Editor, Leave
@@ -96,6 +96,7 @@ class Activity:
         self._asks_a_person = False  # whether the newest call says so
         self._asking_threads: set[object] = set()  # those that stopped to ask, while the main agent may work
         self._sent: set[str] = set()  # our newest message, while no event shows that the agent has it
+        self._told_at = -math.inf  # when the newest status came, by the server: one from before is no news
 
     def send(self, ids: set[str], now: float) -> None:
         """Note a message that was sent. An idle before it, heard late, is not its end."""
@@ -107,6 +108,8 @@ class Activity:
         if event.get("id") in self._sent or kind.startswith("agent."):
             self._sent = set()
         if kind == "session.status_idle" and self._sent:
+            return
+        if kind in (RUNNING, "session.status_idle") and not self._is_newest(event):
             return
         if kind in CALL_KINDS:
             self._asks_a_person = event.get("evaluated_permission") == "ask" or kind == "agent.custom_tool_use"
@@ -126,13 +129,20 @@ class Activity:
             self.asks_at = now + (0 if self._asks_a_person else ASKS_FOR)
         elif kind in ENDS:
             self._rest(is_busy=False)
-            self.is_over = kind != "session.status_idle"
+            self.is_over |= kind != "session.status_idle"
 
     def settle(self, asked: Asked, now: float) -> None:
         """Note what a session waits for, as it was just read."""
         self.seen_at, self.is_busy, self.asks_at, self._sent = now, asked.is_busy, math.inf, set()
+        self._is_newest(asked.newest)
         if asked.key is not None and not self.is_left_open:
             self.asks_at = now
+
+    def _is_newest(self, status: Raw) -> bool:
+        """Return whether no newer status was told before this one, and take note of when it came."""
+        at, before = event_at(status), self._told_at
+        self._told_at = max(before, at or before)
+        return at is None or at >= before
 
     def _rest(self, *, is_busy: bool) -> None:
         self.is_busy, self.is_left_open, self.asks_at = is_busy, False, math.inf

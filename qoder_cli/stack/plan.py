@@ -312,8 +312,11 @@ class Planner:
                 continue
             if current is not None and ref.version is None:
                 there = _pinned_there(current, ref, id, fields)
-                if _is_older(version, there):  # a list may be stale
+                if version is None or _is_older(version, there):  # a list may be stale
                     version = there
+            if version is None and len(ref.at) == 1:  # its creation pins the latest
+                put(fields, ref.at, id)
+                continue
             pin: Raw = {"type": ref.pins, ref.key: id}
             if version is not None:
                 is_text = ref.key != "id" and not isinstance(version, ToCome)
@@ -324,9 +327,9 @@ class Planner:
         return fields
 
     def _keep_pins(self, noun: Noun, fields: Raw, current: Raw) -> None:
-        """Give the ids that leave a version open the one that is pinned there: what has them is sent whole."""
+        """Give the ids in a list that leave a version open the one that is pinned there: a list is sent whole."""
         for refers in noun.kind.refers:
-            for holder, key, at in places_of(refers, fields) if refers.pins else ():
+            for holder, key, at in places_of(refers, fields) if refers.pins and len(refers.at) > 1 else ():
                 pin = holder[key]
                 if isinstance(pin, str):
                     pin = {"type": refers.pins, refers.key: pin}

@@ -22,6 +22,7 @@ from qoder_cli.keys.record import KeyRecord, KeyStore, Lost, StoreAway, StoredKe
 RENEW_AFTER = 20.0  # seconds after which the owner lets itself be heard of
 _LAST_TRIES = 3
 _PAUSE = 0.2  # seconds between two looks whether it is our turn
+_SAID_AFTER = 10  # seconds until even a quiet command says that it waits for that
 _TURN = "deployments"  # what is written in it
 
 
@@ -29,7 +30,10 @@ _TURN = "deployments"  # what is written in it
 def machine_turn(
     app: App, what: str = _TURN, *, does: str = "applies files, or writes deployments or environments"
 ) -> Iterator[None]:
-    """Let one process of this machine at a time do something: `what` it does, and in words. Raises Signalled."""
+    """Let one process of this machine at a time do something: `what` it does, and in words. Raises Signalled.
+
+    The wait has no limit: who has the turn may ask a person, or wait for a free slot.
+    """
     store, host = app.store, app.settings.host
 
     def has_turn() -> bool:
@@ -38,9 +42,15 @@ def machine_turn(
 
     if not store.hold(what, host=host):
         status = f"another command of this machine {does}; waiting for it"
+
+        def pauses() -> Iterator[float]:
+            yield from repeat(_PAUSE, round(_SAID_AFTER / _PAUSE))
+            app.progress.warn(f"{status}, however long it takes; see whether it hangs")
+            yield from repeat(_PAUSE)
+
         app.progress.note(status)
         with app.progress.waiting(status, leaving="nothing is written"):
-            poll(has_turn, app.clock, pauses=repeat(_PAUSE), is_enough=bool)
+            poll(has_turn, app.clock, pauses=pauses(), is_enough=bool)
     try:
         yield
     finally:

@@ -95,8 +95,7 @@ def test_apply_of_a_file_looks_names_up_once_and_compares_ids(desk: Desk, agent:
     lists = ["GET /agents?limit=100", "GET /environments?limit=100", f"GET {LIST}", "GET /vaults?limit=100"]
     assert sorted(desk.asked[:4]) == sorted(lists)
     for _, body in desk.writes:
-        pin = {"id": WRITER, "type": "agent"}
-        assert body["agent"] in (pin, {**pin, "version": 2})
+        assert body["agent"] in (WRITER, {"id": WRITER, "type": "agent", "version": 2})
         assert (body["environment_id"], body["vault_ids"]) == (ENVIRONMENT, ["vault_team", "vault_1"])
         assert not {"environment", "vaults"} & set(body)
     assert actions(desk.apply(file, "--json")) == [("unchanged", 0)] * 2
@@ -505,6 +504,29 @@ def test_apply_takes_an_id_from_a_variable(desk: Desk) -> None:
     desk.qoder.env["DEP"] = "dep_demo"
     ran = desk.apply_these({"id": "${DEP}", "description": "New"}, words=("-q",))
     assert (ran.code, ran.out) == (0, "dep_demo\n")
+
+
+UNSET: tuple[Any, ...] = ("${X}", ["${X}"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"type": "vault", "display_name": "v", "credentials": unset} for unset in UNSET),
+        *({**NEW, "resources": unset} for unset in UNSET),
+    ],
+    ids=str,
+)
+def test_diff_says_of_a_part_that_is_not_set_that_it_did_not_compare_it(desk: Desk, fields: Any) -> None:
+    ran = desk.qoder("diff", desk.file(fields))
+    assert (ran.code, ran.err.splitlines()[-1]) == (8, "1 to create, 1 not compared")
+
+
+@pytest.mark.parametrize("resources", UNSET)
+def test_diff_of_resources_that_are_not_set_finds_nothing_that_it_would_lose(desk: Desk, resources: Any) -> None:
+    assert desk.apply_these(NEW).code == 0
+    ran = desk.qoder("diff", desk.file({**NEW, "resources": resources}))
+    assert ran.err.splitlines()[-1].endswith(", 1 not compared")
 
 
 @pytest.mark.parametrize("named", [{}, NEW])

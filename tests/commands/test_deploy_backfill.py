@@ -143,6 +143,11 @@ def test_deploy_backfill_once_starts_one_run_and_writes_it_under_every_key(tmp_p
     assert (again.code, again.json, len(service.started), "made up before" in again.err) == (0, [], 1, True)
     page = service.machine("reader", "report", "dep_0", "--since", service.since)
     assert "made up by drun_made0" in page.out
+    assert service.machine("b", "key", "free", service.started[0], "--yes").code == 0
+    [freed] = [entry.record for entry in service.keys.entries() if entry.record.key == service.started[0]]
+    service.keys.put(None, freed._replace(state="started", workspace="another"))
+    made_up = [each["made_up_by"] for each in service.missed() if each["deployment"] == "dep_0"]
+    assert made_up.count(None) == 1
 
 
 def test_deploy_backfill_is_not_content_with_keys_that_wait_for_a_run_nobody_started(

@@ -355,6 +355,7 @@ OTHERS: dict[str, tuple[Fields, Fields]] = {
     "environment env_1 could not be read: the response": (OWN, {"/environments/env_1": {"id": "env_2"}}),
     "agent agent_1 could not be read: the response": (USES, of(id="agent_2")),
     "version 1 of agent agent_1": (AT_1, of(version=2)),  # whichever is asked for
+    "the URL of the MCP server docs": (USES | OWN, of(**SERVER | {"mcp_servers": [{"name": "docs"}]}) | NARROW),
     "when file file_1 expires": (FILE, expiring("soon")),
     "its status": ({"status": "dormant"}, {}),
     "its schedule could not be read": ({"schedule": "0 3 * * *"}, {}),
@@ -415,11 +416,12 @@ def test_deploy_check_is_never_0_over_a_list_that_does_not_say_whether_it_is_com
     assert (ran.code, "the list of deployments does not say whether it is complete" in ran.err) == (7, True)
 
 
-def test_deploy_check_lists_the_runs_of_each_where_the_list_of_all_has_other_things(qoder: Qoder) -> None:
+@pytest.mark.parametrize("row", [{"id": "drun_1"}, {"id": "drun_1", "deployment_id": "dep_d1", "created_at": None}])
+def test_deploy_check_lists_the_runs_of_each_where_the_list_of_all_has_other_things(qoder: Qoder, row: Fields) -> None:
     place = Place(qoder)
     ids = [place.deployment(f"d{n}") for n in range(12)]
     place.lie = lambda request: (
-        httpx.Response(200, json=page({"id": "drun_1"})) if request.url.path.endswith("/deployment_runs") else None
+        httpx.Response(200, json=page(row)) if request.url.path.endswith("/deployment_runs") else None
     )
     assert place.found() == []
     assert sorted(seen.path.split("/")[-2] for seen in place.world.requests if seen.path.endswith("/runs")) == sorted(

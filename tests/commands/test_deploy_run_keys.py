@@ -19,6 +19,7 @@ from tests.support.triggers import (
     CUT,
     IN_DOUBT,
     NIGHT,
+    NOW,
     STARTED,
     at,
     dated,
@@ -138,6 +139,26 @@ def test_deploy_run_settles_the_doubt_of_its_key_first(
     ran = qoder(*NIGHT, "--json")
     assert seen(ran) == sees
     assert ran.code != 9 or answers or "qoder key free night-1" in ran.error["hint"]
+
+
+# Seconds until a third start, what answers it, what the list shows, what the user sees.
+THIRDS: dict[str, tuple[float, Any, Any, dict[str, Any]]] = {
+    "the second's shows": (138, CUT, late(169, fresh(7, created=at(140))), ADOPTED),
+    "the second was not long ago": (NOT_STARTED_AFTER + 10 - THOROUGH_LOOKS[-1], FORBIDDEN, [], IN_DOUBT),
+}
+
+
+@pytest.mark.parametrize(("when", "answer", "shown", "sees"), THIRDS.values(), ids=THIRDS.keys())
+def test_deploy_run_settles_each_doubt_of_its_key(
+    qoder: Qoder, when: float, answer: Any, shown: Any, sees: dict[str, Any]
+) -> None:
+    lost_twice(qoder)
+    qoder.clock.time = NOW + when
+    qoder.wire.on(*TRIGGER, answer)
+    looks(qoder, shown)
+    if sees["adopted"]:
+        qoder.wire.on(*EVENTS, page())
+    assert seen(qoder(*NIGHT, "--json")) == sees
 
 
 def test_deploy_run_that_fails_beside_an_attempt_in_doubt_says_how_the_first_of_this_command_did(qoder: Qoder) -> None:

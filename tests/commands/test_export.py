@@ -258,6 +258,9 @@ def test_export_keeps_what_differs_unless_forced(qoder: Qoder, service: Things, 
         "skill release-notes": "replaced",
         "memory_store project": "unchanged",
     }
+    (home / "memory_stores/project/people/on-call.md").write_text("mine")
+    (new := home / "memory_stores/project/conventions.md").unlink()
+    assert (actions(qoder("export", "project", "--json")), new.exists()) == ({"memory_store project": "kept"}, True)
 
 
 def test_export_never_writes_outside_of_the_folder(qoder: Qoder, service: Things, home: Path, tmp_path: Path) -> None:

@@ -424,12 +424,15 @@ def test_report_new_has_a_memory_for_each_reader_and_each_choice_of_deployments(
     assert "(the first report: nothing earlier is included)" in " ".join(ran.out.split())
 
 
-def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> None:
-    """Two mails under one name at once: the second waits, and tells what is left."""
+@pytest.mark.parametrize(("after", "is_quiet"), [(0, False), (20, True)])
+def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World, after: float, is_quiet: bool) -> None:
+    """Two mails under one name at once: the second waits, says so, and tells what is left."""
     quiet.start("dep_fail", at=ago(quiet, 2))
     runs: list[Ran] = []
 
     def again() -> None:
+        if qoder.clock.monotonic() < began + after:
+            return
         qoder.clock.at_sleep = lambda: None
         held.let_go(f"report {memory}", host="api.qoder.com")
         runs.append(qoder(*NEW))
@@ -438,9 +441,11 @@ def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World) -> Non
     held = Store(qoder.env, warn=lambda what: None)
     memory = ReportMemory(held, settings, "", []).name
     assert held.hold(f"report {memory}", host="api.qoder.com")
-    qoder.clock.at_sleep = again
-    second = qoder(*NEW)
-    assert "another command of this machine makes a report for this reader; waiting for it" in second.err
+    began, qoder.clock.at_sleep = qoder.clock.monotonic(), again
+    second = qoder(*NEW, *["--no-progress"] * is_quiet)
+    waits = "another command of this machine makes a report for this reader; waiting for it"
+    assert second.err.count(waits) == 1
+    assert (f"warning: {waits}, however long it takes; see whether it hangs" in second.err) == is_quiet
     assert [len(keys(ran)) for ran in (*runs, second)] == [1, 0]
 
 

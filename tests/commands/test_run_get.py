@@ -100,9 +100,14 @@ def test_run_get_calls_an_error_without_a_type_unknown(qoder: Qoder) -> None:
     assert qoder(*GET).error["api_type"] == "unknown_error"
 
 
-def test_run_get_shows_no_agent_of_which_the_version_alone_is_sent(qoder: Qoder) -> None:
-    qoder.wire.on(*RUN, {**UNTOLD, "status": "completed", "agent": {"version": 3}})
-    assert "agent" not in qoder(*GET[:3]).out
+AGENTS = [({"version": 3}, []), ({"id": "agent_1"}, ["agent_1"]), ({"id": "agent_1", "version": 3}, ["agent_1@3"])]
+
+
+@pytest.mark.parametrize(("agent", "shown"), AGENTS)
+def test_run_get_shows_an_agent_with_its_version_where_its_id_is_sent(qoder: Qoder, agent: Any, shown: Any) -> None:
+    qoder.wire.on(*RUN, {**UNTOLD, "status": "completed", "agent": agent})
+    rows = [line.split() for line in qoder(*GET[:3]).out.splitlines()]
+    assert [value for name, value, *_ in rows if name == "agent"] == shown
 
 
 EXAMPLES = [

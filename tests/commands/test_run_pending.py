@@ -300,9 +300,9 @@ ROWS: list[Event] = [  # of a thread that asks, as a list may show it
 ]
 
 
-@pytest.mark.parametrize("shown", ["nothing", "its start"])
+@pytest.mark.parametrize("shown", ["nothing", "its start", "no call's id"])
 @pytest.mark.parametrize("row", ROWS)
-@pytest.mark.few(6)
+@pytest.mark.few(8)
 def test_session_pending_lists_what_a_sub_agent_asks_in_its_own_log_whatever_a_list_leaves_out(
     qoder: Qoder, server: Asking, row: Event, shown: str
 ) -> None:
@@ -315,6 +315,8 @@ def test_session_pending_lists_what_a_sub_agent_asks_in_its_own_log_whatever_a_l
     main = {"id": "sthr_1", "status": "running", "parent_thread_id": None}
     server.instead["GET /sessions/sess_1/threads"] = [ok(page(main, {"id": "sthr_2", **row}))] * 2
     newest, *earlier = reversed(own)
+    if shown == "no call's id":
+        newest["stop_reason"] = {"type": "requires_action"}
     later = {"id": "evt_9", "type": "agent.message", "processed_at": utc_text(server.world.now())}
     pages = page(later, newest, more=True), page(*earlier)
     server.instead["GET /sessions/sess_1/threads/sthr_2/events"] = [*map(ok, pages)]

@@ -251,6 +251,17 @@ def test_run_retry_all_failed_starts_what_a_list_tells(qoder: Qoder, case: str) 
     assert ran.code == (7 if items is None else max(items.values()))
 
 
+@pytest.mark.parametrize(("typed", "hinted"), [("dep_fial", True), ("--all", False)])
+def test_run_retry_all_failed_says_what_is_not_there(current: Place, typed: str, hinted: bool) -> None:
+    current.lie = lambda request: (
+        httpx.Response(404, json={"error": {"type": "not_found_error", "message": "Nothing."}})
+        if request.url.path.endswith("runs")
+        else None
+    )
+    ran = current.qoder("run", "retry", "--all-failed", typed, "--since", "1d", "--json")
+    assert (ran.code, "dep_fail" in ran.error["hint"]) == (5, hinted), ran.err
+
+
 @pytest.mark.parametrize("hours", [-48, 48])
 def test_run_retry_all_failed_counts_an_age_by_the_servers_clock(current: Place, hours: int) -> None:
     current.world.skew = hours * 3600

@@ -128,6 +128,7 @@ LEAVES = ("deploy", "run", "dep_1", "--wait", "--on-leave", "cancel", "--timeout
     [
         (MOVED, "cancellation was requested"),
         (DONE, "was not cancelled: it has ended\n"),
+        ({**CURRENT, "session_id": None, **ERROR}, "was not cancelled: it has ended\n"),
         ((503, ""), "could not be cancelled"),
         ([], "could not be cancelled"),
         ({**MOVED, "id": "drun_2"}, "could not be cancelled"),

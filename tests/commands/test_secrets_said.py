@@ -111,6 +111,19 @@ def test_secrets_are_hidden_in_base_64_from_their_first_letter_on(before: str, s
     assert KnownSecrets([], [SECRET]).out_of(code).index("[redacted]") == shared
 
 
+EIGHT = [  # letters that stand together are hidden, also those of another spelling; seven are part of other words
+    ("swordfish", "swordfis, swordfi", "[redacted], swordfi"),
+    ('hunt"er22', "xhunt&quot;er22x", "x[redacted]x"),
+    ("abcdef", "xYWJjZGVmx abcdefg", "x[redacted]x abcdefg"),
+    ("abcdef", "xYWJj\nZGVmx", "x[redacted]x"),
+]
+
+
+@pytest.mark.parametrize(("secret", "said", "shown"), EIGHT)
+def test_secrets_are_hidden_wherever_eight_letters_stand_together(secret: str, said: str, shown: str) -> None:
+    assert KnownSecrets([], [secret]).out_of(said) == shown
+
+
 def test_secrets_are_no_value_that_is_also_a_name() -> None:
     known = KnownSecrets([{"name": "weekly", "environment_variables": "REGION=weekly\nPIN=7;LOG=debug"}])
     said = "weekly: PIN=7 must be over 17, LOG 'debug' is no level for debugging"

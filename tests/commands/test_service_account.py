@@ -70,6 +70,8 @@ REFUSED: dict[str, tuple[Any, int]] = {
     "no token": ((200, {"token_type": "Bearer"}), 7),
     "another type": (token(token_type="mac"), 7),
     "a token with a space": (token(access_token="eyJ a b"), 7),
+    "trouble": ((503, ""), 7),
+    "cut": (httpx.ReadError("reset"), 7),
 }
 
 
@@ -81,6 +83,8 @@ def test_deploy_run_starts_nothing_where_no_token_is_given(qoder: Qoder, name: s
     assert (ran.code, ran.error["run_state"]) == (code, "none")
     assert {each.url.host for each in qoder.wire.requests} == {"openapi.qoder.com.cn"}
     assert KEY not in ran.out + ran.err
+    fixes = [each["fix"] for each in qoder("doctor", "--json").json if each["check"] == "server"]
+    assert (fixes == ["check the network and the base URL"]) == (code == 7)
 
 
 def test_service_account_exchange_is_tried_again_after_trouble(qoder: Qoder) -> None:

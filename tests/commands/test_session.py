@@ -670,6 +670,37 @@ def test_session_chat_takes_no_earlier_end_for_that_of_my_message(events: list[d
     assert activity.is_busy == is_busy
 
 
+def at(second: int, event: dict[str, Any]) -> dict[str, Any]:
+    return {**event, "processed_at": f"2027-01-15T08:00:0{second}Z"}
+
+
+@pytest.mark.parametrize(
+    ("events", "is_busy", "is_over"),
+    [
+        ([at(5, RESTS), at(3, RUNS)], False, False),
+        ([at(5, RUNS), at(3, RESTS)], True, False),
+        ([at(5, RUNS), at(3, ASKS)], True, False),
+        ([at(3, RESTS), at(3, RUNS)], True, False),
+        ([at(3, RESTS), RUNS], True, False),
+        ([at(5, GONE), at(3, RESTS)], False, True),
+        ([GONE, RESTS], False, True),
+        ([at(5, RUNS), at(3, GONE)], False, True),  # an end is one, whatever its time
+    ],
+)
+def test_session_chat_is_not_taken_back_by_what_it_hears_late(
+    events: list[dict[str, Any]], is_busy: bool, is_over: bool
+) -> None:
+    """A list may tell what a stream has missed, once that has told what came after."""
+    activity = Activity()
+    for event in events:
+        activity.see(event, 1.0)
+    assert (activity.is_busy, activity.is_over, activity.asks_at) == (is_busy, is_over, math.inf)
+    settled = Activity()
+    settled.settle(Asked("sess_1", events=[at(5, RESTS)]), 1.0)
+    settled.see(at(3, RUNS), 2.0)
+    assert not settled.is_busy
+
+
 CALL = {"id": "evt_2", "type": "agent.tool_use"}
 MAY_ASK = {**CALL, "evaluated_permission": "ask"}
 CUSTOM = {**CALL, "type": "agent.custom_tool_use"}

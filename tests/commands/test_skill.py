@@ -211,8 +211,15 @@ def test_skill_upload_refuses_too_much(
     (large := folder.parent / "large.zip").write_bytes(b"x" * 1001)
     monkeypatch.setattr(skills, "_MOST", 2)
     (many := folder.parent / "many.zip").write_bytes(skills.zipped({"SKILL.md": MAIN, "a": b"", ".b": b""}))
-    for path in (folder, bomb, large, many):
-        assert (qoder("skill", "upload", str(path)).code, service.asked) == (2, []), path
+    why = {
+        folder: "is larger than",
+        bomb: "has more than 0 MiB",
+        large: "is larger than",
+        many: "has more than 2 files",
+    }
+    for path, said in why.items():
+        ran = qoder("skill", "upload", str(path))
+        assert (ran.code, service.asked, f"{path} {said}" in ran.err) == (2, [], True), ran.err
 
 
 def member(name: str, *, mode: int = 0o100644, content: bytes = b"") -> bytes:

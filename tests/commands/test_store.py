@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from qoder_cli.local import store as module
 from qoder_cli.local.store import Attempt, Store, StoredAttempt, state_folder
 from qoder_cli.sandbox.world import World
 from tests.conftest import Qoder, examples
+from tests.support import stored
 from tests.support.nursery import nursery
 from tests.support.one_run import DONE, RUN, TRIGGER
 from tests.support.processes import Going, until
@@ -193,6 +195,29 @@ def test_store_is_for_its_owner_alone(tmp_path: Path, silent: SilentInput) -> No
     assert said_by(process) == ["done"]
     files = ("state.db", "state.db-wal", "state.db-shm", "keys.lock")
     assert modes == {"state": 0o700, **dict.fromkeys(files, 0o600)}
+
+
+class _Plain(sqlite3.Connection):
+    """A connection as of an SQLite that was built without `serialize`."""
+
+    serialize = property()
+
+
+@pytest.mark.parametrize("by_another", [False, True])
+def test_store_is_made_where_there_are_no_links_and_sqlite_has_the_least(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_another: bool
+) -> None:
+    def link(part: Path, path: Path) -> None:
+        if by_another:  # at the same moment
+            shutil.copy(part, path)
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=_Plain))
+    monkeypatch.setattr(module, "_connect", stored._connect)
+    begin(store)
+    assert len(store.entries(HOST)) == 1
+    assert not [path for path in (tmp_path / "state").iterdir() if path.name.count(".") > 1]
 
 
 PLACES = [

@@ -178,6 +178,7 @@ OVER: dict[str, tuple[list[str], Any, tuple[str, ...], int]] = {
     "at no time": ([session("1", "9", created_at=None)], EMPTY, ("5",), 7),
     "more without that": ([session("1", "9", created_at=None), session("2", "6")], EMPTY, ("5",), 8),
     "no object": (["7"], EMPTY, ("5",), 7),
+    "without ids": ([f'{{"created_at": "{NOW}", "usage": {{"total_credits": 3}}}}'] * 2, EMPTY, ("5",), 7),
     "none says what it used": ([session("1", None), session("2", "null")], EMPTY, ("5",), 7),
     "none says it so early": ([session("1", None, status="running")], EMPTY, ("5",), 0),
     "perhaps its own": ([UNNAMED], NOT_YOURS, ("5", *ONE), 7),
