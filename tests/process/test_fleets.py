@@ -47,6 +47,15 @@ def journaled(alone: Shell) -> tuple[set[str], set[str]]:
     return {entry.run for entry in entries if entry.run}, still_open
 
 
+def test_deploy_run_of_many_starts_twenty_in_a_second(alone: Shell) -> None:
+    with sandbox("legacy", speed=1) as server:
+        ids = many(server, 21)
+        assert alone.enter(server).qoder("deploy", "run", *ids, "--parallel", "100", "-q").code == 0
+        times = [request.at for request in server.world.requests if request.method == "POST"]
+    assert len(times) == 21
+    assert max(times) - min(times) > 0.9
+
+
 # Signals.
 
 
