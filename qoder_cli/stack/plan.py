@@ -64,7 +64,7 @@ class ToCome(str):
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PlanItem:
     """What a plan does with one thing, which it removes if it is no more than this."""
 
     step: Step
@@ -74,7 +74,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Planned(Part):
+class Planned(PlanItem):
     """The part for what a file declares."""
 
     declared: Declaration
@@ -94,12 +94,12 @@ class Plan:
     """All that an apply would do, in this order."""
 
     items: Sequence[Planned]
-    removed: Sequence[Part] = ()  # what is pruned after that
+    removed: Sequence[PlanItem] = ()  # what is pruned after that
     kept: Sequence[Kept] = ()
     notes: Sequence[str] = ()  # what is known of the whole
 
     @property
-    def all(self) -> Sequence[Part]:
+    def all(self) -> Sequence[PlanItem]:
         return [*self.items, *self.removed]
 
     @property

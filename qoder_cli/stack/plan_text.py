@@ -7,7 +7,7 @@ from qoder_cli.nouns.edits.owner import APPLIED
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.output.markdown import block
 from qoder_cli.output.screen import Screen, inert
-from qoder_cli.stack.plan import Part, Plan, Planned
+from qoder_cli.stack.plan import Plan, PlanItem, Planned
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "red"}
 _VERBS = {"+": "create", "~": "change", "=": "unchanged", "!": "blocked"}
@@ -51,12 +51,12 @@ def as_markdown(plan: Plan) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def is_news(item: Part) -> bool:
+def is_news(item: PlanItem) -> bool:
     """Return whether a plan shows a thing: also one that is only taken over, as a vault that gets a credential."""
     return item.step.is_open or bool(item.adopts or item.step.error or item.remarks)
 
 
-def sign_of(item: Part) -> str:
+def sign_of(item: PlanItem) -> str:
     """Return the sign of what would be done with a thing."""
     if item.step.error is not None:
         return "!"
@@ -67,7 +67,7 @@ def sign_of(item: Part) -> str:
     return "+" if item.step.current is None else "~"
 
 
-def _title(item: Part) -> str:
+def _title(item: PlanItem) -> str:
     step, sign = item.step, sign_of(item)
     kind = step.noun.called
     if not isinstance(item, Planned):
@@ -79,7 +79,7 @@ def _title(item: Part) -> str:
     return inert(f"{verb} {kind} {step.name}{id}{holder}")
 
 
-def _lines(item: Part) -> Iterator[str]:
+def _lines(item: PlanItem) -> Iterator[str]:
     step = item.step
     if step.error is not None:
         yield inert(step.error.message)
@@ -95,7 +95,7 @@ def _lines(item: Part) -> Iterator[str]:
     yield from map(inert, item.remarks)
 
 
-def remarks_of(items: Sequence[Part]) -> Iterator[str]:
+def remarks_of(items: Sequence[PlanItem]) -> Iterator[str]:
     """Yield what a reader should know of things, each with what it is about."""
     for item in items:
         about = [f"it {item.adopts}"] if item.adopts and item.step.error is None else []

@@ -23,7 +23,7 @@ from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import name_of
 from qoder_cli.nouns.table import NOUNS, creation_of, has_id, in_folders, operation, words_of
 from qoder_cli.sessions.asks import look
-from qoder_cli.stack.plan import Kept, Part, Plan, Planned, Planner
+from qoder_cli.stack.plan import Kept, Plan, PlanItem, Planned, Planner
 
 _RECENT = 24 * 3600.0  # seconds after which a session at rest counts as left
 _USES = ("agent", "environment_id", "vault_ids", "resources")  # in which a session names what it uses
@@ -47,7 +47,7 @@ def pruned(planner: Planner, plan: Plan) -> Plan:
             f" {names}; nothing was changed",
             hint="if that is meant, pass --prune-all too",
         )
-    removed = [Part(step, (*_uncompared(step),)) for step in going]
+    removed = [PlanItem(step, (*_uncompared(step),)) for step in going]
     return replace(plan, removed=removed, kept=kept, notes=[*plan.notes, *idle])
 
 
