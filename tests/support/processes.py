@@ -144,9 +144,12 @@ SLOWLY_READ = """
 import os
 from qoder_cli.base import keyboard
 prompt.READ_WITHIN, is_ready = 3600.0, keyboard.is_ready
-keyboard.is_ready = lambda stream, *, within: (within < 60 or not os.path.exists("read")) and is_ready(
-    stream, within=within
-)
+def is_ready_or_read(stream, *, within):
+    while within > 60 and not os.path.exists("read"):
+        if is_ready(stream, within=0.01):
+            return True
+    return within < 60 and is_ready(stream, within=within)
+keyboard.is_ready = is_ready_or_read
 """
 
 
@@ -442,7 +445,6 @@ class Terminal:
         """
         until(lambda: not self._waiting(), "what was typed to arrive")
         (home / "read").touch()
-        self.type("\0")  # what waits for a key looks again
         until(lambda: self._takes_lines() or self.process.poll() is not None, "a question that takes replies")
         (home / "read").unlink()
         return self
