@@ -41,7 +41,7 @@ def refusing(machines: Machines, status: int, *, after: float = 0.0, **answer: A
 
 
 def hurried(machines: Machines) -> Machines:
-    machines.clock = HastyClock(SPEED, now=machines.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
+    machines.clock = HastyClock(SPEED, now=machines.clock.time)
     return machines
 
 
@@ -98,7 +98,7 @@ def test_deploy_run_at_most_n_holds_on_three_machines_at_once(machines: Machines
 def test_deploy_run_at_most_n_without_a_group_keeps_the_order_typed(
     qoder: Qoder, world: World, wait: tuple[str, ...]
 ) -> None:
-    qoder.clock = HastyClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
+    qoder.clock = HastyClock(SPEED, now=qoder.clock.time)
     world.clock = qoder.clock.now
     made = [world.add_deployment(name=f"job-{n}", behaviour=Behaviour(turn(seconds=3.0))).id for n in range(4)]
     ran = qoder("deploy", "run", *made, "--at-most", "1", "--json", *wait)
@@ -334,7 +334,7 @@ def test_deploy_run_frees_the_slot_of_a_run_that_goes_on_after_a_stop_that_canno
 def test_deploy_run_at_most_1_starts_nothing_beside_a_run_that_may_wait(
     qoder: Qoder, world: World, wait: tuple[str, ...]
 ) -> None:
-    qoder.clock = HastyClock(SPEED, now=qoder.clock.time)  # type: ignore[assignment]  # a clock that has all it asks for
+    qoder.clock = HastyClock(SPEED, now=qoder.clock.time)
     world.clock = qoder.clock.now
     qoder.transport = WithoutStreams(world, sleep=qoder.clock.sleep, lie=stops_unreadably)
     ran = qoder("deploy", "run", "dep_ask", "dep_demo", "--at-most", "1", "--json", *wait)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -26,7 +26,7 @@ class Place:
     def __init__(self, qoder: Qoder, generation: Generation = "current") -> None:
         self.qoder = qoder
         self.clock = HastyClock(100.0)  # those of several are started by threads
-        qoder.clock = cast(Any, self.clock)
+        qoder.clock = self.clock
         self.world = World(generation=generation, token=TOKEN, clock=qoder.clock.now, honour_key=False)
         self.lie: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
         self.use()

@@ -6,11 +6,12 @@ import time
 from typing import Any
 
 from qoder_cli.base.times import Clock, next_of
+from tests.support.wire import FakeClock
 
 LOOK = 0.01  # real seconds; of a longer time in which nobody could look at the clock, this much counts
 
 
-class HastyClock(Clock):
+class HastyClock(FakeClock):
     """The machine's clock, `speed` times as fast: threads that sleep on it sleep side by side, as they do for real.
 
     Where the machine is too busy to let anybody look at it, it stands still: what takes long then takes no time here.
@@ -19,9 +20,9 @@ class HastyClock(Clock):
 
     def __init__(self, speed: float, *, now: float = 1_800_000_000.0) -> None:
         self.speed = speed
-        self._now = now
         self._looked = time.monotonic()
         self._lock = threading.Lock()
+        super().__init__(now)
 
     def now(self) -> float:
         with self._lock:
@@ -33,6 +34,10 @@ class HastyClock(Clock):
     @property
     def time(self) -> float:
         return self.now()
+
+    @time.setter
+    def time(self, now: float) -> None:
+        self._now = now
 
     def monotonic(self) -> float:
         return self.now()
@@ -49,9 +54,6 @@ class HastyClock(Clock):
             except queue.Empty:
                 if left <= 0.0:
                     return None
-
-    def jitter(self) -> float:
-        return 1.0
 
     def skip(self, seconds: float) -> None:
         """Let so much time have passed."""
