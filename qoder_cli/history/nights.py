@@ -370,6 +370,8 @@ class _NightReader:
                 if not wanted or is_below(page["data"], oldest):
                     break  # the server ignores the time that was asked for
         except ApiError as error:
+            if error.is_logged_out:
+                raise
             night.problems.append(Unread("credits", error.message))
         kept.keep_credits(final)
 

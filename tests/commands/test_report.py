@@ -196,6 +196,12 @@ def test_report_says_what_it_may_not_read_and_shows_the_rest(
     assert ("not seen: " in page.err, "not seen: " in ids.err, "None" in ids.out) == (True, True, False)
 
 
+@pytest.mark.parametrize("path", [DEPLOYMENTS, RUNS, SESSIONS])
+def test_report_ends_with_4_where_its_token_is_refused_on_the_way(qoder: Qoder, night: World, path: str) -> None:
+    answered(qoder, night, path, api_error(401, "authentication_error", "Not valid."))
+    assert qoder("report").code == 4
+
+
 def test_report_goes_by_the_clock_of_the_server(qoder: Qoder, night: World) -> None:
     report = qoder("report", "-o", "json").json
     qoder.clock.time -= 86400  # this machine's is a day behind
