@@ -19,7 +19,7 @@ def command_for(extra: str) -> str:
         return shlex.join(["pipx", "inject", environment.name, *packages])
     if (environment / "uv-receipt.toml").is_file():  # what is not named again is removed
         options = [word for package in packages for word in ("--with", package)]
-        return f"{shlex.join(['uv', 'tool', 'install', *options])} …, and what you gave it at first"
+        return f"{shlex.join(['uv', 'tool', 'install', *options])} SOURCE, with SOURCE and options as at first"
     python = sys.executable or "python3"
     if find_spec("pip") is None:  # as in what uvx and `uv venv` make
         return shlex.join(["uv", "pip", "install", "--python", python, *packages])

@@ -214,7 +214,8 @@ def _of_all(app: App, deployments: Sequence[Deployment]) -> dict[str, list[Run] 
                 raise NoResponse("an item of the list is not a run of a deployment, with its time")
             created += times
             for run in runs:
-                runs_of.get(str(run.deployment_id), list[Run]()).append(run)
+                if run.deployment_id in runs_of:
+                    runs_of[run.deployment_id].append(run)
             is_whole = says_whether_more(page) and is_last(page)
             if number == _MOST_PAGES or all(len(runs) >= _MOST_LOOKED_AT for runs in runs_of.values()):
                 break

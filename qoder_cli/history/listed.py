@@ -169,14 +169,14 @@ class Resolver:
         looking = None if self.looks_since is None else Looking(self._client, run)
         reader = Observer(self._client, str(run.raw.get("id")), run=run, state=looking.state if looking else None)
         reader.take_session({})  # no list shows what it used
-        told = reader.reread(run)
+        now = reader.reread(run)
         if reader.ended:
-            self._keep(told, looking)
+            self._keep(now, looking)
         elif looking and not looking.has_begun:
             self.idle.add(run.id)
-        elif looking and not waits_for_answer(told):
-            return self._with_asks(told)
-        return told
+        elif looking and not waits_for_answer(now):
+            return self._with_asks(now)
+        return now
 
     def _with_asks(self, run: Run) -> Run:
         """Return a run with what it waits for; where it looks, also as threads alone tell. Raises ApiError."""

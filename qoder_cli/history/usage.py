@@ -182,7 +182,8 @@ class Usage:
                 continue
             if created is None:
                 self.undated += 1
-                self._lost_runs |= {*filter(None, [run.session_id])}
+                if run.session_id is not None:
+                    self._lost_runs.add(run.session_id)
                 continue
             if not self._window.holds(created):
                 continue

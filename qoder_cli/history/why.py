@@ -141,10 +141,11 @@ class _Comparison:
     def made(self) -> Why:
         app = self._app
         try:
-            run = self._run = with_asks(app.client, self._run, threads=False)
+            self._run = with_asks(app.client, self._run, threads=False)
         except ApiError as error:
-            run = self._run
-            self._cannot_tell("answer", f"whether it waits for one: {error.message}", f"events of {run.session_id}")
+            source = f"events of {self._run.session_id}"
+            self._cannot_tell("answer", f"whether it waits for one: {error.message}", source)
+        run = self._run
         completed = self._last_completed()
         session = self._session(run)
         deployment = self._deployment()

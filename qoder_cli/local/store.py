@@ -589,7 +589,7 @@ def _check(path: Path) -> None:
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(f"{path}{name} is not a file")
             if not name and not status.st_size:
-                raise OSError(f"{path} is empty, as no command leaves it")
+                raise OSError(f"{path} is empty, so what it recorded is lost")
 
 
 def _version(connection: "Connection", path: Path) -> int:

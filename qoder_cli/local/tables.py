@@ -75,7 +75,7 @@ class Table(NamedTuple):
         return f"SELECT {', '.join(map(self._value, columns or self.columns))} FROM {self.name}"
 
     def _value(self, name: str) -> str:
-        """Return what reads a column as its type: a damaged file may have any other, and a time that is no date."""
+        """Return the SQL that reads a column; a damaged file may hold other types, and times that are no dates."""
         type, *more = self.columns[name].split()
         value = f"CAST({name} AS {type})"
         if type == "REAL":

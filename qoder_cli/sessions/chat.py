@@ -96,7 +96,9 @@ class Activity:
         self._asks_a_person = False  # whether the newest call says so
         self._asking_threads: set[object] = set()  # those that stopped to ask, while the main agent may work
         self._sent: set[str] = set()  # our newest message, while no event shows that the agent has it
-        self._told_at = -math.inf  # when the newest status came, by the server: one from before is no news
+        self._status_at = (
+            -math.inf
+        )  # when the server set the newest status; older ones are ignored
 
     def send(self, ids: set[str], now: float) -> None:
         """Note a message that was sent. An idle before it, heard late, is not its end."""
@@ -139,9 +141,9 @@ class Activity:
             self.asks_at = now
 
     def _is_newest(self, status: Raw) -> bool:
-        """Return whether no newer status was told before this one, and take note of when it came."""
-        at, before = event_at(status), self._told_at
-        self._told_at = max(before, at or before)
+        """Return whether no newer status came before this one, and note when it was set."""
+        at, before = event_at(status), self._status_at
+        self._status_at = max(before, at or before)
         return at is None or at >= before
 
     def _rest(self, *, is_busy: bool) -> None:

@@ -65,7 +65,7 @@ class ToCome(str):
 
 @dataclass(frozen=True, eq=False)
 class PlanItem:
-    """What a plan does with one thing, which it removes if it is no more than this."""
+    """What a plan does with one thing: removes it, unless it is `Planned`."""
 
     step: Step
     remarks: tuple[str, ...] = ()  # for the reader of the plan
@@ -75,7 +75,7 @@ class PlanItem:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Planned(PlanItem):
-    """The part for what a file declares."""
+    """What a plan does with a thing that a file declares."""
 
     declared: Declaration
     needs: tuple[int, ...] = ()  # the places in the plan of what it needs

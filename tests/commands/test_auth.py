@@ -276,9 +276,9 @@ def test_auth_status_says_why_not(qoder: Qoder, answer: Any, code: int, accepted
     ran = qoder("auth", "status")
     assert (ran.code, len(ran.errors)) == (code, 1)
     assert ran.out.splitlines()[-1].startswith(f"accepted\t{accepted}")
-    told = qoder("auth", "status", "--json")
-    assert (told.code, told.json["accepted"]) == (code, False if accepted == "no: " else None)
-    assert told.json["reason"] in told.error["message"]
+    ran = qoder("auth", "status", "--json")
+    assert (ran.code, ran.json["accepted"]) == (code, False if accepted == "no: " else None)
+    assert ran.json["reason"] in ran.error["message"]
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ def test_deploy_run_wait_exits_0_when_it_completed_and_1_when_it_failed(
         asked = qoder.wire.requests[1].url
         assert ("types%5B%5D=session.status_idle" in str(asked), asked.params["order"]) == (True, "asc")
     if ran.code:
-        told = {"type": "run_failed", "api_type": reason, "run_id": "drun_1", "session_id": "sess_1"}
-        assert ran.error == ran.error | told | {"run_state": "ended"}
+        expected = {"type": "run_failed", "api_type": reason, "run_id": "drun_1", "session_id": "sess_1"}
+        assert ran.error == ran.error | expected | {"run_state": "ended"}
         assert ran.json["error"]["type"] == reason
 
 

@@ -57,7 +57,7 @@ def test_the_packages_of_an_extra_are_those_of_pyproject() -> None:
 
 PIPX, UV = "pipx_metadata.json", "uv-receipt.toml"
 PIP, UV_PIP = "PYTHON -m pip install starlette uvicorn", "uv pip install --python PYTHON starlette uvicorn"
-ADD = "uv tool install --with starlette --with uvicorn …, and what you gave it at first"
+ADD = "uv tool install --with starlette --with uvicorn SOURCE, with SOURCE and options as at first"
 
 # An environment: its path, a file that its installer left in it, whether it has a pip, and the command that adds to it.
 ENVIRONMENTS = {
