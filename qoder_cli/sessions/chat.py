@@ -96,9 +96,7 @@ class Activity:
         self._asks_a_person = False  # whether the newest call says so
         self._asking_threads: set[object] = set()  # those that stopped to ask, while the main agent may work
         self._sent: set[str] = set()  # our newest message, while no event shows that the agent has it
-        self._status_at = (
-            -math.inf
-        )  # when the server set the newest status; older ones are ignored
+        self._status_at = -math.inf  # when the server set the newest status; older ones are ignored
 
     def send(self, ids: set[str], now: float) -> None:
         """Note a message that was sent. An idle before it, heard late, is not its end."""
