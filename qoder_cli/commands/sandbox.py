@@ -81,7 +81,11 @@ def sandbox(
         server.start()
         app.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
         app.err.print("paste these lines into another shell; press Ctrl-C here to stop\n")
-        return 128 + _until_signal()
+        arrived: list[int] = []
+        with _catching(arrived.append):
+            while not arrived:
+                time.sleep(0.2)  # a signal ends it early, except on Windows
+        return 128 + arrived[0]
 
 
 def _listen(app: App, generation: Generation, speed: float, port: int, orders: list[str]) -> "Server":
@@ -233,11 +237,3 @@ def _catching(act: Callable[[int], None]) -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _until_signal() -> int:
-    arrived: list[int] = []
-    with _catching(arrived.append):
-        while not arrived:
-            time.sleep(0.2)  # a signal ends it early, except on Windows
-    return arrived[0]
