@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
@@ -64,7 +64,14 @@ def _print(app: App, words: Sequence[str]) -> None:
     from qoder_cli.stack.schema import schema_of
 
     if words[:1] == ["output"]:
-        app.out.write(jsontext.dump(_output(words[1:]), indent=2) + "\n")
+        from qoder_cli.help import outputs
+
+        hint = f"use one of {', '.join(outputs.OUTPUTS)}"
+        if len(words) != 2:
+            raise UsageError("one NAME of an output is needed", hint=hint)
+        if words[1] not in outputs.OUTPUTS:
+            raise UsageError(f"unknown output {words[1][:60]!r}", hint=hint)
+        app.out.write(jsontext.dump(outputs.schema(words[1]), indent=2) + "\n")
         return
     nouns = [NOUNS[words] for words in in_files()]
     types = ", ".join(noun.type for noun in nouns)
@@ -77,17 +84,6 @@ def _print(app: App, words: Sequence[str]) -> None:
         raise UsageError(f"{kind[:60]!r} is not in files", hint=hint)
     document = schema_of(noun) if noun.kind.is_declared else json_schema(of_file(noun))
     app.out.write(jsontext.dump(document, indent=2) + "\n")
-
-
-def _output(names: Sequence[str]) -> dict[str, Any]:
-    from qoder_cli.help import outputs
-
-    hint = f"use one of {', '.join(outputs.OUTPUTS)}"
-    if len(names) != 1:
-        raise UsageError("one NAME of an output is needed", hint=hint)
-    if names[0] not in outputs.OUTPUTS:
-        raise UsageError(f"unknown output {names[0][:60]!r}", hint=hint)
-    return outputs.schema(names[0])
 
 
 def _check(app: App, paths: Sequence[str]) -> None:
