@@ -255,15 +255,6 @@ def subject_of_json(call: Any) -> Subject:
     return Subject(kind, name, call.get("input"), server, is_main=is_main)
 
 
-def cases(path: str) -> list[Case]:
-    """Return the cases in a file: a list of calls with `answer`. Raises BadFiles."""
-    problems = Problems()
-    items = problems.of(_items, path, problems) or []
-    expected = [problems.of(_case, number, node) for number, node in enumerate(items, 1)]
-    problems.refuse(path, "the expected answers")
-    return [*filter(None, expected)]
-
-
 def _items(path: str, problems: Problems) -> list[Node]:
     from qoder_cli.files.documents import read, trees
 
@@ -372,7 +363,11 @@ def try_out(
 
 def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) -> None:
     if expect is not None:
-        given = cases(expect)
+        problems = Problems()
+        items = problems.of(_items, expect, problems) or []
+        judged = [problems.of(_case, number, node) for number, node in enumerate(items, 1)]
+        problems.refuse(expect, "the expected answers")
+        given = list(filter(None, judged))
     else:
         try:
             parsed = jsontext.parse(str(call), exact=True)

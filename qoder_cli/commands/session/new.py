@@ -182,7 +182,10 @@ def _body(app: App, options: Raw, text: str | None, token: str | None, *, needs_
         body["environment_id"] = only_environment(app)
     if vaults := options["vaults"]:
         body["vault_ids"] = [id_of(app, NOUNS["vault"], vault) for vault in vaults]
-    resources += [_memory(app, memory) for memory in options["memories"] or ()]
+    for memory in options["memories"] or ():
+        name = memory.removesuffix(":ro")
+        access = {"access": "read_only"} if name != memory else {}
+        resources.append({"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access})
     resources += [resource_of(app, file_typed) for file_typed in read]
     body["resources"] = [*body.get("resources", ()), *resources]
     body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
@@ -261,13 +264,6 @@ def _with_token(resource: Raw, token: str | None) -> Raw:
     if name and token:
         return {**resource, name: token}
     return resource
-
-
-def _memory(app: App, word: str) -> Raw:
-    """Return the memory store typed as STORE[:ro]."""
-    name = word.removesuffix(":ro")
-    access = {"access": "read_only"} if name != word else {}
-    return {"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access}
 
 
 def _only(names: Sequence[str], fields: Raw) -> Raw:
