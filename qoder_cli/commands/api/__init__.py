@@ -347,8 +347,7 @@ def show_pages(app: App, request: RawRequest) -> None:
         params.setdefault("limit", LARGEST_PAGE)
     pages = OneAhead(app.client.pages(request.path, params, headers=request.all_headers))
     with Rows(_output(app), fields=mapping, data=lambda item: item) as rows:
-        while (page := pages.next()) is not None:
-            pages.prepare()
+        for page in pages:
             rows.show(page["data"])
 
 
