@@ -190,7 +190,7 @@ def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned])
     for noun in in_folders().values():
         if not noun.kind.refers:
             continue
-        places = {refers.at[0] for refers in noun.kind.refers}
+        places = {str(refers.at[0]) for refers in noun.kind.refers}
         for row in lists.rows(noun):
             row = lists.with_fields({*creation_of(noun).required, *places - row.keys()}, noun, row)
             step = planned.get(row["id"])

@@ -601,7 +601,7 @@ def test_apply_prunes_nothing_that_an_agent_uses_in_a_field_its_list_does_not_sh
     team.write({"qoder.yaml": "stack: nightly\n", "environments/build.yaml": {"name": "build"}, **skills})
     team.applied()
     removed(team, *skills)
-    used = {"skills": [{"type": "custom", "skill_id": team.there("skills")["old"]["id"]}]}
+    used: dict[str, Any] = {"skills": [{"type": "custom", "skill_id": team.there("skills")["old"]["id"]}]}
     used["multiagent"] = {"type": "coordinator", "agents": [{"type": "agent", "id": team.there("agents")["old"]["id"]}]}
     team.service.change("/agents", {"name": "theirs", "model": "auto", **{name: used[name] for name in hidden}})
     team.service.lies["GET /agents"] = without(*hidden)
