@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from qoder_cli.base import cron
 from qoder_cli.base.errors import ApiError, Exit
+from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Raw, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
@@ -26,7 +27,6 @@ from qoder_cli.history.facts import (
     agent_id,
     custom_skills,
     is_self_hosted,
-    roster_of,
 )
 from qoder_cli.nouns.agent import server_url
 from qoder_cli.nouns.vault import why_invalid
@@ -233,14 +233,18 @@ class _Checks(NamedTuple):
         for skill in custom_skills(agent):
             id, version = text(skill.get("skill_id")) or "", text(skill.get("version"))
             called = f"skill {id}" + (f" version {version}" if version else "")
-            fix = ("agent", "update", str(agent["id"]), "--skill", id)
-            yield from self._state_of(self.facts.skill(skill), "skill", called, *fix)
+            pinned = "" if version in (None, "latest") else f"/versions/{segment(str(version))}"
+            shown = self.facts.thing("skills", str(skill.get("skill_id")), pinned)
+            yield from self._state_of(shown, "skill", called, "agent", "update", str(agent["id"]), "--skill", id)
 
     def _roster(self, agent: Raw) -> Iterator[DeploymentFinding]:
         """Say which agents that may work for this one are archived or gone."""
         fix = ("agent", "update", str(agent["id"]), "--file", "FILE")
-        for member in roster_of(agent):
-            id, version = text(member.get("id")) or "", member.get("version")
+        for agent_or_id in array(mapping(agent.get("multiagent")).get("agents")):
+            member = mapping(agent_or_id) or {"id": agent_or_id}
+            id, version = text(member.get("id")), member.get("version")
+            if id is None or id == agent.get("id"):
+                continue  # it itself may be among them
             latest, pinned = self.facts.thing("agents", id), self.facts.agent({"agent": member})
             yield from self._state_of(latest, "roster_agent", f"roster agent {id}", *fix)
             if pinned is not latest:
