@@ -81,7 +81,7 @@ def words_of(text: str) -> Words:
 
 
 def _commands_of(text: str) -> tuple[list[Words], list[str]]:
-    """Return the words of each command, and what joins each to the next. Raises Unreadable."""
+    """Return the words of each command, as programs get them, and what joins each to the next. Raises Unreadable."""
     if len(text) > LONGEST:
         raise Unreadable(f"it has more than {LONGEST:,} characters")
     text = text.strip(" \n")
@@ -93,8 +93,12 @@ def _commands_of(text: str) -> tuple[list[Words], list[str]]:
         if token is None or (is_quiet and token["word"]):
             raise Unreadable(f"it has {_sign(text[at:].lstrip(' ')[0])}")
         at = token.end()
-        if token["word"]:
-            words.append(_word(token["word"], is_first=not words))
+        if written := token["word"]:
+            if not words and not _PROGRAM.fullmatch(written):
+                raise Unreadable("it does not begin with the plain name of a program")
+            if written != "=" and _EXPANDED.match(written):
+                raise Unreadable("a word begins with = or ^")
+            words.append("".join(str(piece[piece.lastgroup or 0]) for piece in _PIECE.finditer(written)))
         elif token["quiet"] and words:
             is_quiet = True
         elif words:
@@ -110,15 +114,6 @@ def _commands_of(text: str) -> tuple[list[Words], list[str]]:
     else:
         raise Unreadable("a command is missing")
     return commands, joins
-
-
-def _word(written: str, *, is_first: bool) -> str:
-    """Return a word as a program gets it. Raises Unreadable for one that shells read differently."""
-    if is_first and not _PROGRAM.fullmatch(written):
-        raise Unreadable("it does not begin with the plain name of a program")
-    if written != "=" and _EXPANDED.match(written):
-        raise Unreadable("a word begins with = or ^")
-    return "".join(str(piece[piece.lastgroup or 0]) for piece in _PIECE.finditer(written))
 
 
 def _sign(character: str) -> str:
