@@ -165,8 +165,13 @@ class Delivery:
         self._refusals += 1
         if self._refusals == 1:
             self._refused_at = self._client.clock.monotonic()
-        if error.http_status != 409 or self._is_busy_since_before():
+        if error.http_status != 409:
             return None
+        with suppress(ApiError):
+            asked = look(self._client, self.session_id, retry=False, main_only=True)
+            at = event_at(asked.newest)
+            if asked.is_busy and at is not None and at < self._began - _DATES_DIFFER:
+                return None  # the agent is busy since before the first attempt, and so it was refused
         looks: Sequence[float] = EVENT_LOOKS[:1]
         if self._refusals == 1:
             looks = EVENT_LOOKS
@@ -197,14 +202,6 @@ class Delivery:
             if is_new and message_text(event) == ours:
                 return [event]
         return None
-
-    def _is_busy_since_before(self) -> bool:
-        """Return whether the agent is busy since before the first attempt, in which case it was refused for that."""
-        with suppress(ApiError):
-            asked = look(self._client, self.session_id, retry=False, main_only=True)
-            at = event_at(asked.newest)
-            return asked.is_busy and at is not None and at < self._began - _DATES_DIFFER
-        return False
 
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
         """Return messages, newest first: back to one of `until`, else one page."""

@@ -94,12 +94,6 @@ def _mark(app: App, session_id: str, calls: Sequence[str], state: str) -> None:
     )
 
 
-def _drop(app: App, session_id: str, calls: Sequence[str]) -> None:
-    """Forget decisions that certainly were not sent."""
-    where = {"host": app.settings.host, "session": session_id, "state": "sending"}
-    app.store.write(lambda of: [DECISIONS.drop(of, {**where, "call": call}) for call in calls], quiet=True)
-
-
 def opened(app: App, path: str) -> Policy:
     """Return the policy in a file, to answer by, for the deployments that it names. Raises UsageError, ApiError."""
     app.settings.allowed.check("answer", "a policy, which approves and denies calls,")
@@ -201,24 +195,18 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
         with suppress(ApiError):  # then it is of no deployment
             session = read_session(app.client, session_id, within=READ_WITHIN)
         noted = {decision.call: decision for decision in kept_decisions(app, session=session_id)}
-        why_left = _why_left(app, asked, noted)
+        why_left: dict[str, str] = {}  # for a person, whatever the policy says
+        for id in (call.id for call in asked.calls):
+            if id in noted and noted[id].asked_by != asked.asked_by[id]:
+                why_left[id] = "a policy has answered it before, and it is asked again"
+            elif id not in noted and app.replies.refused[id] >= MOST_REFUSALS:
+                why_left[id] = "the answer to it was refused"
         judgements = judged(app, policy, asked, session, left=why_left)
         _settle(app, asked, noted)
         to_send, left = _to_send(app, judgements, asked, noted, why_left)
         if to_send:
             _send(app, policy, asked, to_send, run_id)
         return bool(left or asked.unreadable)
-
-
-def _why_left(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> dict[str, str]:
-    """Return why some calls are left for a person, whatever a policy says, by their ids."""
-    why = {}
-    for id in (call.id for call in asked.calls):
-        if id in noted and noted[id].asked_by != asked.asked_by[id]:
-            why[id] = "a policy has answered it before, and it is asked again"
-        elif id not in noted and app.replies.refused[id] >= MOST_REFUSALS:
-            why[id] = "the answer to it was refused"
-    return why
 
 
 def _to_send(
@@ -305,8 +293,9 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
                 app.progress.note(f"{policy.source} {policy.sha256[:12]} line {note.line} {what}", always=True)
         events = write.deliver()
     except BaseException as error:
-        if not write.is_open_or_done:  # certainly nothing was sent
-            _drop(app, session_id, ids)
+        if not write.is_open_or_done:  # certainly nothing was sent: the decisions are forgotten
+            where = {"host": app.settings.host, "session": session_id, "state": "sending"}
+            app.store.write(lambda of: [DECISIONS.drop(of, {**where, "call": call}) for call in ids], quiet=True)
         if not isinstance(error, Rejected):
             raise
         app.replies.refused.update(ids)
