@@ -74,18 +74,6 @@ def kept_decisions(app: App, **where: str) -> list[PolicyDecision]:
     return sorted(map(PolicyDecision._make, rows), key=lambda one: (-one.at, one.call))
 
 
-def _put(app: App, made: Sequence[PolicyDecision]) -> set[str] | None:
-    """Note decisions, and return the calls noted now; None if nothing may be sent."""
-    rows = [{"host": app.settings.host, **decision._asdict()} for decision in made]
-    noted: set[str] = set()
-
-    def work(connection: "Connection") -> None:
-        noted.clear()
-        noted.update(str(row["call"]) for row in DECISIONS.put(connection, rows, instead="IGNORE"))
-
-    return noted if app.store.write_now(work) else None
-
-
 def _mark(app: App, session_id: str, calls: Sequence[str], state: str) -> None:
     """Note what became of decisions."""
     where = {"host": app.settings.host, "session": session_id}
@@ -273,8 +261,14 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
     """Note, say and send answers. Raises QoderError."""
     session_id = asked.session_id
     notes = [_decision(app, policy, asked, judgement, run_id) for judgement in to_send]
-    mine = _put(app, notes)
-    if mine is None:
+    rows = [{"host": app.settings.host, **note._asdict()} for note in notes]
+    mine: set[str] = set()  # the calls that are noted now, and by nobody before
+
+    def put(connection: "Connection") -> None:
+        mine.clear()
+        mine.update(str(row["call"]) for row in DECISIONS.put(connection, rows, instead="IGNORE"))
+
+    if not app.store.write_now(put):
         raise UsageError("the policy's decisions cannot be stored on this machine; nothing was sent")
     to_send = [judgement for judgement in to_send if judgement.call.id in mine]
     if not to_send:

@@ -194,15 +194,13 @@ class Transcript:
             lines = list(self._rows(passage, lines, at))
         else:
             lines = [f"{inert(at or '-')}\t{passage.label}\t{lines[0]}", *(f"\t\t{line}" for line in lines[1:])]
-        return "".join(f"{self._before(source)}{line}\n" for line in lines)
-
-    def _before(self, source: str) -> str:
-        if not self._are_several:
-            return ""
-        shown = inert(source)
-        if self._screen.is_terminal:
-            shown = cut_inside(shown, self._margin)
-        return self._screen.styled(shown + _BAR, "dim")
+        before = ""
+        if self._are_several:
+            before = inert(source)
+            if self._screen.is_terminal:
+                before = cut_inside(before, self._margin)
+            before = self._screen.styled(before + _BAR, "dim")
+        return "".join(f"{before}{line}\n" for line in lines)
 
     def _rows(self, passage: Passage, lines: Sequence[str], at: str | None) -> Iterator[str]:
         styled = self._screen.styled
