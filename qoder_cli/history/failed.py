@@ -86,11 +86,13 @@ class FailedReader:
     def judged(self) -> dict[str, Run | QoderError]:
         """Return those neither cancelled nor retried yet by their ids, oldest first, and say what is left out.
 
-        What could not be judged is an error, by the id of the run, or of the deployment. Raises QoderError.
+        What could not be judged is an error, by the id of the run, or of the deployment.
+        Raises QoderError.
         """
         from qoder_cli.keys.opening import shared_records
 
-        retries = self._app.store.retries(self._app.settings.host)  # by the runs that are known to be
+        # Those that are known here, or to the shared store, with the runs that they retry.
+        retries = self._app.store.retries(self._app.settings.host)
         for record in shared_records(self._app):
             if record.key.startswith(RETRY):
                 retries |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))

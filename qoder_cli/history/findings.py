@@ -95,15 +95,6 @@ class DeploymentFinding:
     ]
 
 
-class Asking(NamedTuple):
-    """A tool whose use waits for an answer: its calls' kind, its name, its MCP server; `called`, for people."""
-
-    kind: str
-    name: str
-    server: str | None
-    called: str
-
-
 def find(
     deployment: Deployment,
     facts: Facts,
@@ -234,8 +225,9 @@ class _Checks(NamedTuple):
             id, version = text(skill.get("skill_id")) or "", text(skill.get("version"))
             called = f"skill {id}" + (f" version {version}" if version else "")
             pinned = "" if version in (None, "latest") else f"/versions/{segment(str(version))}"
+            fix = ("agent", "update", str(agent["id"]), "--skill", id)
             shown = self.facts.thing("skills", str(skill.get("skill_id")), pinned)
-            yield from self._state_of(shown, "skill", called, "agent", "update", str(agent["id"]), "--skill", id)
+            yield from self._state_of(shown, "skill", called, *fix)
 
     def _roster(self, agent: Raw) -> Iterator[DeploymentFinding]:
         """Say which agents that may work for this one are archived or gone."""
@@ -260,19 +252,20 @@ class _Checks(NamedTuple):
             yield self._found("no_output_tool", "note", says, *change, "--tools", "all")
         if not self.deployment.schedule:
             return
-        if asking := list(dict.fromkeys(tool.called for tool in _asking(tools) if not self._is_decided(tool))):
+        undecided = (called for called, tool in _asking(tools) if not self._is_decided(*tool))
+        if asking := list(dict.fromkeys(undecided)):
             listed = ", ".join(asking[:4]) + (", …" if len(asking) > 4 else "")
             says = f"a scheduled run waits for a person when its agent uses: {listed}"
             yield self._found("will_ask", "warning", says, *change, "--ask", "none")
 
-    def _is_decided(self, tool: Asking) -> bool:
+    def _is_decided(self, kind: str, name: str, server: str | None) -> bool:
         """Return whether the policy has a rule about a tool in this deployment's runs."""
         if self.policy is None:
             return False
         from qoder_cli.policy.deciding import has_rule_about
 
         called = list(filter(None, (self.deployment.id, self.deployment.name)))
-        return has_rule_about(self.policy, tool.kind, tool.name, tool.server, deployment=called)
+        return has_rule_about(self.policy, kind, name, server, deployment=called)
 
     def _servers(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = map(mapping, array(agent.get("tools")))
@@ -466,21 +459,21 @@ def _policy(config: Raw) -> str | None:
     return text(mapping(config.get("permission_policy")).get("type"))
 
 
-def _asking(tools: Iterable[Raw]) -> Iterator[Asking]:
-    """Yield the tools whose use waits for an answer (api.md#agents)."""
+def _asking(tools: Iterable[Raw]) -> Iterator[tuple[str, tuple[str, str, str | None]]]:
+    """Yield which tools wait for an answer (api.md#agents): in words, and by kind, name and server."""
     for tool in tools:
         server = text(tool.get("mcp_server_name"))
         if tool.get("type") == "custom":
             name = text(tool.get("name")) or "custom"
-            yield Asking("custom", name, None, name)
+            yield name, ("custom", name, None)
             continue
         kind = "mcp" if tool.get("type") == "mcp_toolset" else "tool"
         for config in map(mapping, array(tool.get("configs"))):
             if config.get("enabled") is not False and _policy(config) == "always_ask":
                 name = text(config.get("name")) or "?"
-                yield Asking(kind, name, server, name)
+                yield name, (kind, name, server)
         if _policy(mapping(tool.get("default_config"))) == "always_ask":
-            yield Asking("any", "", server, f"any tool of {server or 'its toolset'}")
+            yield f"any tool of {server or 'its toolset'}", ("any", "", server)
 
 
 def _leaves_output(tool: Raw) -> bool:

@@ -242,7 +242,8 @@ class Usage:
         tallies = sorted(self._tallies.items(), key=lambda one: (-one[1].credits, -one[1].runs, one[0] or ""))
         if self._by == "day":
             ordinals = [date.fromisoformat(day).toordinal() for day in self._tallies if day]
-            span = range(min(ordinals, default=1), max(ordinals, default=0) + 1)  # days without runs, too
+            # Those between, too, on which nothing ran.
+            span = range(min(ordinals, default=1), max(ordinals, default=0) + 1)
             days = [date.fromordinal(ordinal).isoformat() for ordinal in span]
             tallies = [(day, self._tallies[day]) for day in days]
         return [tally.as_sum(self._by, key, self._names.get(key), has_runs=has_runs) for key, tally in tallies]

@@ -178,8 +178,7 @@ class _Meaning:
 def _names_in(text: str, work: Place) -> Iterator[tuple[Place, bool]]:
     """Yield what may be a path in a text: the whole, each part of it, and what stands behind `=`, `:` and `-x`.
 
-    Each as it begins in `work`, and as it begins at the root; and whether it is only the beginning of one, before a
-    wildcard.
+    Each as it begins in `work`, and as it begins at the root; and whether it is cut before a wildcard.
     """
     for form in folded_forms(text):
         for name in {form, *_APART.split(form)}:

@@ -203,7 +203,7 @@ class ShellCommand(NamedTuple):
             return Use()
         reading = _OptionReader(row, list(self.program[len(row.words) :]))
         use, operands = reading.use, reading.operands
-        # Its operands' kinds: one with `*` or `+` as often as is left for it, those with `?` only if they are there.
+        # One with `*` or `+` takes what is left of the operands; those with `?` may be missing.
         kinds, count = list(row.operands[reading.has_first :]), len(operands)
         for place, kind in enumerate(kinds):
             if kind[-1] in _MANY:

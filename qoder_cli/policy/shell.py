@@ -81,7 +81,10 @@ def words_of(text: str) -> Words:
 
 
 def _commands_of(text: str) -> tuple[list[Words], list[str]]:
-    """Return the words of each command, as programs get them, and what joins each to the next. Raises Unreadable."""
+    """Return the words of each command, as programs get them, and what joins it to the next.
+
+    Raises Unreadable.
+    """
     if len(text) > LONGEST:
         raise Unreadable(f"it has more than {LONGEST:,} characters")
     text = text.strip(" \n")
@@ -98,7 +101,8 @@ def _commands_of(text: str) -> tuple[list[Words], list[str]]:
                 raise Unreadable("it does not begin with the plain name of a program")
             if written != "=" and _EXPANDED.match(written):
                 raise Unreadable("a word begins with = or ^")
-            words.append("".join(str(piece[piece.lastgroup or 0]) for piece in _PIECE.finditer(written)))
+            parts = (str(piece[piece.lastgroup or 0]) for piece in _PIECE.finditer(written))
+            words.append("".join(parts))
         elif token["quiet"] and words:
             is_quiet = True
         elif words:

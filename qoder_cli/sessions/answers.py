@@ -171,7 +171,7 @@ class Delivery:
             asked = look(self._client, self.session_id, retry=False, main_only=True)
             at = event_at(asked.newest)
             if asked.is_busy and at is not None and at < self._began - _DATES_DIFFER:
-                return None  # the agent is busy since before the first attempt, and so it was refused
+                return None  # busy since before the first attempt, for which it was refused
         looks: Sequence[float] = EVENT_LOOKS[:1]
         if self._refusals == 1:
             looks = EVENT_LOOKS

@@ -403,8 +403,10 @@ def _of_thread(stop: dict[str, Any], events: Events) -> Events:
 
 
 def _marked(stop: dict[str, Any], events: Events) -> Iterable[str]:
-    """Yield the ids of calls that say they wait, oldest first, of what a session, or the thread of a thread's status,
-    did since it last started; the events are newest first."""
+    """Yield the ids of calls that say they wait, oldest first.
+
+    Those since the session last started; the thread, if `stop` is a thread's status.
+    """
     start = RUNNING
     if stop.get("type") in THREAD_STATUSES:
         start, events = THREAD_RUNNING, _of_thread(stop, events)

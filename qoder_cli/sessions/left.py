@@ -56,9 +56,9 @@ class Looking:
         for event in in_order(self._first):
             if event_key(event) == end:
                 return False
-            # A message leaves something if there is anything in it.
-            is_empty = event.get("type") == "agent.message" and not message_text(event, kinds=True).strip()
-            if self.story.is_since(event_at(event)) and text(event.get("type")) in LEAVES and not is_empty:
+            kind = text(event.get("type"))
+            is_empty = kind == "agent.message" and not message_text(event, kinds=True).strip()
+            if self.story.is_since(event_at(event)) and kind in LEAVES and not is_empty:
                 return True
         return False if self._is_all else None
 

@@ -194,7 +194,7 @@ class Story:
         elif kind in self.types or key in self._after:
             self._kept[key] = Placed(key, kind, at, event)
         elif kind.startswith("agent."):
-            # Of several in a row, one that is followed by another that is not older decides nothing.
+            # Of several in a row, one that is followed by one that is not older decides nothing.
             last = [*islice(reversed(self._kept.values()), 2)]
             is_between = len(last) == 2 and all(placed.kind.startswith("agent.") for placed in last)
             if is_between and (at is None or last[0].at is None or last[0].at <= at):
