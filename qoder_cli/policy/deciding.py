@@ -213,7 +213,7 @@ class _Covering:
             raise NotCovered(f"its command cannot be read: {chain}")
         if _leaves_work(self._policy, chain):
             raise NotCovered("it changes the folder: only `cd WORK && …` is read")
-        if chain.is_in_cd:
+        if chain.cd is not None and {*chain.joins} <= {"&&", "|"}:  # each runs only where the `cd` went well
             self._work = self._policy.work
         for command in self._subject.commands:
             yield from self._command(command)

@@ -188,7 +188,17 @@ class ShellCommand(NamedTuple):
         untimed = words
         if words[0] == "timeout" and len(words) > 2 and _NUMBER.fullmatch(words[1]):
             untimed = words[2:]
-        program, launchers = _unlaunched(untimed)
+        # `python -m timeout` would start a module of work, and `npx npx` a program of node_modules: neither counts.
+        program, launchers = untimed, set[str]()
+        if program[:2] == ("git", "--no-pager") and len(program) > 2:
+            program = ("git", *program[2:])
+        elif program[0] == "npx" and len(program) > 1:
+            program, launchers = program[1:], {"node"}
+        else:
+            for alternatives in _LAUNCHERS:
+                if program[:2] in alternatives and len(program) > 2:
+                    program = program[2:]
+                    launchers.add("python")
         rows = (table().get(program[:length]) for length in range(4, 0, -1))  # the most of its first words
         row = next((row for row in rows if row is not None), None)
         return cls(words, untimed, program, row, row is not None and launchers <= {row.launched})
@@ -228,23 +238,6 @@ class ShellCommand(NamedTuple):
         takes_folder = row.operands[-1:] == ("folder*",) or (use.goes_down and row.rule == "read" and not row.is_of_git)
         use.is_in_work = takes_folder and "path" not in kinds and "folder" not in kinds
         return use
-
-
-def _unlaunched(words: Words) -> tuple[Words, set[str]]:
-    """Return a command without what starts it, and what that is: `python`, or `node`.
-
-    `python -m timeout` would start a module of work, and `npx npx` a program of node_modules, so that neither counts.
-    """
-    if words[:2] == ("git", "--no-pager") and len(words) > 2:
-        return ("git", *words[2:]), set()
-    if words[0] == "npx" and len(words) > 1:
-        return words[1:], {"node"}
-    launchers: set[str] = set()
-    for alternatives in _LAUNCHERS:
-        if words[:2] in alternatives and len(words) > 2:
-            words = words[2:]
-            launchers.add("python")
-    return words, launchers
 
 
 class _OptionReader:

@@ -52,11 +52,6 @@ class Chain(NamedTuple):
     joins: tuple[str, ...] = ()
     cd: str | None = None
 
-    @property
-    def is_in_cd(self) -> bool:
-        """Whether each command runs only where the `cd` before it went well."""
-        return self.cd is not None and {*self.joins} <= {"&&", "|"}
-
 
 def chain_of(text: str) -> Chain:
     """Return the commands of a text. Raises Unreadable."""

@@ -4,7 +4,7 @@ What is decided is in the store, and then on standard error, before it is sent. 
 command's, or of one that was killed: then the session's events tell, and nothing is sent.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -191,18 +191,14 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
                 why_left[id] = "the answer to it was refused"
         judgements = judged(app, policy, asked, session, left=why_left)
         _settle(app, asked, noted)
-        to_send, left = _to_send(app, judgements, asked, noted, why_left)
+        to_send, left = _to_send(app, judgements, noted, why_left)
         if to_send:
             _send(app, policy, asked, to_send, run_id)
         return bool(left or asked.unreadable)
 
 
 def _to_send(
-    app: App,
-    judgements: Sequence[JudgedCall],
-    asked: Asked,
-    noted: Mapping[str, PolicyDecision],
-    why_left: Mapping[str, str],
+    app: App, judgements: Sequence[JudgedCall], noted: Container[str], why_left: Mapping[str, str]
 ) -> tuple[list[JudgedCall], list[str]]:
     """Return what is to be sent, and the calls that are left for a person."""
     to_send, left = list[JudgedCall](), list[str]()
