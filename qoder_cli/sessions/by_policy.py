@@ -274,16 +274,16 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
         (judgement.call, confirmation(judgement.call, judgement.verdict.answer, judgement.verdict.because))
         for judgement in to_send
     ]
-    write = Answers(app, asked, answers, depend=True)
+    delivery = Answers(app, asked, answers, depend=True)
     try:
         for note in notes:
             if note.call in mine:
                 doing = "allows" if note.answer == "allow" else "denies"
                 what = f"{doing} {visible(note.name)} {note.input} ({named(note.call)})"
                 app.progress.note(f"{policy.source} {policy.sha256[:12]} line {note.line} {what}", always=True)
-        events = write.deliver()
+        events = delivery.deliver()
     except BaseException as error:
-        if not write.is_open_or_done:  # certainly nothing was sent: the decisions are forgotten
+        if not delivery.write.is_open_or_done:  # certainly nothing was sent: the decisions are forgotten
             where = {"host": app.settings.host, "session": session_id, "state": "sending"}
             app.store.write(lambda of: [DECISIONS.drop(of, {**where, "call": call}) for call in ids], quiet=True)
         if not isinstance(error, Rejected):
@@ -291,7 +291,7 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
         app.replies.refused.update(ids)
         app.progress.warn(error.message)
         return
-    gone = [id for id in ids if id in write.answered_before or not events]
+    gone = [id for id in ids if id in delivery.answered_before or not events]
     _mark(app, session_id, gone, "gone")
     _mark(app, session_id, [id for id in ids if id not in gone], "sent")
 
