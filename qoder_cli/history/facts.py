@@ -64,12 +64,6 @@ class Facts:
         id = text(deployment.get("environment_id"))
         return None if id is None else self.thing("environments", id)
 
-    def skill(self, skill: Raw) -> Thing:
-        """Return a skill that an agent uses, or its version if the agent pins one."""
-        version = text(skill.get("version"))
-        more = "" if version in (None, "latest") else f"/versions/{segment(str(version))}"
-        return self.thing("skills", str(skill.get("skill_id")), more)
-
     def credentials(self, vault: str) -> list[Raw] | ApiError:
         """Return the credentials of a vault; none of one that is not there."""
         shown = self.thing("vaults", vault)
@@ -148,15 +142,6 @@ def is_self_hosted(environment: Raw) -> bool:
 def custom_skills(agent: Raw) -> list[Raw]:
     """Return the skills of one's own that an agent uses; those of the service are its own affair."""
     return [skill for skill in map(mapping, array(agent.get("skills"))) if skill.get("type") == "custom"]
-
-
-def roster_of(agent: Raw) -> list[Raw]:
-    """Return the agents that may work for an agent, as it names them; it itself may be among them."""
-    members = [
-        {"id": agent_or_id} if isinstance(agent_or_id, str) else mapping(agent_or_id)
-        for agent_or_id in array(mapping(agent.get("multiagent")).get("agents"))
-    ]
-    return [member for member in members if text(member.get("id")) not in (None, agent.get("id"))]
 
 
 class History(NamedTuple):

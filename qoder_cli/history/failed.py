@@ -87,8 +87,15 @@ class FailedReader:
         """Return those neither cancelled nor retried yet by their ids, oldest first, and say what is left out.
 
         What could not be judged is an error, by the id of the run, or of the deployment.
+        Raises QoderError.
         """
-        retries = _retries(self._app)
+        from qoder_cli.keys.opening import shared_records
+
+        # Those that are known here, or to the shared store, with the runs that they retry.
+        retries = self._app.store.retries(self._app.settings.host)
+        for record in shared_records(self._app):
+            if record.key.startswith(RETRY):
+                retries |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))
         ignored = {*retries, *retries.values()} & self._failed.keys()
         failed = sorted(self._failed.values(), key=lambda run: run.created or 0.0)
         failed = [run for run in failed if run.id not in ignored]
@@ -102,17 +109,3 @@ class FailedReader:
             retry = shlex.join(self._app.command("run", "retry", cancelled[0]))
             self._app.progress.note(f"{skipped}; to retry one: {retry}")
         return {run.id: run for run in failed if run.id not in cancelled} | self.unjudged
-
-
-def _retries(app: App) -> dict[str, str]:
-    """Return the runs that are known to be retries, here or in the shared store, with the runs that they retry.
-
-    Raises QoderError.
-    """
-    from qoder_cli.keys.opening import shared_records
-
-    retries = app.store.retries(app.settings.host)
-    for record in shared_records(app):
-        if record.key.startswith(RETRY):
-            retries |= dict.fromkeys(filter(None, (*record.before, record.run)), record.key.removeprefix(RETRY))
-    return retries

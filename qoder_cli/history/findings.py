@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from qoder_cli.base import cron
 from qoder_cli.base.errors import ApiError, Exit
+from qoder_cli.base.ids import segment
 from qoder_cli.base.model import Deployment, Raw, array, mapping, text
 from qoder_cli.base.outcome import verdict
 from qoder_cli.base.times import span, unix
@@ -26,7 +27,6 @@ from qoder_cli.history.facts import (
     agent_id,
     custom_skills,
     is_self_hosted,
-    roster_of,
 )
 from qoder_cli.nouns.agent import server_url
 from qoder_cli.nouns.vault import why_invalid
@@ -93,15 +93,6 @@ class DeploymentFinding:
     fix: Annotated[
         list[str], "the command that mends it, as an array of words; those in capitals are for you to fill in"
     ]
-
-
-class Asking(NamedTuple):
-    """A tool whose use waits for an answer: its calls' kind, its name, its MCP server; `called`, for people."""
-
-    kind: str
-    name: str
-    server: str | None
-    called: str
 
 
 def find(
@@ -233,14 +224,19 @@ class _Checks(NamedTuple):
         for skill in custom_skills(agent):
             id, version = text(skill.get("skill_id")) or "", text(skill.get("version"))
             called = f"skill {id}" + (f" version {version}" if version else "")
+            pinned = "" if version in (None, "latest") else f"/versions/{segment(str(version))}"
             fix = ("agent", "update", str(agent["id"]), "--skill", id)
-            yield from self._state_of(self.facts.skill(skill), "skill", called, *fix)
+            shown = self.facts.thing("skills", str(skill.get("skill_id")), pinned)
+            yield from self._state_of(shown, "skill", called, *fix)
 
     def _roster(self, agent: Raw) -> Iterator[DeploymentFinding]:
         """Say which agents that may work for this one are archived or gone."""
         fix = ("agent", "update", str(agent["id"]), "--file", "FILE")
-        for member in roster_of(agent):
-            id, version = text(member.get("id")) or "", member.get("version")
+        for agent_or_id in array(mapping(agent.get("multiagent")).get("agents")):
+            member = mapping(agent_or_id) or {"id": agent_or_id}
+            id, version = text(member.get("id")), member.get("version")
+            if id is None or id == agent.get("id"):
+                continue  # it itself may be among them
             latest, pinned = self.facts.thing("agents", id), self.facts.agent({"agent": member})
             yield from self._state_of(latest, "roster_agent", f"roster agent {id}", *fix)
             if pinned is not latest:
@@ -256,19 +252,20 @@ class _Checks(NamedTuple):
             yield self._found("no_output_tool", "note", says, *change, "--tools", "all")
         if not self.deployment.schedule:
             return
-        if asking := list(dict.fromkeys(tool.called for tool in _asking(tools) if not self._is_decided(tool))):
+        undecided = (called for called, tool in _asking(tools) if not self._is_decided(*tool))
+        if asking := list(dict.fromkeys(undecided)):
             listed = ", ".join(asking[:4]) + (", …" if len(asking) > 4 else "")
             says = f"a scheduled run waits for a person when its agent uses: {listed}"
             yield self._found("will_ask", "warning", says, *change, "--ask", "none")
 
-    def _is_decided(self, tool: Asking) -> bool:
+    def _is_decided(self, kind: str, name: str, server: str | None) -> bool:
         """Return whether the policy has a rule about a tool in this deployment's runs."""
         if self.policy is None:
             return False
         from qoder_cli.policy.deciding import has_rule_about
 
         called = list(filter(None, (self.deployment.id, self.deployment.name)))
-        return has_rule_about(self.policy, tool.kind, tool.name, tool.server, deployment=called)
+        return has_rule_about(self.policy, kind, name, server, deployment=called)
 
     def _servers(self, agent: Raw) -> Iterator[DeploymentFinding]:
         tools = map(mapping, array(agent.get("tools")))
@@ -462,21 +459,21 @@ def _policy(config: Raw) -> str | None:
     return text(mapping(config.get("permission_policy")).get("type"))
 
 
-def _asking(tools: Iterable[Raw]) -> Iterator[Asking]:
-    """Yield the tools whose use waits for an answer (api.md#agents)."""
+def _asking(tools: Iterable[Raw]) -> Iterator[tuple[str, tuple[str, str, str | None]]]:
+    """Yield which tools wait for an answer (api.md#agents): in words, and by kind, name and server."""
     for tool in tools:
         server = text(tool.get("mcp_server_name"))
         if tool.get("type") == "custom":
             name = text(tool.get("name")) or "custom"
-            yield Asking("custom", name, None, name)
+            yield name, ("custom", name, None)
             continue
         kind = "mcp" if tool.get("type") == "mcp_toolset" else "tool"
         for config in map(mapping, array(tool.get("configs"))):
             if config.get("enabled") is not False and _policy(config) == "always_ask":
                 name = text(config.get("name")) or "?"
-                yield Asking(kind, name, server, name)
+                yield name, (kind, name, server)
         if _policy(mapping(tool.get("default_config"))) == "always_ask":
-            yield Asking("any", "", server, f"any tool of {server or 'its toolset'}")
+            yield f"any tool of {server or 'its toolset'}", ("any", "", server)
 
 
 def _leaves_output(tool: Raw) -> bool:

@@ -203,7 +203,15 @@ class _Judge:
     def events(self, runs: Sequence[RunRecord]) -> Iterator[FireEvent]:
         named = sorted((run for run in runs if run.due is not None), key=_order)
         unnamed = sorted((run for run in runs if run.due is None and run.created is not None), key=_order)
-        elsewhere = [run for run in named if not self._take_named(run)]
+        elsewhere: list[RunRecord] = []
+        for run in named:
+            due = run.due or 0.0
+            place = bisect_left(self._times, due)
+            near = min(self._times[max(place - 1, 0) : place + 1], key=lambda at: abs(at - due), default=None)
+            if near is None or abs(near - due) > _NEAR or _lateness(run, near) > DAY:
+                elsewhere.append(run)
+            else:
+                self._came[self._number_of[near]].append((near, run))
         yield from self._elsewhere(elsewhere)
         is_dense = any(later.due - sooner.due < _APART for sooner, later in pairwise(self._fires))
         if is_dense and len(unnamed) > len(named):
@@ -223,17 +231,6 @@ class _Judge:
         """Return from when on it is certain whether a run came of a fire."""
         fire = self._fires[number]
         return _end_of_hour(fire.due) + LATE + LAG if number in self._counted else fire.at
-
-    def _take_named(self, run: RunRecord) -> bool:
-        """Take a run for the fire that it names, if there is one, and it came within a day."""
-        due = run.due
-        assert due is not None
-        place = bisect_left(self._times, due)
-        near = min(self._times[max(place - 1, 0) : place + 1], key=lambda at: abs(at - due), default=None)
-        if near is None or abs(near - due) > _NEAR or _lateness(run, near) > DAY:
-            return False
-        self._came[self._number_of[near]].append((near, run))
-        return True
 
     def _elsewhere(self, runs: Iterable[RunRecord]) -> Iterator[FireEvent]:
         """Yield what is to be told of runs that name none of the fires."""

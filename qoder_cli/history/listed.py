@@ -140,8 +140,14 @@ class Resolver:
         run, has_turn = place
         if standing(run) is Standing.ASK_SESSION:
             return self._ask(partial(self._ended, run), run, decides=True) if has_turn else run
-        if has_turn and self._is_looked_at(run):
-            self._look_at(run)
+        if has_turn and self._is_looked_at(run) and len(self._failures) < GIVE_UP_AFTER:
+            looking = Looking(self._client, run)
+            try:
+                looking.read()
+            except ApiError as error:
+                self._failures.append(error)
+            else:
+                self._keep(run, looking)
         run = fill_status(run)
         return self._ask(partial(self._with_asks, run), run, decides=False) if has_turn and is_going(run) else run
 
@@ -189,18 +195,6 @@ class Resolver:
             return False
         ended = unix(run.completed_at)
         return ended is None or ended >= self.looks_since
-
-    def _look_at(self, run: Run) -> None:
-        """Look whether a run that completed left anything, if its session can be read."""
-        if len(self._failures) >= GIVE_UP_AFTER:
-            return
-        looking = Looking(self._client, run)
-        try:
-            looking.read()
-        except ApiError as error:
-            self._failures.append(error)
-        else:
-            self._keep(run, looking)
 
     def _keep(self, run: Run, looking: Looking | None) -> None:
         """Keep what became of a run, but for an error that may hold a secret."""

@@ -90,8 +90,25 @@ class _RunFinder:
                 from qoder_cli.runs.lost import last_run
 
                 self.found[word] = self._or_error(last_run, self._app)
-        self._find_newest({word: of for word in self._words if (of := ids.deployment_of(word))})
-        self._find_by_session([word for word in self._words if word.startswith("sess_")])
+        of_words = {word: of for word in self._words if (of := ids.deployment_of(word))}
+        deployments = list(dict.fromkeys(of_words.values()))
+        try:
+            ids_or_errors = deployment_ids_of(deployments, self._app)
+        except ApiError as error:
+            ids_or_errors = [of if of.startswith("dep_") else error for of in deployments]
+        newest_runs = in_order(partial(self._or_error, self._newest), ids_or_errors)
+        for deployment, newest in zip(deployments, newest_runs, strict=True):
+            self.found |= {word: newest for word, of in of_words.items() if of == deployment}
+        session_ids = [word for word in self._words if word.startswith("sess_")]
+        sessions = in_order(partial(self._or_error, self._session), session_ids)
+        of_deployment: dict[str, dict[str, Any]] = {}  # to sessions and their creation
+        for id, session in zip(session_ids, sessions, strict=True):
+            if isinstance(session, QoderError):
+                self.found[id] = session
+            else:
+                of_deployment.setdefault(str(session["deployment_id"]), {})[id] = session.get("created_at")
+        for deployment_id, of_it in of_deployment.items():
+            self._look_in_deployment(deployment_id, of_it)
 
     def stop(self) -> None:
         """Send no more requests: a thread in `find` leaves it soon."""
@@ -108,16 +125,6 @@ class _RunFinder:
                 self._for_all = error
             return error
 
-    def _find_newest(self, of_words: dict[str, str]) -> None:
-        deployments = list(dict.fromkeys(of_words.values()))
-        try:
-            ids_or_errors = deployment_ids_of(deployments, self._app)
-        except ApiError as error:
-            ids_or_errors = [of if of.startswith("dep_") else error for of in deployments]
-        looks = in_order(partial(self._or_error, self._newest), ids_or_errors)
-        for deployment, newest in zip(deployments, looks, strict=True):
-            self.found |= {word: newest for word, of in of_words.items() if of == deployment}
-
     def _newest(self, deployment_id: str | QoderError) -> str:
         """Return the newest run of a deployment, by a list that no proxy has kept. Raises QoderError."""
         from qoder_cli.history.listed import newest_runs
@@ -133,17 +140,6 @@ class _RunFinder:
             hint = f"to start one: qoder deploy run {deployment_id}"
             raise NotFound(f"deployment {deployment_id} has no runs yet", hint=hint)
         return newest[0].id
-
-    def _find_by_session(self, sessions: Sequence[str]) -> None:
-        looks = in_order(partial(self._or_error, self._session), sessions)
-        of_deployment: dict[str, dict[str, Any]] = {}  # to sessions and their creation
-        for id, session in zip(sessions, looks, strict=True):
-            if isinstance(session, QoderError):
-                self.found[id] = session
-            else:
-                of_deployment.setdefault(str(session["deployment_id"]), {})[id] = session.get("created_at")
-        for deployment_id, those in of_deployment.items():
-            self._look_in_deployment(deployment_id, those)
 
     def _session(self, id: str) -> dict[str, Any]:
         """Return a session that belongs to a deployment. Raises ApiError."""

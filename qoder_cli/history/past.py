@@ -44,25 +44,22 @@ def since(app: App, since: str, deployments: Sequence[str]) -> Iterator[Past]:
 
     A session that is gone is left out; so is one that cannot be read, with a warning.
     """
+    lists: Sequence[str | None] = deployments or [None]
     app.pace_reads()
-    yield from _read(app, app.by_server_clock(lambda: _runs_since(app, since, deployments)), skips=True)
 
+    def runs_since() -> Iterator[tuple[str, str | None]]:
+        """Return the runs, of which the first has been read."""
+        start = app.when(since, option="--since")
+        runs = (
+            (run.id, run.session_id)
+            for of in lists
+            for page in pages_of_runs(app.client, of, Window(start, None))
+            for run in page
+            if (created := parse_timestamp(run.raw.get("created_at"))) is None or created >= start
+        )
+        return chain([*islice(runs, 1)], runs)
 
-def _runs_since(app: App, since: str, deployments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
-    """Return the runs since a time, of which the first has been read. Raises UsageError, ApiError."""
-    start = app.when(since, option="--since")
-    everywhere: Sequence[str | None] = [None]
-
-    def listed() -> Iterator[tuple[str, str | None]]:
-        for of in deployments or everywhere:
-            for page in pages_of_runs(app.client, of, Window(start, None)):
-                for run in page:
-                    created = parse_timestamp(run.raw.get("created_at"))
-                    if created is None or created >= start:
-                        yield run.id, run.session_id
-
-    runs = listed()
-    return chain([*islice(runs, 1)], runs)
+    yield from _read(app, app.by_server_clock(runs_since), skips=True)
 
 
 def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> Iterator[Past]:

@@ -241,7 +241,11 @@ class Usage:
         self._runs.clear()
         tallies = sorted(self._tallies.items(), key=lambda one: (-one[1].credits, -one[1].runs, one[0] or ""))
         if self._by == "day":
-            tallies = [(day, self._tallies[day]) for day in _days(list(filter(None, self._tallies)))]
+            ordinals = [date.fromisoformat(day).toordinal() for day in self._tallies if day]
+            # Those between, too, on which nothing ran.
+            span = range(min(ordinals, default=1), max(ordinals, default=0) + 1)
+            days = [date.fromordinal(ordinal).isoformat() for ordinal in span]
+            tallies = [(day, self._tallies[day]) for day in days]
         return [tally.as_sum(self._by, key, self._names.get(key), has_runs=has_runs) for key, tally in tallies]
 
     @property
@@ -276,9 +280,3 @@ class Usage:
 
 def _day(moment: datetime) -> str:
     return datetime.fromtimestamp(moment.timestamp()).date().isoformat()
-
-
-def _days(known: list[str]) -> list[str]:
-    """Return each day from the first to the last."""
-    days = [date.fromisoformat(day).toordinal() for day in known]
-    return [date.fromordinal(day).isoformat() for day in range(min(days, default=1), max(days, default=0) + 1)]

@@ -299,20 +299,16 @@ class _Comparison:
                 self._read("agents", str(id), "agent", f"what version {one} was", source, f"?version={one}")
                 for one in (version_then, version)
             )
-            fields = self._differing_fields(before, after)
+            form = form_of(NOUNS["agent"])  # where one could not be read, nothing differs
+            names = form.settable(before).keys() & form.settable(after).keys() & before.keys() & after.keys()
+            was, now = ({name: form.settable(shown)[name] for name in sorted(names)} for shown in (before, after))
+            fields = list(differing(form, form.normal(now), form.normal(was)))
             says = f"version {version_then} → {version}"
             if fields:
                 says += ": " + ", ".join(dict.fromkeys(change.field for change in fields))
             lines = [line for change in fields for line in lines_of(change, Secrets())]
             at = text(after.get("updated_at")) or text(after.get("created_at"))
             yield SinceChange("agent", id, says, at, source, lines[:_MOST_LINES])
-
-    def _differing_fields(self, before: Raw, after: Raw) -> list[FieldChange]:
-        """Return what differs between two agents, if both could be read."""
-        form = form_of(NOUNS["agent"])
-        names = form.settable(before).keys() & form.settable(after).keys() & before.keys() & after.keys()
-        was, now = ({name: form.settable(settings)[name] for name in sorted(names)} for settings in (before, after))
-        return list(differing(form, form.normal(now), form.normal(was)))
 
     def _prompt(self, completed: Run) -> Iterator[SinceChange]:
         """Tell whether the first message differs."""

@@ -61,23 +61,18 @@ ALWAYS = Window(None, None)
 def runs_within(
     client: "Client", of: str | None, window: Window, *, limit: int = 100, fresh: bool = False, **filters: Any
 ) -> Iterator[Page]:
-    """Return the pages that have the runs of a window, of one deployment or of all, among others. Raises ApiError.
+    """Yield the pages that have the runs of a window, of one deployment or of all, among others. Raises ApiError.
 
     The filters are those that both generations document. The order of all runs is not: they are read to the end.
     """
     if of is None:
         query = window.query("created_at[gte]", "created_at[lte]", slack=ROUNDED)
-        return client.pages("/deployment_runs", {**query, **filters, "limit": limit}, fresh=fresh)
+        yield from client.pages("/deployment_runs", {**query, **filters, "limit": limit}, fresh=fresh)
+        return
     query = window.query("triggered_after", "triggered_before", slack=APART)
-    pages = client.pages(f"/deployments/{segment(of)}/runs", {**query, "limit": limit}, fresh=fresh)
-    return pages if window.since is None else _down_to(window.since, pages)
-
-
-def _down_to(since: datetime, pages: Iterable[Page]) -> Iterator[Page]:
-    """Yield the pages of a deployment's runs down to a time; all of them unless the newest come first."""
-    for page in pages:
+    for page in client.pages(f"/deployments/{segment(of)}/runs", {**query, "limit": limit}, fresh=fresh):
         yield page
-        if is_below(page["data"], since.timestamp()):
+        if window.since is not None and is_below(page["data"], window.since.timestamp()):
             return
 
 

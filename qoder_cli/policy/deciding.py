@@ -213,12 +213,13 @@ class _Covering:
             raise NotCovered(f"its command cannot be read: {chain}")
         if _leaves_work(self._policy, chain):
             raise NotCovered("it changes the folder: only `cd WORK && …` is read")
-        if chain.is_in_cd:
+        if chain.cd is not None and {*chain.joins} <= {"&&", "|"}:  # each runs only where the `cd` went well
             self._work = self._policy.work
         for command in self._subject.commands:
             yield from self._command(command)
 
     def _command(self, command: ShellCommand) -> Iterator[PolicyRule]:
+        """Yield the rules that cover what a command does, which a `run` may name."""
         row = command.row
         runs = sorted(self._policy.allowing("run"), key=lambda rule: rule.more)
         rule = next((rule for rule in runs if rule.is_command(command)), None)
@@ -232,10 +233,6 @@ class _Covering:
             raise NotCovered(f"no rule covers {_quoted(' '.join(command.program[:3]))}")
         if not command.is_itself:
             raise NotCovered(f"{row.name} may be another program behind {command.words[0]}")
-        yield from self._use(command, row, is_named=rule is not None)
-
-    def _use(self, command: ShellCommand, row: ProgramRow, *, is_named: bool) -> Iterator[PolicyRule]:
-        """Yield the rules that cover what a command does, which a `run` may have named."""
         use = command.use
         reads = [self._place(path) for path in (*use.reads, *["."] * use.is_in_work)]
         moves, writes = ([self._place(path) for path in paths] for paths in (use.moves, use.writes))
@@ -251,7 +248,7 @@ class _Covering:
         if use.goes_down:
             for folder in (*reads, *moves, *writes, *[self._place(".")] * row.is_of_git):
                 self._check_below(folder)
-        if not (is_named or reads or moves or writes or row.is_of_git):
+        if rule is None and not (reads or moves or writes or row.is_of_git):
             rule = next(self._policy.allowing(row.rule), None)
             if rule is None:
                 raise NotCovered(f"no `{row.rule}` covers it")

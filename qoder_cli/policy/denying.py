@@ -95,7 +95,7 @@ class _Meaning:
                 return self._is_long or may_hold(self._pieces, rule.command.words)
             case "path":
                 inner = tuple(map(folded, rule.place))
-                if self._is_long or any(name.may_be_in(inner, is_placed=self._is_placed) for name in self._names):
+                if self._is_long or any(self._may_be_in(inner, name, is_cut) for name, is_cut in self._names):
                     return True
                 # Its blanks are no ends of words.
                 return " " in rule.value and any(
@@ -161,31 +161,24 @@ class _Meaning:
         return texts
 
     @cached_property
-    def _names(self) -> list["_SubjectName"]:
+    def _names(self) -> list[tuple[Place, bool]]:
         return [name for text in self._suspects for name in _names_in(text, self._work)]
 
-
-class _SubjectName(NamedTuple):
-    """What may be a path; with `is_cut` only the beginning of one, before a wildcard."""
-
-    place: Place
-    is_cut: bool
-
-    def may_be_in(self, folder: Place, *, is_placed: bool) -> bool:
-        """Return whether it may be in a folder; where its beginning is not certain, by the folder's name alone."""
-        if is_inside(self.place, folder) or may_be_anywhere(self.place):
+    def _may_be_in(self, folder: Place, name: Place, is_cut: bool) -> bool:
+        """Return whether a name may be in a folder; where its beginning is not certain, by the folder's name alone."""
+        if is_inside(name, folder) or may_be_anywhere(name):
             return True
-        if not is_placed and folder[-1:] != () and folder[-1] in self.place:
+        if not self._is_placed and folder[-1:] != () and folder[-1] in name:
             return True
-        depth = len(self.place)
-        is_above = self.is_cut and self.place[:-1] == folder[: depth - 1] and depth <= len(folder)
-        return is_above and depth > 0 and folder[depth - 1].startswith(self.place[-1])
+        depth = len(name)
+        is_above = is_cut and name[:-1] == folder[: depth - 1] and depth <= len(folder)
+        return is_above and depth > 0 and folder[depth - 1].startswith(name[-1])
 
 
-def _names_in(text: str, work: Place) -> Iterator[_SubjectName]:
+def _names_in(text: str, work: Place) -> Iterator[tuple[Place, bool]]:
     """Yield what may be a path in a text: the whole, each part of it, and what stands behind `=`, `:` and `-x`.
 
-    Each as it begins in `work`, and as it begins at the root.
+    Each as it begins in `work`, and as it begins at the root; and whether it is cut before a wildcard.
     """
     for form in folded_forms(text):
         for name in {form, *_APART.split(form)}:
@@ -195,11 +188,11 @@ def _names_in(text: str, work: Place) -> Iterator[_SubjectName]:
             if name.startswith("-"):
                 starts |= {2, max(name.find("/"), 0)}
             if len(starts) > _MOST_STARTS:
-                yield _SubjectName(("dev", "fd"), is_cut=False)
+                yield ("dev", "fd"), False
                 continue
             for rest in (name[start:] for start in starts):
                 path = _WILD.split(rest, maxsplit=1)[0]
                 if path:
                     is_cut = path != rest and not path.endswith("/")
-                    yield _SubjectName(folded_place(path, work), is_cut)
-                    yield _SubjectName(folded_place(f"/{path}"), is_cut)
+                    yield folded_place(path, work), is_cut
+                    yield folded_place(f"/{path}"), is_cut

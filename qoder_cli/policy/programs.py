@@ -122,21 +122,19 @@ def table() -> Mapping[Words, ProgramRow]:
     by_words: dict[Words, ProgramRow] = {}
     for row in rows:
         program, rule, operands, options, *rest = [*row, *[""] * (len(names) - len(row))]
-        tokens = options.split()
-        known = dict(option for token in tokens if token != "whole" for option in _options(token))
+        tokens, known = options.split(), dict[str, ProgramOption]()
+        for token in tokens:
+            name, equals, kinds = token.partition("=")
+            if token.startswith("-["):
+                known |= dict.fromkeys((f"-{letter}" for letter in token[2:-1]), ProgramOption())
+            elif name.endswith("["):
+                known[name[:-1]] = ProgramOption((kinds[:-1],), is_optional=True)
+            elif token != "whole":
+                known[name] = ProgramOption(tuple(kinds.split(",")) if equals else ())
         first, *more = program.split()
         for words in ((name, *more) for name in first.split("|")):
             by_words[words] = ProgramRow(words, rule, tuple(operands.split()), known, "whole" in tokens, *rest)
     return by_words
-
-
-def _options(token: str) -> list[tuple[str, ProgramOption]]:
-    if token.startswith("-["):
-        return [(f"-{letter}", ProgramOption()) for letter in token[2:-1]]
-    name, equals, kinds = token.partition("=")
-    if name.endswith("["):
-        return [(name[:-1], ProgramOption((kinds[:-1],), is_optional=True))]
-    return [(name, ProgramOption(tuple(kinds.split(",")) if equals else ()))]
 
 
 def nearest_rows(words: Sequence[str]) -> list[str]:
@@ -190,7 +188,17 @@ class ShellCommand(NamedTuple):
         untimed = words
         if words[0] == "timeout" and len(words) > 2 and _NUMBER.fullmatch(words[1]):
             untimed = words[2:]
-        program, launchers = _unlaunched(untimed)
+        # `python -m timeout` would start a module of work, and `npx npx` a program of node_modules: neither counts.
+        program, launchers = untimed, set[str]()
+        if program[:2] == ("git", "--no-pager") and len(program) > 2:
+            program = ("git", *program[2:])
+        elif program[0] == "npx" and len(program) > 1:
+            program, launchers = program[1:], {"node"}
+        else:
+            for alternatives in _LAUNCHERS:
+                if program[:2] in alternatives and len(program) > 2:
+                    program = program[2:]
+                    launchers.add("python")
         rows = (table().get(program[:length]) for length in range(4, 0, -1))  # the most of its first words
         row = next((row for row in rows if row is not None), None)
         return cls(words, untimed, program, row, row is not None and launchers <= {row.launched})
@@ -205,7 +213,18 @@ class ShellCommand(NamedTuple):
             return Use()
         reading = _OptionReader(row, list(self.program[len(row.words) :]))
         use, operands = reading.use, reading.operands
-        kinds = _kinds_of(row, len(operands), has_first=reading.has_first)
+        # One with `*` or `+` takes what is left of the operands; those with `?` may be missing.
+        kinds, count = list(row.operands[reading.has_first :]), len(operands)
+        for place, kind in enumerate(kinds):
+            if kind[-1] in _MANY:
+                times = max(count - len(kinds) + 1, 1 if kind[-1] == "+" else 0)
+                kinds[place : place + 1] = [kind[:-1]] * times
+                break
+        while len(kinds) > count and kinds[-1][-1] == "?":
+            kinds.pop()
+        if len(kinds) != count:
+            raise NotCovered(f"no rule covers {row.name} with so {'many' if count > len(kinds) else 'few'} operands")
+        kinds = [kind.rstrip("?") for kind in kinds]
         for operand, kind in zip(operands, kinds, strict=True):
             if not _is_of(operand, kind):
                 raise NotCovered(f"no rule covers the operand {operand}" if operand else "an operand is empty")
@@ -219,37 +238,6 @@ class ShellCommand(NamedTuple):
         takes_folder = row.operands[-1:] == ("folder*",) or (use.goes_down and row.rule == "read" and not row.is_of_git)
         use.is_in_work = takes_folder and "path" not in kinds and "folder" not in kinds
         return use
-
-
-def _unlaunched(words: Words) -> tuple[Words, set[str]]:
-    """Return a command without what starts it, and what that is: `python`, or `node`.
-
-    `python -m timeout` would start a module of work, and `npx npx` a program of node_modules, so that neither counts.
-    """
-    if words[:2] == ("git", "--no-pager") and len(words) > 2:
-        return ("git", *words[2:]), set()
-    if words[0] == "npx" and len(words) > 1:
-        return words[1:], {"node"}
-    launchers: set[str] = set()
-    for alternatives in _LAUNCHERS:
-        if words[:2] in alternatives and len(words) > 2:
-            words = words[2:]
-            launchers.add("python")
-    return words, launchers
-
-
-def _kinds_of(row: ProgramRow, count: int, *, has_first: bool) -> list[str]:
-    wanted = list(row.operands[has_first:])
-    for place, kind in enumerate(wanted):
-        if kind[-1] in _MANY:
-            times = max(count - len(wanted) + 1, 1 if kind[-1] == "+" else 0)
-            wanted[place : place + 1] = [kind[:-1]] * times
-            break
-    while len(wanted) > count and wanted[-1][-1] == "?":
-        wanted.pop()
-    if len(wanted) != count:
-        raise NotCovered(f"no rule covers {row.name} with so {'many' if count > len(wanted) else 'few'} operands")
-    return [kind.rstrip("?") for kind in wanted]
 
 
 class _OptionReader:

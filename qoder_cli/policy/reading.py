@@ -121,7 +121,7 @@ def _rule(node: Node, side: str, at: Path) -> PolicyRule:
     [verb] = named
     value = _field(node, verb, _text, at) or ""
     fields = _field(node, "fields", _texts, at)
-    because = _field(node, "because", _reason, at)
+    because = _field(node, "because", lambda content: _text(content, LONGEST_REASON), at)
     meaning = _field(node, verb, lambda content: _meaning(verb, value, allows=side == "allow"), at) or {}
     names = None if fields is None else frozenset(fields)
     return PolicyRule(side == "allow", verb, value, node.line, because, names, **meaning)
@@ -162,10 +162,6 @@ def _seen(text: str) -> str:
     if unseen := next((character for character in text if hides(character) and character != "\n"), None):
         raise ValueError(f"has the character U+{ord(unseen):04X}, which nobody sees; leave it out")
     return text
-
-
-def _reason(content: Any) -> str:
-    return _text(content, LONGEST_REASON)
 
 
 def _agents(content: Any) -> str:

@@ -52,11 +52,6 @@ class Chain(NamedTuple):
     joins: tuple[str, ...] = ()
     cd: str | None = None
 
-    @property
-    def is_in_cd(self) -> bool:
-        """Whether each command runs only where the `cd` before it went well."""
-        return self.cd is not None and {*self.joins} <= {"&&", "|"}
-
 
 def chain_of(text: str) -> Chain:
     """Return the commands of a text. Raises Unreadable."""
@@ -81,7 +76,10 @@ def words_of(text: str) -> Words:
 
 
 def _commands_of(text: str) -> tuple[list[Words], list[str]]:
-    """Return the words of each command, and what joins each to the next. Raises Unreadable."""
+    """Return the words of each command, as programs get them, and what joins it to the next.
+
+    Raises Unreadable.
+    """
     if len(text) > LONGEST:
         raise Unreadable(f"it has more than {LONGEST:,} characters")
     text = text.strip(" \n")
@@ -93,8 +91,13 @@ def _commands_of(text: str) -> tuple[list[Words], list[str]]:
         if token is None or (is_quiet and token["word"]):
             raise Unreadable(f"it has {_sign(text[at:].lstrip(' ')[0])}")
         at = token.end()
-        if token["word"]:
-            words.append(_word(token["word"], is_first=not words))
+        if written := token["word"]:
+            if not words and not _PROGRAM.fullmatch(written):
+                raise Unreadable("it does not begin with the plain name of a program")
+            if written != "=" and _EXPANDED.match(written):
+                raise Unreadable("a word begins with = or ^")
+            parts = (str(piece[piece.lastgroup or 0]) for piece in _PIECE.finditer(written))
+            words.append("".join(parts))
         elif token["quiet"] and words:
             is_quiet = True
         elif words:
@@ -110,15 +113,6 @@ def _commands_of(text: str) -> tuple[list[Words], list[str]]:
     else:
         raise Unreadable("a command is missing")
     return commands, joins
-
-
-def _word(written: str, *, is_first: bool) -> str:
-    """Return a word as a program gets it. Raises Unreadable for one that shells read differently."""
-    if is_first and not _PROGRAM.fullmatch(written):
-        raise Unreadable("it does not begin with the plain name of a program")
-    if written != "=" and _EXPANDED.match(written):
-        raise Unreadable("a word begins with = or ^")
-    return "".join(str(piece[piece.lastgroup or 0]) for piece in _PIECE.finditer(written))
 
 
 def _sign(character: str) -> str:

@@ -165,8 +165,13 @@ class Delivery:
         self._refusals += 1
         if self._refusals == 1:
             self._refused_at = self._client.clock.monotonic()
-        if error.http_status != 409 or self._is_busy_since_before():
+        if error.http_status != 409:
             return None
+        with suppress(ApiError):
+            asked = look(self._client, self.session_id, retry=False, main_only=True)
+            at = event_at(asked.newest)
+            if asked.is_busy and at is not None and at < self._began - _DATES_DIFFER:
+                return None  # busy since before the first attempt, for which it was refused
         looks: Sequence[float] = EVENT_LOOKS[:1]
         if self._refusals == 1:
             looks = EVENT_LOOKS
@@ -197,14 +202,6 @@ class Delivery:
             if is_new and message_text(event) == ours:
                 return [event]
         return None
-
-    def _is_busy_since_before(self) -> bool:
-        """Return whether the agent is busy since before the first attempt, in which case it was refused for that."""
-        with suppress(ApiError):
-            asked = look(self._client, self.session_id, retry=False, main_only=True)
-            at = event_at(asked.newest)
-            return asked.is_busy and at is not None and at < self._began - _DATES_DIFFER
-        return False
 
     def _messages(self, *, retry: bool, until: Collection[str] | None = None) -> Events:
         """Return messages, newest first: back to one of `until`, else one page."""
@@ -242,7 +239,7 @@ class Answers:
         self._key = str(uuid.uuid4())
         self._not_sent = "; nothing was sent"
         recovery = by_events(self._app, self.asked.session_id, f"what was said to {', '.join(self._ids)}", self._find)
-        self._write = Write(self._app.client, self._request, self._read, recovery)
+        self.write = Write(self._app.client, self._request, self._read, recovery)
 
     @property
     def _ids(self) -> list[str]:
@@ -264,9 +261,9 @@ class Answers:
             refuse_guarded(self._app, self.asked.session_id, allowed)
         events: Events | None = None
         while events is None:
-            with self._write.in_words():
+            with self.write.in_words():
                 try:
-                    events = self._write.send().value
+                    events = self.write.send().value
                 except Rejected as error:
                     is_of_form = error.http_status == 400 and _NAMES_THE_FORM.search(error.message)
                     if not (is_of_form and self._in_older_form()) and not self._left_out_answered():
@@ -304,11 +301,6 @@ class Answers:
         self._begin()
         return True
 
-    @property
-    def is_open_or_done(self) -> bool:
-        """Whether they were sent, or may have been."""
-        return self._write.is_open_or_done
-
     def shown_within(self, looks: Sequence[float]) -> Events | None:
         """Return what shows, at one of these looks (seconds), of the same answers sent before; None if nothing does.
 
@@ -329,7 +321,7 @@ class Answers:
             self._look()
         still_waits = not set(self.asked.waiting).isdisjoint(self._ids)
         if still_waits and any(map(self._shown_of, self._events)):
-            return self._write.unknown("some of it is among the session's events", cause=error)
+            return self.write.unknown("some of it is among the session's events", cause=error)
         if gone := self._gone():
             return gone.with_(api_type=error.api_type, http_status=error.http_status, request_id=error.request_id)
         return None

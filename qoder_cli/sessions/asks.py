@@ -359,12 +359,13 @@ def _asked(session_id: str, events: Events, calls: Mapping[str, Call], *, is_beh
         named = still.event_ids if still else []
         if not waiting_calls(event):
             answered = set(map(_answered, events))
-            named = [id for id in _marked(_turn(event, events)) if id not in answered]
+            named = [id for id in _marked(event, events) if id not in answered]
             is_unclear = is_unclear or (still is not None and not named)
         asked_by |= dict.fromkeys(named, event_key(event))
     if is_behind:
         # The main thread may pass through such an idle by itself: only what is marked as asked waits for a person.
-        asked_by = {id: key for id, key in asked_by.items() if id not in calls or _asks(calls[id].event)}
+        permissions = {id: call.event.get("evaluated_permission") for id, call in calls.items()}
+        asked_by = {id: key for id, key in asked_by.items() if permissions.get(id) not in ("allow", "deny")}
     readable = tuple(calls[id] for id in asked_by if id in calls)
     unreadable = tuple(id for id in asked_by if id not in calls)
     key = next((event_key(event) for event, _ in asking), None)
@@ -401,25 +402,19 @@ def _of_thread(stop: dict[str, Any], events: Events) -> Events:
     return [event for event in events if event.get("session_thread_id") == stop.get("session_thread_id")]
 
 
-def _turn(stop: dict[str, Any], events: Events) -> Events:
-    """Return what a session, or the thread of a thread's status, did since it last started; newest first."""
+def _marked(stop: dict[str, Any], events: Events) -> Iterable[str]:
+    """Yield the ids of calls that say they wait, oldest first.
+
+    Those since the session last started; the thread, if `stop` is a thread's status.
+    """
     start = RUNNING
     if stop.get("type") in THREAD_STATUSES:
         start, events = THREAD_RUNNING, _of_thread(stop, events)
-    return events[: next((n for n, event in enumerate(events) if event.get("type") == start), len(events))]
-
-
-def _marked(events: Events) -> Iterable[str]:
-    """Yield the ids of calls that say they wait, oldest first."""
-    for event in reversed(events):
+    since = events[: next((n for n, event in enumerate(events) if event.get("type") == start), len(events))]
+    for event in reversed(since):
         is_marked = event.get("evaluated_permission") == "ask" or event.get("type") == "agent.custom_tool_use"
         if is_marked and (id := text(event.get("id"))) and _is_call(event, id):
             yield id
-
-
-def _asks(call: dict[str, Any]) -> bool:
-    """Return whether nothing in a call says that it waits for nobody."""
-    return call.get("evaluated_permission") not in ("allow", "deny")
 
 
 def _is_call(event: dict[str, Any], id: str) -> bool:

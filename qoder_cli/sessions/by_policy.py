@@ -4,7 +4,7 @@ What is decided is in the store, and then on standard error, before it is sent. 
 command's, or of one that was killed: then the session's events tell, and nothing is sent.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -74,30 +74,12 @@ def kept_decisions(app: App, **where: str) -> list[PolicyDecision]:
     return sorted(map(PolicyDecision._make, rows), key=lambda one: (-one.at, one.call))
 
 
-def _put(app: App, made: Sequence[PolicyDecision]) -> set[str] | None:
-    """Note decisions, and return the calls noted now; None if nothing may be sent."""
-    rows = [{"host": app.settings.host, **decision._asdict()} for decision in made]
-    noted: set[str] = set()
-
-    def work(connection: "Connection") -> None:
-        noted.clear()
-        noted.update(str(row["call"]) for row in DECISIONS.put(connection, rows, instead="IGNORE"))
-
-    return noted if app.store.write_now(work) else None
-
-
 def _mark(app: App, session_id: str, calls: Sequence[str], state: str) -> None:
     """Note what became of decisions."""
     where = {"host": app.settings.host, "session": session_id}
     app.store.write(
         lambda of: [DECISIONS.change(of, {**where, "call": call}, state=state) for call in calls], quiet=True
     )
-
-
-def _drop(app: App, session_id: str, calls: Sequence[str]) -> None:
-    """Forget decisions that certainly were not sent."""
-    where = {"host": app.settings.host, "session": session_id, "state": "sending"}
-    app.store.write(lambda of: [DECISIONS.drop(of, {**where, "call": call}) for call in calls], quiet=True)
 
 
 def opened(app: App, path: str) -> Policy:
@@ -201,32 +183,22 @@ def answer_by(app: App, policy: Policy, session_id: str, *, run_id: str = "") ->
         with suppress(ApiError):  # then it is of no deployment
             session = read_session(app.client, session_id, within=READ_WITHIN)
         noted = {decision.call: decision for decision in kept_decisions(app, session=session_id)}
-        why_left = _why_left(app, asked, noted)
+        why_left: dict[str, str] = {}  # for a person, whatever the policy says
+        for id in (call.id for call in asked.calls):
+            if id in noted and noted[id].asked_by != asked.asked_by[id]:
+                why_left[id] = "a policy has answered it before, and it is asked again"
+            elif id not in noted and app.replies.refused[id] >= MOST_REFUSALS:
+                why_left[id] = "the answer to it was refused"
         judgements = judged(app, policy, asked, session, left=why_left)
         _settle(app, asked, noted)
-        to_send, left = _to_send(app, judgements, asked, noted, why_left)
+        to_send, left = _to_send(app, judgements, noted, why_left)
         if to_send:
             _send(app, policy, asked, to_send, run_id)
         return bool(left or asked.unreadable)
 
 
-def _why_left(app: App, asked: Asked, noted: Mapping[str, PolicyDecision]) -> dict[str, str]:
-    """Return why some calls are left for a person, whatever a policy says, by their ids."""
-    why = {}
-    for id in (call.id for call in asked.calls):
-        if id in noted and noted[id].asked_by != asked.asked_by[id]:
-            why[id] = "a policy has answered it before, and it is asked again"
-        elif id not in noted and app.replies.refused[id] >= MOST_REFUSALS:
-            why[id] = "the answer to it was refused"
-    return why
-
-
 def _to_send(
-    app: App,
-    judgements: Sequence[JudgedCall],
-    asked: Asked,
-    noted: Mapping[str, PolicyDecision],
-    why_left: Mapping[str, str],
+    app: App, judgements: Sequence[JudgedCall], noted: Container[str], why_left: Mapping[str, str]
 ) -> tuple[list[JudgedCall], list[str]]:
     """Return what is to be sent, and the calls that are left for a person."""
     to_send, left = list[JudgedCall](), list[str]()
@@ -285,8 +257,14 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
     """Note, say and send answers. Raises QoderError."""
     session_id = asked.session_id
     notes = [_decision(app, policy, asked, judgement, run_id) for judgement in to_send]
-    mine = _put(app, notes)
-    if mine is None:
+    rows = [{"host": app.settings.host, **note._asdict()} for note in notes]
+    mine: set[str] = set()  # the calls that are noted now, and by nobody before
+
+    def put(connection: "Connection") -> None:
+        mine.clear()
+        mine.update(str(row["call"]) for row in DECISIONS.put(connection, rows, instead="IGNORE"))
+
+    if not app.store.write_now(put):
         raise UsageError("the policy's decisions cannot be stored on this machine; nothing was sent")
     to_send = [judgement for judgement in to_send if judgement.call.id in mine]
     if not to_send:
@@ -296,23 +274,24 @@ def _send(app: App, policy: Policy, asked: Asked, to_send: Sequence[JudgedCall],
         (judgement.call, confirmation(judgement.call, judgement.verdict.answer, judgement.verdict.because))
         for judgement in to_send
     ]
-    write = Answers(app, asked, answers, depend=True)
+    delivery = Answers(app, asked, answers, depend=True)
     try:
         for note in notes:
             if note.call in mine:
                 doing = "allows" if note.answer == "allow" else "denies"
                 what = f"{doing} {visible(note.name)} {note.input} ({named(note.call)})"
                 app.progress.note(f"{policy.source} {policy.sha256[:12]} line {note.line} {what}", always=True)
-        events = write.deliver()
+        events = delivery.deliver()
     except BaseException as error:
-        if not write.is_open_or_done:  # certainly nothing was sent
-            _drop(app, session_id, ids)
+        if not delivery.write.is_open_or_done:  # certainly nothing was sent: the decisions are forgotten
+            where = {"host": app.settings.host, "session": session_id, "state": "sending"}
+            app.store.write(lambda of: [DECISIONS.drop(of, {**where, "call": call}) for call in ids], quiet=True)
         if not isinstance(error, Rejected):
             raise
         app.replies.refused.update(ids)
         app.progress.warn(error.message)
         return
-    gone = [id for id in ids if id in write.answered_before or not events]
+    gone = [id for id in ids if id in delivery.answered_before or not events]
     _mark(app, session_id, gone, "gone")
     _mark(app, session_id, [id for id in ids if id not in gone], "sent")
 

@@ -175,7 +175,12 @@ class Chat:
                 with keys(shown=False, one_by_one=True):
                     while not isinstance(typed := self._editor.read(), Leave):
                         self._send(typed.strip())
-                if typed is Leave.FOR_GOOD or not self._answer():
+                if typed is Leave.FOR_GOOD:
+                    return
+                self.activity.asks_at = math.inf
+                try:
+                    self.activity.is_left_open = not prompted(self._app, self._id)
+                except UsageError:
                     return
 
     def leave(self) -> None:
@@ -201,15 +206,6 @@ class Chat:
         ids = {str(event["id"]) for event in sent}
         self._ours |= ids
         self.activity.send(ids, self._app.clock.monotonic())
-
-    def _answer(self) -> bool:
-        """Ask about pending calls and send the answers. Return False to end the chat. Raises Signalled, ApiError."""
-        self.activity.asks_at = math.inf
-        try:
-            self.activity.is_left_open = not prompted(self._app, self._id)
-        except UsageError:
-            return False
-        return True
 
     def _look(self) -> None:
         self.activity.settle(look(self._app.client, self._id), self._app.clock.monotonic())

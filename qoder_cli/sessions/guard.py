@@ -1,7 +1,7 @@
 """The policy of a profile: what nobody may approve with it. It sends nothing; it refuses what is about to be sent."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -45,18 +45,14 @@ def with_ids(app: App, policy: Policy) -> Policy:
 def subject_of(call: Call, session: Mapping[str, Any], *, is_main: bool, in_work: bool = True) -> Subject:
     """Return what a policy looks at of a call in a session."""
     server = text(call.event.get("mcp_server_name"))
-    schema = frozenset(_fields_of_tool(call, server, session))
-    return Subject(call.kind, str(call.event.get("name")), call.input, server, is_main, schema, in_work)
-
-
-def _fields_of_tool(call: Call, server: str | None, session: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the fields of a tool's input, where the session's agent says them (api.md#agents)."""
+    fields: set[str] = set()  # of its tool's input, where the session's agent says them (api.md#agents)
     for toolset in map(mapping, array(mapping(session.get("agent")).get("tools"))):
         if server is None or toolset.get("mcp_server_name") != server:
             continue
         for tool in map(mapping, (*array(toolset.get("tools")), *array(toolset.get("configs")))):
             if tool.get("name") == call.event.get("name"):
-                yield from mapping(mapping(tool.get("input_schema")).get("properties"))
+                fields |= mapping(mapping(tool.get("input_schema")).get("properties")).keys()
+    return Subject(call.kind, str(call.event.get("name")), call.input, server, is_main, frozenset(fields), in_work)
 
 
 def guard_of(app: App) -> Policy | None:

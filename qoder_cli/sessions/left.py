@@ -56,7 +56,9 @@ class Looking:
         for event in in_order(self._first):
             if event_key(event) == end:
                 return False
-            if self.story.is_since(event_at(event)) and _leaves(event):
+            kind = text(event.get("type"))
+            is_empty = kind == "agent.message" and not message_text(event, kinds=True).strip()
+            if self.story.is_since(event_at(event)) and kind in LEAVES and not is_empty:
                 return True
         return False if self._is_all else None
 
@@ -70,10 +72,3 @@ class Looking:
             if self._is_all:
                 return
         yield from self._client.pages(path, query, **how)
-
-
-def _leaves(event: dict[str, Any]) -> bool:
-    kind = text(event.get("type"))
-    if kind == "agent.message":
-        return bool(message_text(event, kinds=True).strip())
-    return kind in LEAVES

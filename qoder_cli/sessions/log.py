@@ -193,13 +193,8 @@ class Log:
         """Return the pages of the list; with patience, the first may be found later. Raises ApiError."""
         how: Raw = {"within": within, "retry": retry, "fresh": self._exact, "exact": self._exact}
         begin = partial(self._list, self._path, query, **how)
-        pages = begin()
-        if self._patience:
-            pages = self._found_in_time(begin)
-        return map(self._checked, pages)
-
-    def _found_in_time(self, begin: Callable[[], Iterator[Raw]]) -> Iterator[Raw]:
-        """Return pages once the first is found, if that is while there is patience. Raises ApiError."""
+        if not self._patience:
+            return map(self._checked, begin())
         clock = self.client.clock
         until = clock.monotonic() + self._patience
 
@@ -212,7 +207,7 @@ class Log:
 
         pages = poll(pages_read, clock, pauses=repeat(LAG_PAUSE), may_pass=may_pass)
         self._patience = 0.0
-        return pages
+        return map(self._checked, pages)
 
     def _checked(self, page: Raw) -> Raw:
         """Return a page of events. Raises NoResponse unless it is one of this session's."""

@@ -28,18 +28,14 @@ def final_message(app: App, run: Run, pages: Pages | None = None) -> str | None:
     primary: str | None = None
     for event in _back_from_the_ending(app, run, "agent.message", pages):
         thread = text(event.get("session_thread_id"))
-        if thread is not None:
-            primary = primary or _main_thread(app, run.session_id or "")
+        if thread is not None and primary is None:
+            session_id = run.session_id or ""
+            primary = main_thread(app.client, session_id)
+            if primary is None:
+                raise no_response(f"the threads of session {session_id} do not say which one is the agent's own")
         if thread in (None, primary):
             return message_text(event)
     return None
-
-
-def delivered_files(app: App, run: Run) -> list[tuple[str, str, object]]:
-    """Return id, name and size of the files delivered, oldest first. Raises ApiError."""
-    events = reversed([*_back_from_the_ending(app, run, "agent.artifact_delivered")])
-    ids = ((text(event.get("file_id")), event) for event in events)
-    return [(id, text(event.get("original_filename")) or id, event.get("size")) for id, event in ids if id]
 
 
 def save_files(app: App, run: Run, folder: Path) -> tuple[list[str], QoderError | None]:
@@ -48,10 +44,13 @@ def save_files(app: App, run: Run, folder: Path) -> tuple[list[str], QoderError 
     Raises ApiError if they cannot be listed.
     """
     paths, failed = list[str](), list[tuple[str, QoderError]]()
-    files = delivered_files(app, run)
-    for id, name, size in files:
+    events = reversed([*_back_from_the_ending(app, run, "agent.artifact_delivered")])
+    files = [event for event in events if text(event.get("file_id"))]
+    for event in files:
+        id = event["file_id"]
+        name = text(event.get("original_filename")) or id
         try:
-            paths.append(str(download(app, id, name, folder, size)))
+            paths.append(str(download(app, id, name, folder, event.get("size"))))
             app.progress.note(f"saved {paths[-1]}")
         except (ApiError, UsageError) as error:
             failed.append((f"{shortened(name, LONGEST_NAME)!r} ({id})", error))
@@ -109,13 +108,6 @@ def _back_from_the_ending(app: App, run: Run, kind: str, pages: Pages | None = N
         events = in_order([*story.events, *reversed(met)])
         place = next(n for n, event in enumerate(events) if event_key(event) == ending)
         yield from (event for event in reversed(events[:place]) if event.get("type") == kind)
-
-
-def _main_thread(app: App, session_id: str) -> str:
-    main = main_thread(app.client, session_id)
-    if main is None:
-        raise no_response(f"the threads of session {session_id} do not say which one is the agent's own")
-    return main
 
 
 def show_result(app: App, run: Run, *, files: list[str] | None = None) -> None:

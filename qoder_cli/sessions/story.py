@@ -187,27 +187,20 @@ class Story:
         if key in self._kept or key in self._left_out or key in self._before or not self.is_since(at):
             return
         if kind in THREAD_STATUSES:
-            self._keep_thread(Placed(key, kind, at, event))
+            thread = text(event.get("session_thread_id"))
+            newest = self._threads.get(thread)
+            if newest is None or newest.at is None or at is None or at >= newest.at:
+                self._threads[thread] = Placed(key, kind, at, event)
         elif kind in self.types or key in self._after:
             self._kept[key] = Placed(key, kind, at, event)
         elif kind.startswith("agent."):
-            self._leave_out_between(at)
+            # Of several in a row, one that is followed by one that is not older decides nothing.
+            last = [*islice(reversed(self._kept.values()), 2)]
+            is_between = len(last) == 2 and all(placed.kind.startswith("agent.") for placed in last)
+            if is_between and (at is None or last[0].at is None or last[0].at <= at):
+                self._left_out.add(last[0].key)
+                del self._kept[last[0].key]
             self._kept[key] = Placed(key, kind, at, {})
-
-    def _keep_thread(self, status: Placed) -> None:
-        thread = text(status.event.get("session_thread_id"))
-        newest = self._threads.get(thread)
-        if newest is None or newest.at is None or status.at is None or status.at >= newest.at:
-            self._threads[thread] = status
-
-    def _leave_out_between(self, at: float | None) -> None:
-        """Drop the last of several agent events in a row if the event at this time is not older: it decides nothing."""
-        last = [*islice(reversed(self._kept.values()), 2)]
-        if len(last) < 2 or not all(placed.kind.startswith("agent.") for placed in last):
-            return
-        if at is None or last[0].at is None or last[0].at <= at:
-            self._left_out.add(last[0].key)
-            del self._kept[last[0].key]
 
     def _counting(self) -> list[Placed]:
         """Return the events that count: of a turn, those from its start, with the start of work before that is its own.

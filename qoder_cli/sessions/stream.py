@@ -112,7 +112,10 @@ class Feed:
                 continue
             failures = 0 if self._client.clock.monotonic() - began >= HEALTHY_AFTER else failures
             self._inbox.put(News("down", self._session_id, error=error, for_good=self._over))
-            self._pause(max(PAUSES[min(failures, len(PAUSES) - 1)], error.asked_pause if error else 0.0))
+            pause = max(PAUSES[min(failures, len(PAUSES) - 1)], error.asked_pause if error else 0.0)
+            until = self._client.clock.monotonic() + pause
+            while not self.stopped and (left := until - self._client.clock.monotonic()) > 0:
+                self._client.clock.sleep(min(left, _TICK))
             failures += 1
 
     def _listen(self) -> ApiError | None:
@@ -177,11 +180,6 @@ class Feed:
 
     def _report(self, kind: Kind, event: dict[str, Any]) -> None:
         self._inbox.put(News(kind, self._session_id, event))
-
-    def _pause(self, seconds: float) -> None:
-        until = self._client.clock.monotonic() + seconds
-        while not self.stopped and (left := until - self._client.clock.monotonic()) > 0:
-            self._client.clock.sleep(min(left, _TICK))
 
 
 @dataclass

@@ -194,15 +194,13 @@ class Transcript:
             lines = list(self._rows(passage, lines, at))
         else:
             lines = [f"{inert(at or '-')}\t{passage.label}\t{lines[0]}", *(f"\t\t{line}" for line in lines[1:])]
-        return "".join(f"{self._before(source)}{line}\n" for line in lines)
-
-    def _before(self, source: str) -> str:
-        if not self._are_several:
-            return ""
-        shown = inert(source)
-        if self._screen.is_terminal:
-            shown = cut_inside(shown, self._margin)
-        return self._screen.styled(shown + _BAR, "dim")
+        before = ""
+        if self._are_several:
+            before = inert(source)
+            if self._screen.is_terminal:
+                before = cut_inside(before, self._margin)
+            before = self._screen.styled(before + _BAR, "dim")
+        return "".join(f"{before}{line}\n" for line in lines)
 
     def _rows(self, passage: Passage, lines: Sequence[str], at: str | None) -> Iterator[str]:
         styled = self._screen.styled
@@ -243,15 +241,29 @@ class ChatPage:
             self._id, self._parts = None if id in self._whole else id, []
             return ""
         if kind == "event_delta":
-            self._add(event)
+            delta = mapping(event.get("delta"))
+            part = str(delta.get("index")), text(mapping(delta.get("content")).get("text")) or ""
+            is_repeated = self._parts[-1:] == [part]
+            if self._id and event.get("event_id") == self._id and not is_repeated:
+                self._parts.append(part)
             return ""
         if kind == "agent.message":
-            return self._message(event)
+            id = str(event.get("id"))
+            if id == self._id:
+                self._id, self._parts = None, []
+            is_new(id, self._whole, most=_REMEMBERED)
+            return "".join(f"{row}\n" for row in _agents_rows(message_text(event)))
         if kind == "user.message":
             return self.quoted(message_text(event))
         if kind in ENDS:  # what was being written comes whole, or never
             self._id, self._parts = None, []
-        return self._line(kind, event)
+        is_rest = kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action")
+        shown = None if is_rest or kind in _ORDINARY else entry(event)
+        if shown is None:
+            return ""
+        room, line = terminal_width() - 1, f"  {shown.label} {shown.text.split(chr(10))[0]}"
+        line = cut(inert_lines(line).expandtabs(4), room).rstrip()
+        return self._screen.styled(line, "red" if shown.style == "red" else "dim") + "\n"
 
     def preview(self, most: int) -> str:
         """Return the newest rows of the message that is being written."""
@@ -262,29 +274,6 @@ class ChatPage:
         """Return the lines of what a person says."""
         rows = _rows(message, margin=len("> "))
         return "".join(self._screen.styled(f"> {row}", "bold") + "\n" for row in rows)
-
-    def _add(self, event: Raw) -> None:
-        delta = mapping(event.get("delta"))
-        part = str(delta.get("index")), text(mapping(delta.get("content")).get("text")) or ""
-        is_repeated = self._parts[-1:] == [part]
-        if self._id and event.get("event_id") == self._id and not is_repeated:
-            self._parts.append(part)
-
-    def _message(self, event: Raw) -> str:
-        id = str(event.get("id"))
-        if id == self._id:
-            self._id, self._parts = None, []
-        is_new(id, self._whole, most=_REMEMBERED)
-        return "".join(f"{row}\n" for row in _agents_rows(message_text(event)))
-
-    def _line(self, kind: str, event: Raw) -> str:
-        is_rest = kind == "session.status_idle" and stop_reason(event) in (None, "end_turn", "requires_action")
-        shown = None if is_rest or kind in _ORDINARY else entry(event)
-        if shown is None:
-            return ""
-        room, line = terminal_width() - 1, f"  {shown.label} {shown.text.split(chr(10))[0]}"
-        line = cut(inert_lines(line).expandtabs(4), room).rstrip()
-        return self._screen.styled(line, "red" if shown.style == "red" else "dim") + "\n"
 
 
 def _agents_rows(message: str) -> list[str]:
