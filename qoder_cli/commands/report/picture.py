@@ -4,7 +4,7 @@ It is drawn from what was read for the report, and its words and numbers are tho
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import inf
@@ -173,7 +173,15 @@ class _NightsPicture:
 
     def _axis(self) -> Html:
         """Return the axis of time, and the lines that each row repeats."""
-        ticks = {self._x(at.timestamp()): at for at in self._ticks()}
+        seconds = self._until - self._since
+        days = timedelta(days=int(seconds / 86400 / _MOST_TICKS) + 1)
+        step = next((step for step in _STEPS if seconds <= step.total_seconds() * _MOST_TICKS), days)
+        at = datetime.fromtimestamp(self._since).replace(hour=0, minute=0, second=0, microsecond=0)
+        ticks: dict[float, datetime] = {}  # the full hours, or days, of the local clock that are named
+        while (moment := at.timestamp()) <= self._until:
+            if moment > self._since + seconds / 50:  # its name has room
+                ticks[self._x(moment)] = at
+            at += step
         # A little longer than most rows are high, so that in those of two lines there is no gap.
         line = '<line class="{style}" x1="{x:.2f}%" x2="{x:.2f}%" y2="36"/>'
         grid = "".join(line.format(style="tick", x=x) for x in ticks)
@@ -188,17 +196,6 @@ class _NightsPicture:
             grid += line.format(style="now", x=now)
             names += f'<text x="{now:.2f}%" y="20">now</text>'
         return f'<svg role="img" aria-label="Time"><defs><g id="grid">{grid}</g></defs>{names}</svg>'
-
-    def _ticks(self) -> Iterator[datetime]:
-        """Yield the full hours, or days, of the local clock that are named."""
-        seconds = self._until - self._since
-        days = timedelta(days=int(seconds / 86400 / _MOST_TICKS) + 1)
-        step = next((step for step in _STEPS if seconds <= step.total_seconds() * _MOST_TICKS), days)
-        at = datetime.fromtimestamp(self._since).replace(hour=0, minute=0, second=0, microsecond=0)
-        while (moment := at.timestamp()) <= self._until:
-            if moment > self._since + seconds / 50:  # its name has room
-                yield at
-            at += step
 
 
 def _missed(entry: DidNotHappen) -> Mark | None:

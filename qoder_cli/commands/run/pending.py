@@ -179,7 +179,14 @@ def _everywhere(app: App, since: str) -> Iterator[_Waiting]:
 
     app.when(since, option="--since")  # before anything is asked
     app.pace_reads()
-    start, pages = app.by_server_clock(lambda: _pages_of_open(app, since))
+
+    def ask() -> tuple[datetime, Iterator[Raw]]:
+        start = app.when(since, option="--since")
+        query: Raw = {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}
+        pages = app.client.pages("/sessions", query, fresh=True)
+        return start, chain([next(pages)], pages)  # one is read: it tells the server's clock
+
+    start, pages = app.by_server_clock(ask)
     looked, failures = 0, list[ApiError]()
 
     def read(session: Raw) -> _Waiting | ApiError | None:
@@ -217,15 +224,6 @@ def _is_deleted(app: App, id: str) -> bool:
     except ApiError as error:
         return isinstance(error, NotFound) and error.enveloped
     return False
-
-
-def _pages_of_open(app: App, since: str) -> tuple[datetime, Iterator[Raw]]:
-    """Return since when, and the pages of the list, of which the first has been read. Raises ApiError."""
-    start = app.when(since, option="--since")
-    pages = app.client.pages(
-        "/sessions", {"statuses[]": _OPEN, "created_at[gte]": utc_text(start), "limit": 100}, fresh=True
-    )
-    return start, chain([next(pages)], pages)
 
 
 def _open_sessions(pages: Iterator[Raw], start: datetime) -> Iterator[Raw]:
