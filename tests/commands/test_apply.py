@@ -1126,6 +1126,7 @@ UNASKED: dict[str, tuple[dict[str, Any], str]] = {
         BUILD | {"qoder.yaml": f"stack: ghp_{'A1b2C3d4' * 5}"},
         "qoder.yaml:1: stack: is, or holds, a token",
     ),
+    "a list as the settings": (BUILD | {"qoder.yaml": "- stack: s"}, "qoder.yaml: must be one mapping of fields"),
     "a number as the name of a stack": (BUILD | {"qoder.yaml": "stack: 3"}, "qoder.yaml:1: stack: must be text"),
     "a file without an end": (BUILD | {"one.md": "---\ntype: environment\n"}, "its front matter has no end"),
     "a skill without its main file": (

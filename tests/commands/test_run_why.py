@@ -314,8 +314,12 @@ def test_run_why_does_not_take_a_later_edit_for_a_change(team: Team, *, has_sess
 def test_run_why_compares_a_run_without_a_session_with_its_deployment(team: Team) -> None:
     team.world.deployments[team.deployment].fields |= {"resources": [MEMORY], "environment_variables": "A=1"}
     team.ran(WORKS)
-    why = team.why(team.ran(Behaviour(error=("unknown_error", "It did not begin."))))
-    assert changes(why) == []
+    breaks = Behaviour(error=("unknown_error", "It did not begin."))
+    assert changes(team.why(team.ran(breaks))) == []
+    team.world.deployments[team.deployment].fields["environment_variables"] = "A=2"
+    why = team.why(team.ran(breaks))
+    shown = [("variables", "A")]
+    assert changes(why) + unknowns(why) in (shown, [("variables", f"deployment {team.deployment} does not show it")])
 
 
 def without_version(answer: Any) -> None:
@@ -387,6 +391,7 @@ def test_run_why_lists_few_credentials_and_no_secret_and_cannot_tell_of_later_ch
     keep("old.example")
     team.ran(WORKS)
     failed = team.ran(FAILS)
+    keep("since.example")
     team.retell["/credentials"] = lambda answer: [
         row.update(updated_at=stamp(team.world.now())) for row in answer["data"]
     ]
@@ -396,7 +401,7 @@ def test_run_why_lists_few_credentials_and_no_secret_and_cannot_tell_of_later_ch
     for number in range(60):
         keep(f"new{number}.example")
     why = team.why(team.ran(FAILS))
-    assert changes(why)[-1] == ("credential", "55 more")
+    assert changes(why)[-1] == ("credential", "56 more")
     assert PLANTED not in json.dumps(why)
 
 

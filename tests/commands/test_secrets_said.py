@@ -312,6 +312,16 @@ def test_deploy_get_shows_no_token_that_a_refusal_repeats(qoder: Qoder, how: str
         assert len(_left(said)) < 8, said
 
 
+def test_deploy_get_shows_no_token_that_a_name_spells_with_escapes(qoder: Qoder) -> None:
+    qoder.env["QODER_PAT"] = OURS
+    body = f'{{"id": "dep_1", "type": "deployment", "name": "{SPELLED["unicode"]}"}}'
+    qoder.wire.on(
+        "GET", "/deployments/dep_1", httpx.Response(200, text=body, headers={"content-type": "application/json"})
+    )
+    ran = qoder("deploy", "get", "dep_1", "--json")
+    assert (ran.code, ran.json["name"]) == (0, "[redacted]"), ran.err
+
+
 def test_deploy_get_shows_a_word_that_a_request_and_the_token_share(qoder: Qoder) -> None:
     qoder.env["QODER_PAT"] = OURS
     body = {"type": "error", "error": {"type": "invalid_request_error", "message": "the svc_id is wrong: a+b/c=="}}

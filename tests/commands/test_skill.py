@@ -100,9 +100,12 @@ def test_skill_upload_tells_the_version_whatever_comes_afterwards(qoder: Qoder, 
     assert (ran.json["id"], ran.json["latest_version"]) == (NOTES, "3")
 
 
-def test_skill_upload_goes_by_the_name_and_not_by_the_title(qoder: Qoder, service: Things, folder: Path) -> None:
+@pytest.mark.parametrize("source", ["qoder", {"type": "qoder"}])
+def test_skill_upload_goes_by_the_name_and_not_by_the_title(
+    qoder: Qoder, service: Things, folder: Path, source: Any
+) -> None:
     service.thing(NOTES)["display_title"] = "weekly"
-    theirs = {**service.thing(NOTES), "id": "skill_q", "source": "qoder", "display_title": "release-notes"}
+    theirs = {**service.thing(NOTES), "id": "skill_q", "source": source, "display_title": "release-notes"}
     service.keep("skills", theirs)
     assert qoder("skill", "upload", str(folder), "-q").out == f"{NOTES}\n"
     assert qoder("skill", "upload", str(named(folder, "weekly"))).code == 0
