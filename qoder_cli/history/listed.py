@@ -118,9 +118,10 @@ class Resolver:
             self.unread += sum(standing(run) is Standing.ASK_SESSION for run in runs)
             yield from (run if standing(run) is Standing.ASK_SESSION else fill_status(run) for run in runs)
             return
-        places: list[tuple[Run, bool]] = []  # with whether its session is asked: in their order, whichever is faster
-        for run in runs:
-            is_wanted = bool(run.session_id) and (standing(run) is not Standing.ENDED or self._is_looked_at(run))
+        places: list[tuple[Run, bool]] = []  # with whether its session is asked
+        for run in runs:  # in their order, whichever is faster
+            is_open = standing(run) is not Standing.ENDED or self._is_looked_at(run)
+            is_wanted = bool(run.session_id) and is_open
             is_left_out = is_wanted and self._most is not None and self.asked >= self._most
             self.left_out += is_left_out
             self.asked += is_wanted and not is_left_out

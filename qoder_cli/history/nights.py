@@ -290,7 +290,7 @@ class _NightReader:
             id, created, deployment = row["id"], created_at(row), str(row["deployment_id"])
             if self._options.deployments and deployment not in night.deployments:
                 continue
-            if id in self._taken:  # the report shows only the first of two different runs with one id
+            if id in self._taken:  # of two different runs with one id the report shows the first
                 again = RunRecord.of(Run(row))
                 listed = chain(night.runs, (RunRecord.of(Run(other)) for other in new))
                 first = next((record for record in listed if record.id == again.id), again)

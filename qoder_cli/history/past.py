@@ -79,7 +79,10 @@ def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> I
 
 
 def _past(app: App, run: tuple[str, str | None]) -> Past | None:
-    """Return all calls of a run, oldest first; what cannot be read in full apart. None if it has no session."""
+    """Return all calls of a run, oldest first; what cannot be read in full apart.
+
+    None if it has no session. Raises ApiError.
+    """
     id, session_id = run
     if session_id is None:
         return None
