@@ -22,7 +22,11 @@ from qoder_cli.output.screen import Screen, errors_of_second_signals, format_typ
 def run() -> None:
     """Run this process's command line and exit with its code. Never returns."""
     if "_QODER_COMPLETE" in os.environ and len(sys.argv) == 1:  # with words it is a command
-        _complete()
+        from qoder_cli.cli.main import command_tree
+        from qoder_cli.help.completion.answer import respond
+
+        respond(command_tree("qoder"), os.environ, sys.stdout)
+        os._exit(Exit.OK)
     gc.set_threshold(50_000)  # imports make no garbage; looking for it takes 8 % of a short command
     app: Any = None
     try:
@@ -41,14 +45,6 @@ def run() -> None:
     except Exception as failure:
         code = _broke_down(failure, app)
     _end(code)
-
-
-def _complete() -> None:
-    from qoder_cli.cli.main import command_tree
-    from qoder_cli.help.completion.answer import respond
-
-    respond(command_tree("qoder"), os.environ, sys.stdout)
-    os._exit(Exit.OK)
 
 
 def _broke_down(failure: Exception, app: Any) -> int:

@@ -157,11 +157,16 @@ def in_order(
 
 
 class OneAhead(Generic[T]):
-    """An iterator that can prepare its next item while the caller works on the current one."""
+    """An iterator that can prepare its next item while the caller works on the current one. A loop over it does so."""
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
         self._next: Task[T | None] | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        while (current := self.next()) is not None:
+            self.prepare()
+            yield current
 
     def prepare(self) -> None:
         if self._next is None:

@@ -65,12 +65,25 @@ def login(
     file = load(locate(app.env))
     refuse_outside(file.path, app.env)  # before anything is asked
     _keep_apart(app, file, settings, yes=yes)
-    region = _region_of(settings.base_url)
+    region = next((region for region, url in REGIONS.items() if url == settings.base_url), None)
     if region:
         app.progress.note(f"create a token at {_PAT_PAGES[region]}")
     text, source = secret_of(app, LONGEST_TOKEN + len("\r\n") + 1, f"Token for {settings.host}")
     token = read_token(text, source=source)
-    _check(app, replace(settings, token=token, token_source="the token just given"))
+    given = replace(settings, token=token, token_source="the token just given")
+    from qoder_cli.http.client import Client
+
+    try:
+        with closing(Client(given, clock=app.clock, progress=app.progress, transport=app.transport)) as client:
+            _ask_for_a_page(client)
+    except ApiError as error:
+        hint = error.hint
+        if isinstance(error, AuthError):
+            hint = "create a new token, or check how this one was copied"
+        if isinstance(error, AuthError) and region:
+            other = next(name for name in REGIONS if name != region)
+            hint = f"tokens only work in their own region: try --region {other}, or create a new one"
+        raise error.with_(message=f"{error.message.rstrip('.')}; nothing was saved", hint=hint) from None
     server = {"region": region, "base_url": None if region else settings.base_url}
     workspace = filled({"workspace_id": settings.workspace_id})
     change(file.path, settings.profile, {"token": token, **server, **workspace}, env=app.env)
@@ -215,26 +228,6 @@ def _keep_apart(app: App, file: ConfigFile, settings: Settings, *, yes: bool) ->
         raise UsageError(f"{what}; nothing was changed", hint="pass --yes to replace it, or use --profile NAME")
     if not confirmed(app, f"{what}. Replace it with one for {settings.host}?", nothing="nothing was changed"):
         raise UsageError("nothing was changed", hint="to keep both, use --profile NAME")
-
-
-def _region_of(base_url: str) -> str | None:
-    return next((region for region, url in REGIONS.items() if url == base_url), None)
-
-
-def _check(app: App, settings: Settings) -> None:
-    from qoder_cli.http.client import Client
-
-    try:
-        with closing(Client(settings, clock=app.clock, progress=app.progress, transport=app.transport)) as client:
-            _ask_for_a_page(client)
-    except ApiError as error:
-        hint, region = error.hint, _region_of(settings.base_url)
-        if isinstance(error, AuthError):
-            hint = "create a new token, or check how this one was copied"
-        if isinstance(error, AuthError) and region:
-            other = next(name for name in REGIONS if name != region)
-            hint = f"tokens only work in their own region: try --region {other}, or create a new one"
-        raise error.with_(message=f"{error.message.rstrip('.')}; nothing was saved", hint=hint) from None
 
 
 def _ask_for_a_page(client: "Client") -> None:

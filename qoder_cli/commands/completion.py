@@ -34,10 +34,16 @@ def completion(
     Examples:
       qoder completion bash --install
       qoder completion zsh > _qoder"""
+    shells = ", ".join(SHELLS)
     if shell is None:
-        shell = _shell_in_use(app, install=install)
+        if not install:
+            raise UsageError("missing argument SHELL", hint=f"use one of {shells}")
+        shell = Path(app.env.get("SHELL", "")).name
+        if shell not in SHELLS:
+            why = f"$SHELL is {shell}, which has no completion script" if shell else "$SHELL is not set"
+            raise UsageError(why, hint=f"name your shell: qoder completion SHELL --install, with one of {shells}")
     if shell not in SHELLS:
-        raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {', '.join(SHELLS)}")
+        raise UsageError(f"unsupported shell {shell!r}", hint=f"use one of {shells}")
     text = script(shell)
     if not install:
         app.out.write_exactly(text)
@@ -50,19 +56,14 @@ def completion(
     for path in paths:
         _write(app, path, text)
         app.progress.note(f"wrote {path}")
-    app.progress.note(_what_is_left(shell, paths[0]))
-
-
-def _shell_in_use(app: App, *, install: bool) -> str:
-    """Return the name of the shell that $SHELL names, to install the script for it. Raises UsageError."""
-    if not install:
-        raise UsageError("missing argument SHELL", hint=f"use one of {', '.join(SHELLS)}")
-    name = Path(app.env.get("SHELL", "")).name
-    if name not in SHELLS:
-        shells = ", ".join(SHELLS)
-        why = f"$SHELL is {name}, which has no completion script" if name else "$SHELL is not set"
-        raise UsageError(why, hint=f"name your shell: qoder completion SHELL --install, with one of {shells}")
-    return name
+    left = "open a new shell to use it"
+    if shell == "bash":
+        file = shlex.quote(str(paths[0]))
+        left += f" (needs bash-completion; otherwise add to ~/.bashrc: source {file})"
+    elif shell == "zsh":
+        folder = shlex.quote(str(paths[0].parent))
+        left = f"if TAB does nothing in a new shell, add to ~/.zshrc, above compinit: fpath=({folder} $fpath)"
+    app.progress.note(left)
 
 
 def _write(app: App, path: Path, text: str) -> None:
@@ -78,12 +79,3 @@ def _write(app: App, path: Path, text: str) -> None:
     except OSError as error:
         why = f"cannot write {path}: {error.strerror}"
         raise UsageError(why, hint="drop --install to print it instead") from None
-
-
-def _what_is_left(shell: str, path: Path) -> str:
-    file, folder = shlex.quote(str(path)), shlex.quote(str(path.parent))
-    if shell == "bash":
-        return f"open a new shell to use it (needs bash-completion; otherwise add to ~/.bashrc: source {file})"
-    if shell == "zsh":
-        return f"if TAB does nothing in a new shell, add to ~/.zshrc, above compinit: fpath=({folder} $fpath)"
-    return "open a new shell to use it"

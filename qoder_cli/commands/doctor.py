@@ -79,25 +79,21 @@ def doctor(
       qoder doctor --json | jq -r '.[] | select(.status != "ok") | .fix'"""
     checks = _Doctor(app)
     checks.make(offline=offline, probe=probe)
-    _show(app, checks.findings)
-    errors = checks.errors
+    findings, errors = checks.findings, checks.errors
+    if app.output.is_drawn:
+        sheet: dict[str, list[str]] = {}
+        for finding in findings:
+            lines = sheet.setdefault(finding["check"], [])
+            lines.append(f"{_SIGNS[finding['status']]} {finding['found']}")
+            if finding["fix"]:
+                lines.append(f"  fix: {finding['fix']}")
+        app.output.record(sheet)
+    else:
+        app.output.records([dict(finding) for finding in findings], data=findings, id="check")
     if len(errors) > 1:
         raise errors[0].with_(message=f"{len(errors)} checks failed; the first: {errors[0].message}")
     if errors:
         raise errors[0]
-
-
-def _show(app: App, findings: list[CheckData]) -> None:
-    if not app.output.is_drawn:
-        app.output.records([dict(finding) for finding in findings], data=findings, id="check")
-        return
-    sheet: dict[str, list[str]] = {}
-    for finding in findings:
-        lines = sheet.setdefault(finding["check"], [])
-        lines.append(f"{_SIGNS[finding['status']]} {finding['found']}")
-        if finding["fix"]:
-            lines.append(f"  fix: {finding['fix']}")
-    app.output.record(sheet)
 
 
 class _Doctor:

@@ -10,7 +10,6 @@ from qoder_cli.app import App
 from qoder_cli.base.errors import (
     InternalError,
     NoResponse,
-    QoderError,
     ReaderGone,
     Rejected,
     Signalled,
@@ -25,7 +24,7 @@ from qoder_cli.cli.options import ADVANCED, Text, flag, option, options_typed, s
 from qoder_cli.help.completion import values
 from qoder_cli.nouns import bodies
 from qoder_cli.nouns.edits.forms import form_of
-from qoder_cli.nouns.edits.step import Applied, Job, Origin, Step, planned
+from qoder_cli.nouns.edits.step import Job, Origin, Step, planned
 from qoder_cli.nouns.edits.thing import archived, read, target_of
 from qoder_cli.nouns.lists import ServerLists
 from qoder_cli.nouns.named import Names, read_named
@@ -148,7 +147,15 @@ def write(app: App, step: Step) -> Raw:
         if applied.found is not None and applied.is_fine:
             show(app, step.noun, applied.found.raw)
     except Signalled as signalled:
-        raise _stopped(app, applied or job.given_up(), signalled) from None
+        applied = applied or job.given_up()
+        if not app.out.has_written and applied.found is not None and applied.is_fine:
+            with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
+                show(app, step.noun, applied.found.raw)
+        if applied.error is None:
+            raise signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}") from None
+        stopped = signalled.in_words("stopped by a signal", next=applied.error.next)
+        is_unknown = applied.action == "unknown"
+        raise last_words(stopped, stopped.message, applied.error.message, is_unknown=is_unknown) from None
     except InternalError as unwritten:  # a full disk does not undo it
         applied = applied or job.given_up()
         message = f"{applied.label} was {applied.became}, but {unwritten.message}"
@@ -184,17 +191,6 @@ def taken(app: App, noun: Noun, name: str | None, making: Making, step: Step) ->
     if other := ", ".join(sorted({change.field for change in step.differs(existing)})):
         app.progress.warn(f"{these}: is not as asked for: {other}")
     return existing
-
-
-def _stopped(app: App, applied: Applied, signalled: Signalled) -> QoderError:
-    if not app.out.has_written and applied.found is not None and applied.is_fine:
-        with suppress(ReaderGone, InternalError):  # the signal decides, whoever still listens
-            show(app, applied.step.noun, applied.found.raw)
-    if applied.error is None:
-        return signalled.in_words(f"stopped by a signal; {applied.step.name} was {applied.became}")
-    stopped = signalled.in_words("stopped by a signal", next=applied.error.next)
-    is_unknown = applied.action == "unknown"
-    return last_words(stopped, stopped.message, applied.error.message, is_unknown=is_unknown)
 
 
 def read_current(app: App, noun: Noun, word: str, *parents: str, has_change: bool) -> Raw:

@@ -144,7 +144,13 @@ def list_command(noun: Noun) -> Callable[..., Any]:
     assert listed is not None  # all nouns of the table have a list
     filters = {filter[0]: filter for name, filter in FILTERS.items() if name in listed.query}
     if noun.listing.statuses:
-        filters["status"] = _status_of(noun, is_one="status" in listed.query)
+        enum: Any = StrEnum  # typer takes no list of a Literal
+        kind: Any = enum("Status", {status.upper(): status for status in noun.listing.statuses})
+        about = f"Only {', '.join(noun.listing.statuses)}."
+        if "status" in listed.query:
+            filters["status"] = ("status", kind | None, option("--status", "STATUS", about))
+        else:
+            filters["status"] = ("status", cast(Any, list)[kind] | None, several("--status", "STATUS", about))
     if "name" in noun.listing.columns:
         filters.setdefault("name", FILTERS["name"])
     if "include_archived" in filters:
@@ -153,15 +159,6 @@ def list_command(noun: Noun) -> Callable[..., Any]:
     first = f"List {noun.plural}" + (", newest first (20 by default)" if noun.listing.is_paged else "")
     doc = _doc(f"{first}.", "", _example(noun, "list"))
     return declared(lambda ctx, **given: _list(ctx.obj, noun, listed, given), doc, parameters)
-
-
-def _status_of(noun: Noun, *, is_one: bool) -> Parameter:
-    enum: Any = StrEnum  # typer takes no list of a Literal
-    kind: Any = enum("Status", {status.upper(): status for status in noun.listing.statuses})
-    help = f"Only {', '.join(noun.listing.statuses)}."
-    if is_one:
-        return "status", kind | None, option("--status", "STATUS", help)
-    return "status", cast(Any, list)[kind] | None, several("--status", "STATUS", help)
 
 
 def _doc(first: str, about: str, *examples: str) -> str:

@@ -56,7 +56,10 @@ def help(
     if app.output.is_json and (is_topic or is_page):
         raise UsageError("pages have no JSON", hint="for all that help knows, as data: qoder help --json")
     if is_page and not man:
-        _show_page(app, words[0])
+        text = _page(words[0])
+        if app.out.is_terminal:
+            text = _rendered(text, width=min(terminal_width(), WIDEST), color=app.out.color)
+        app.out.write_exactly(text)
     elif app.output.is_json and words:
         path = _command(words, root).command_path.split()[1:]
         app.output.record({}, data=reference.commands(root, path))
@@ -73,13 +76,6 @@ def help(
         app.out.write(_text(words[0], root))
     else:
         show_help(_command(words, root), app.out)
-
-
-def _show_page(app: App, name: str) -> None:
-    text = _page(name)
-    if app.out.is_terminal:
-        text = _rendered(text, width=min(terminal_width(), WIDEST), color=app.out.color)
-    app.out.write_exactly(text)
 
 
 def _page(name: str) -> str:
@@ -167,16 +163,6 @@ def _text(topic: str, root: Any) -> str:
             return f"They can appear anywhere on the command line.\n\n{formatter.getvalue()}"
         case "environment":
             return _listed(VARIABLES, 24) + "\n" + _flowed(_PRECEDENCE)
-    return _output()
-
-
-_PRECEDENCE = """\
-An option overrides the environment, which overrides the config file. Empty variables count as
-unset. Deployment files can refer to any other variable.
-"""
-
-
-def _output() -> str:
     columns, keys = reference.columns(), outputs.keys()
     others = [(f"{of}: {output.title}", keys[of]) for of, output in outputs.OUTPUTS.items() if of not in _ABOVE]
     text = (_FOLDER / "output.txt").read_text("utf-8")
@@ -189,6 +175,12 @@ def _output() -> str:
         "others": "\n".join(f"{title}:\n\n{_listed(names, 17)}" for title, names in others),
     }
     return _flowed(text.format(**parts))
+
+
+_PRECEDENCE = """\
+An option overrides the environment, which overrides the config file. Empty variables count as
+unset. Deployment files can refer to any other variable.
+"""
 
 
 _ABOVE = ("run", "runs", "error", "object", "work")  # explained above, or without keys of ours

@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, TypedDict
 
@@ -82,17 +81,12 @@ def init(
         trial = ["init", folder, "--template", str(template), "--sandbox"]
         app.progress.note(f"to try that for free first: {shlex.join([app.program, *trial])}")
         return None
-    return _try(app, commands, asks=chosen.asks)
-
-
-def _try(app: App, commands: Sequence[tuple[str, ...]], *, asks: bool) -> int:
-    """Run the commands in a sandbox; return the exit code of the first that failed."""
     from qoder_cli.commands.sandbox import sandbox as serve
 
     lines = []
     for number, command in enumerate(commands):
         is_question = number == 0 or "approve" in command
-        fine = [0, int(Exit.NEEDS_ANSWER)] if asks and number == 1 else [0]
+        fine = [0, int(Exit.NEEDS_ANSWER)] if chosen.asks and number == 1 else [0]
         lines.append(([*command, "--yes"] if is_question else list(command), fine))
     inside = [sys.executable or "python3", "-P", "-c", _INSIDE, json.dumps(lines)]
     return serve(app, inside, generation="current", speed=1.0, port=0, fault=None)

@@ -82,7 +82,14 @@ def _meaning(policy: Policy, rule: PolicyRule) -> tuple[str, list[str]]:
             says = (
                 f"allows Write, Edit, mkdir, touch, cp, mv, rm and tee in {rule.value} and below, but for hidden names"
             )
-            return f"{says}; a link there leads out of it", _of_writing(rule)
+            warnings = []
+            if own := [folder for folder in _OF_PROGRAMS if _overlap(rule.place, place(folder))]:
+                warnings.append(f"covers {', '.join(own)}, or a part: there are programs and their configs")
+            if any(part.endswith(".git") for part in rule.place):
+                warnings.append("covers git's config, so no command of git is allowed")
+            elif any(part.startswith(".") for part in rule.place):
+                warnings.append("covers a hidden folder, where programs keep their configs")
+            return f"{says}; a link there leads out of it", warnings
         case "run":
             return _of_running(policy, rule)
         case "fetch":
@@ -113,17 +120,6 @@ def _reading(policy: Policy, rule: PolicyRule) -> list[str]:
         if writing := _writes(policy, work):
             says.append(f"if that is in {writing.value}, which line {writing.line} covers, the agent can change it")
     return says
-
-
-def _of_writing(rule: PolicyRule) -> list[str]:
-    warnings = []
-    if own := [folder for folder in _OF_PROGRAMS if _overlap(rule.place, place(folder))]:
-        warnings.append(f"covers {', '.join(own)}, or a part: there are programs and their configs")
-    if any(part.endswith(".git") for part in rule.place):
-        warnings.append("covers git's config, so no command of git is allowed")
-    elif any(part.startswith(".") for part in rule.place):
-        warnings.append("covers a hidden folder, where programs keep their configs")
-    return warnings
 
 
 def _of_running(policy: Policy, rule: PolicyRule) -> tuple[str, list[str]]:
@@ -259,15 +255,6 @@ def subject_of_json(call: Any) -> Subject:
     return Subject(kind, name, call.get("input"), server, is_main=is_main)
 
 
-def cases(path: str) -> list[Case]:
-    """Return the cases in a file: a list of calls with `answer`. Raises BadFiles."""
-    problems = Problems()
-    items = problems.of(_items, path, problems) or []
-    expected = [problems.of(_case, number, node) for number, node in enumerate(items, 1)]
-    problems.refuse(path, "the expected answers")
-    return [*filter(None, expected)]
-
-
 def _items(path: str, problems: Problems) -> list[Node]:
     from qoder_cli.files.documents import read, trees
 
@@ -375,7 +362,19 @@ def try_out(
 
 
 def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) -> None:
-    given = [Case(1, subject_of_json(_parsed(str(call))))] if expect is None else cases(expect)
+    if expect is not None:
+        problems = Problems()
+        items = problems.of(_items, expect, problems) or []
+        judged = [problems.of(_case, number, node) for number, node in enumerate(items, 1)]
+        problems.refuse(expect, "the expected answers")
+        given = list(filter(None, judged))
+    else:
+        try:
+            parsed = jsontext.parse(str(call), exact=True)
+        except ValueError:
+            hint = """for example --call '{"name": "Bash", "input": {"command": "git status"}}'"""
+            raise UsageError("--call is not JSON", hint=hint) from None
+        given = [Case(1, subject_of_json(parsed))]
     decided: list[CaseData] = [  # which deployments the policy is for does not matter here
         {"case": case.number, "expected": case.expected, **decide(policy, case.subject).data} for case in given
     ]
@@ -389,14 +388,6 @@ def _test_cases(app: App, policy: Policy, call: str | None, expect: str | None) 
         )
     if expect is not None:
         app.progress.note(f"{len(decided)} decisions as expected")
-
-
-def _parsed(call: str) -> Any:
-    try:
-        return jsontext.parse(call, exact=True)
-    except ValueError:
-        hint = """for example --call '{"name": "Bash", "input": {"command": "git status"}}'"""
-        raise UsageError("--call is not JSON", hint=hint) from None
 
 
 def _test_runs(app: App, policy: Policy, what: list[str], since: str | None) -> None:

@@ -81,7 +81,11 @@ def sandbox(
         server.start()
         app.out.write("".join(f"export {name}={shlex.quote(value)}\n" for name, value in inside.items()))
         app.err.print("paste these lines into another shell; press Ctrl-C here to stop\n")
-        return 128 + _until_signal()
+        arrived: list[int] = []
+        with _catching(arrived.append):
+            while not arrived:
+                time.sleep(0.2)  # a signal ends it early, except on Windows
+        return 128 + arrived[0]
 
 
 def _listen(app: App, generation: Generation, speed: float, port: int, orders: list[str]) -> "Server":
@@ -185,7 +189,18 @@ def _run(command: Sequence[str], env: Mapping[str, str], server: "Server") -> in
             child.send_signal(signum)  # does nothing once the child has been waited for
 
     with _catching(pass_on):
-        child = _start(command, env)
+        program = command[0]
+        if sys.platform == "win32":  # it would look in our own PATH, not in that of `env`
+            program = which(program, path=env["PATH"]) or program
+        try:
+            child = subprocess.Popen([program, *command[1:]], env=dict(env))
+        except (OSError, ValueError) as error:  # ValueError: a null byte
+            why = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, FileNotFoundError):
+                why = "command not found"
+            example = shlex.join(["qoder", *command] if command[0] in NOUNS else ["qoder", "--help"])
+            hint = f"put a command after --, for example: qoder sandbox -- {example}"
+            raise UsageError(f"cannot run {command[0]!r}: {why}", hint=hint) from None
         server.start()  # only now: to fork a process with several threads may hang it
         for signum in early:
             child.send_signal(signum)
@@ -193,21 +208,6 @@ def _run(command: Sequence[str], env: Mapping[str, str], server: "Server") -> in
     if code < 0:
         return 128 - code
     return code
-
-
-def _start(command: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    program = command[0]
-    if sys.platform == "win32":  # it would look in our own PATH, not in that of `env`
-        program = which(program, path=env["PATH"]) or program
-    try:
-        return subprocess.Popen([program, *command[1:]], env=dict(env))
-    except (OSError, ValueError) as error:  # ValueError: a null byte
-        why = getattr(error, "strerror", None) or str(error)
-        if isinstance(error, FileNotFoundError):
-            why = "command not found"
-        example = shlex.join(["qoder", *command] if command[0] in NOUNS else ["qoder", "--help"])
-        hint = f"put a command after --, for example: qoder sandbox -- {example}"
-        raise UsageError(f"cannot run {command[0]!r}: {why}", hint=hint) from None
 
 
 def _typed_at_our_terminal() -> bool:
@@ -233,11 +233,3 @@ def _catching(act: Callable[[int], None]) -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _until_signal() -> int:
-    arrived: list[int] = []
-    with _catching(arrived.append):
-        while not arrived:
-            time.sleep(0.2)  # a signal ends it early, except on Windows
-    return arrived[0]

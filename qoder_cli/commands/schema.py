@@ -1,8 +1,7 @@
 """`qoder schema`: what files may hold, and whether they hold just that; what -o json prints."""
 
 import os
-from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import UsageError
@@ -53,18 +52,35 @@ def schema(
       qoder schema output run
       qoder schema --check agents deployments/nightly.md"""
     if check:
-        _check(app, words or ["."])
-    else:
-        _print(app, words or [])
+        from qoder_cli.stack.declarations import read
+        from qoder_cli.stack.folder import ROOT_FILE, find
 
-
-def _print(app: App, words: Sequence[str]) -> None:
+        paths = words or ["."]
+        reading = read(find(paths), app.env, stdin=app.stdin, may_lack=True)
+        if not reading.things and any(os.path.basename(path) != ROOT_FILE for path in paths):
+            raise UsageError(f"{', '.join(paths)}: nothing is declared here", hint="start with: qoder init")
+        for warning in reading.warnings:
+            app.progress.warn(warning)
+        rows: list[DeclaredData] = [
+            {"kind": declaration.noun.kind_name, "name": declaration.name, "file": str(declaration.place)}
+            for declaration in reading.things
+        ]
+        app.output.records([dict(row) for row in rows], id="name")
+        return
     from qoder_cli.base import jsontext
     from qoder_cli.nouns.schema import json_schema
     from qoder_cli.stack.schema import schema_of
 
+    words = words or []
     if words[:1] == ["output"]:
-        app.out.write(jsontext.dump(_output(words[1:]), indent=2) + "\n")
+        from qoder_cli.help import outputs
+
+        hint = f"use one of {', '.join(outputs.OUTPUTS)}"
+        if len(words) != 2:
+            raise UsageError("one NAME of an output is needed", hint=hint)
+        if words[1] not in outputs.OUTPUTS:
+            raise UsageError(f"unknown output {words[1][:60]!r}", hint=hint)
+        app.out.write(jsontext.dump(outputs.schema(words[1]), indent=2) + "\n")
         return
     nouns = [NOUNS[words] for words in in_files()]
     types = ", ".join(noun.type for noun in nouns)
@@ -77,31 +93,3 @@ def _print(app: App, words: Sequence[str]) -> None:
         raise UsageError(f"{kind[:60]!r} is not in files", hint=hint)
     document = schema_of(noun) if noun.kind.is_declared else json_schema(of_file(noun))
     app.out.write(jsontext.dump(document, indent=2) + "\n")
-
-
-def _output(names: Sequence[str]) -> dict[str, Any]:
-    from qoder_cli.help import outputs
-
-    hint = f"use one of {', '.join(outputs.OUTPUTS)}"
-    if len(names) != 1:
-        raise UsageError("one NAME of an output is needed", hint=hint)
-    if names[0] not in outputs.OUTPUTS:
-        raise UsageError(f"unknown output {names[0][:60]!r}", hint=hint)
-    return outputs.schema(names[0])
-
-
-def _check(app: App, paths: Sequence[str]) -> None:
-    """Print what files declare. Raises BadFiles with every problem."""
-    from qoder_cli.stack.declarations import read
-    from qoder_cli.stack.folder import ROOT_FILE, find
-
-    declared = read(find(paths), app.env, stdin=app.stdin, may_lack=True)
-    if not declared.things and any(os.path.basename(path) != ROOT_FILE for path in paths):
-        raise UsageError(f"{', '.join(paths)}: nothing is declared here", hint="start with: qoder init")
-    for warning in declared.warnings:
-        app.progress.warn(warning)
-    rows: list[DeclaredData] = [
-        {"kind": declaration.noun.kind_name, "name": declaration.name, "file": str(declaration.place)}
-        for declaration in declared.things
-    ]
-    app.output.records([dict(row) for row in rows], id="name")

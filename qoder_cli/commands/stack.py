@@ -16,7 +16,6 @@ from qoder_cli.output.results import deciding_error, last_words
 
 if TYPE_CHECKING:
     from qoder_cli.nouns.edits.step import Applied
-    from qoder_cli.output.cells import Fields
     from qoder_cli.stack.declarations import Reading
     from qoder_cli.stack.plan import Options, Plan, Planner
     from qoder_cli.stack.turns import StackTurn
@@ -241,12 +240,14 @@ def _print(app: App, results: "Sequence[Applied]") -> None:
         written = [result.found.raw for result in results if result.step.noun is noun and result.found]
         remember(app.store, app.settings, noun.words, [(raw, name_of(raw)) for raw in written])
     shown = [result for result in results if result.is_fine or app.output.format != "id"]
-    with Rows(app.output, fields=_row, data=Applied.as_json, first=_FIRST) as rows:
+    rows = Rows[Applied](
+        app.output,
+        fields=lambda result: {"kind": result.of_stack["kind"], **result.row()},
+        data=Applied.as_json,
+        first=_FIRST,
+    )
+    with rows:
         rows.show(shown)
-
-
-def _row(result: "Applied") -> "Fields":
-    return {"kind": result.of_stack["kind"], **result.row()}
 
 
 def _conclude(

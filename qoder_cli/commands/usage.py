@@ -1,6 +1,6 @@
 """`qoder usage`: what runs used, added up."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -128,7 +128,7 @@ def _look(
     nothing_read = not has_runs
     page: Page = {}
     try:
-        for page in _ahead(app.client.pages("/sessions", query)):
+        for page in OneAhead(app.client.pages("/sessions", query)):
             nothing_read = False
             used.add_sessions(map(mapping, page["data"]))
     except ApiError as error:
@@ -174,7 +174,7 @@ def _add_runs(
     try:
         resolver: Resolver | None = None
         page: Page = {}
-        for page in _ahead(runs_within(app.client, only, window)):
+        for page in OneAhead(runs_within(app.client, only, window)):
             if resolver is None:
                 resolver = Resolver(app, ask=next_cursor(page) is None if resolve is None else resolve)
             runs = runs_in(page, only)
@@ -214,14 +214,6 @@ def _named(app: App, by: By, sums: list[UsageSum]) -> list[UsageSum]:
     remember(app.store, app.settings, noun.words, named)
     names = {raw["id"]: name for raw, name in named}
     return [replace(one, name=one.name or names.get(one.key or "")) for one in sums]
-
-
-def _ahead(pages: Iterator[Page]) -> Iterator[Page]:
-    """Yield pages; the next is read meanwhile."""
-    ahead = OneAhead(pages)
-    while (page := ahead.next()) is not None:
-        ahead.prepare()
-        yield page
 
 
 def _spent(usage_sum: UsageSum) -> Decimal:

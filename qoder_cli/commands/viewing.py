@@ -48,7 +48,12 @@ class View:
             self._sorting = Sorting(_known(name, known, option="--sort"), options.sort != name)
         self._every: float | None = None
         if options.watch is not None:
-            self._every = _every(app, options.watch)
+            self._every = parse_duration(options.watch, option="--watch")
+            if self._every < _SHORTEST:
+                raise UsageError("--watch takes at least 1s", hint="leave the time out to look every 5s")
+            if app.output.format in ("json", "yaml", "html"):
+                form = app.output.format.upper()
+                raise UsageError(f"--watch does not end, so it is not one {form} document", hint="use -o jsonl")
         self._printed: list[str] = []  # beside the list, at the look before
 
     @property
@@ -127,21 +132,17 @@ class View:
                     app.progress.warn(f"could not look again: {error.message}")
             is_first = False
             show(notes)
-            self._pause(every)
+            until = app.clock.monotonic() + every
+            while (left := until - app.clock.monotonic()) > 0:
+                if app.output.screen.reader_is_gone:
+                    raise ReaderGone
+                app.clock.sleep(min(left, _GLANCE) if app.output.screen.is_piped else left)
 
     def _print_notes(self, notes: Sequence[str]) -> None:
         for text in notes:
             if text not in self._printed:
                 self._app.err.print(f"{text}\n")
         self._printed = list(notes)
-
-    def _pause(self, seconds: float) -> None:
-        clock, screen = self._app.clock, self._app.output.screen
-        until = clock.monotonic() + seconds
-        while (left := until - clock.monotonic()) > 0:
-            if screen.reader_is_gone:
-                raise ReaderGone
-            clock.sleep(min(left, _GLANCE) if screen.is_piped else left)
 
 
 def _known(word: str, columns: Sequence[str], *, option: str) -> str:
@@ -150,13 +151,3 @@ def _known(word: str, columns: Sequence[str], *, option: str) -> str:
         what = f"this list has no column {name[:60]!r}" if name else f"{option} names an empty column"
         raise UsageError(what, hint=f"choose from: {', '.join(columns)}")
     return name
-
-
-def _every(app: App, word: str) -> float:
-    seconds = parse_duration(word, option="--watch")
-    if seconds < _SHORTEST:
-        raise UsageError("--watch takes at least 1s", hint="leave the time out to look every 5s")
-    if app.output.format in ("json", "yaml", "html"):
-        form = app.output.format
-        raise UsageError(f"--watch does not end, so it is not one {form.upper()} document", hint="use -o jsonl")
-    return seconds

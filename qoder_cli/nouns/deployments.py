@@ -341,7 +341,8 @@ def _remarks(lists: Lists, step: Step, declared: Declaration, others: Sequence[D
         yield f"it was paused by an error ({kind}); paused: false unpauses it"
     if not step.is_open:
         return
-    if schedule := mapping(step.body.get("schedule")):
+    schedule = mapping(step.body.get("schedule"))
+    if schedule and not any(map(is_unset, schedule.values())):
         yield fires_in_words(lists.app, schedule, is_paused=bool(paused))
     yield from _without_credentials(declared, others)
 

@@ -190,8 +190,9 @@ def _users(lists: ServerLists, ids: Mapping[str, Any], items: Sequence[Planned])
     for noun in in_folders().values():
         if not noun.kind.refers:
             continue
+        places = {str(refers.at[0]) for refers in noun.kind.refers}
         for row in lists.rows(noun):
-            row = lists.with_fields(creation_of(noun).required, noun, row)
+            row = lists.with_fields({*creation_of(noun).required, *places - row.keys()}, noun, row)
             step = planned.get(row["id"])
             after = row if step is None else {**row, **step.body}  # what a file does not name stays
             for id in _used_by(row, ids) & _used_by(after, ids):

@@ -593,6 +593,22 @@ def test_apply_prunes_nothing_of_which_a_short_list_does_not_show_that_it_is_use
     assert "is kept: deployment theirs uses it" in ran.err
 
 
+@pytest.mark.parametrize("hidden", [["skills"], ["multiagent"]])
+def test_apply_prunes_nothing_that_an_agent_uses_in_a_field_its_list_does_not_show(
+    team: Team, hidden: list[str]
+) -> None:
+    skills = {"skills/old/SKILL.md": skill("old"), "agents/old.yaml": {"name": "old", "model": "auto"}}
+    team.write({"qoder.yaml": "stack: nightly\n", "environments/build.yaml": {"name": "build"}, **skills})
+    team.applied()
+    removed(team, *skills)
+    used: dict[str, Any] = {"skills": [{"type": "custom", "skill_id": team.there("skills")["old"]["id"]}]}
+    used["multiagent"] = {"type": "coordinator", "agents": [{"type": "agent", "id": team.there("agents")["old"]["id"]}]}
+    team.service.change("/agents", {"name": "theirs", "model": "auto", **{name: used[name] for name in hidden}})
+    team.service.lies["GET /agents"] = without(*hidden)
+    ran = team.apply("--prune", "--prune-all")
+    assert ran.err.count("is kept: agent theirs uses it") == 1, ran.err
+
+
 def test_apply_prunes_nothing_that_the_list_right_before_does_not_show(team: Team) -> None:
     undeclared(team)
     one = team.there("environments")["one"]["id"]

@@ -294,6 +294,8 @@ def test_apply_of_a_file_foresees_a_schedule_before_it_is_written(desk: Desk) ->
     ran = desk.apply_these({"name": "weekly", "schedule": never, "paused": True})
     assert (ran.code, "fires once it is unpaused" in ran.err, "next never" in ran.err) == (0, True, True)
     assert "fires" not in desk.apply_these({"name": "weekly", "description": "New"}).err
+    unset = desk.qoder("diff", desk.file({**NEW, "schedule": {**schedule, "timezone": "${ZONE}"}}))
+    assert (unset.code, "fires" in unset.out + unset.err) == (8, False), unset.out + unset.err
 
 
 def test_apply_of_a_file_asks_and_writes_nothing_without_a_yes(desk: Desk, questions: Callable[..., list[str]]) -> None:

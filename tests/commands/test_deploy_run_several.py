@@ -328,6 +328,7 @@ def test_deploy_run_reads_standard_input_as_utf_8_whatever_the_locale(encoding: 
     ("line", "why"),
     [
         *((line, "standard input is empty") for line in ("run pending -", "session send - -m x", "file download -")),
+        ("memory write memstore_1 a.md", "-m: standard input is empty"),
         *((f"session {verb} -", f"session {verb} takes one session") for verb in ("wait", "logs")),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qoder_cli.nouns import memory
 from tests.conftest import TOKEN, Qoder
 from tests.support.wire import page
 
@@ -58,6 +59,8 @@ LINES = {
     "run pending drun_1 --since 1d": "--since is for looking without a RUN",
     "session new --agent agent_1 --env env_1 --with-repo-token": "expects the token on standard input",
     "memory write memstore_1 a.md": "missing option -m",
+    "memory write memstore_1 a.md -m ''": "is empty",
+    "memory write memstore_1 / -m x": "is empty",
     f"memory update memstore_1 --metadata k={LONG}{LONG}": "--metadata: k: has more than 512 characters",
     f"agent create --model auto --name {LONG}": "--name: has more than 256 characters",
     f"vault create --name {LONG}": "--name: has more than 256 characters",
@@ -254,6 +257,21 @@ SENSELESS = {
         *(f"GITHUB_TOKEN --variable {more}" for more in ("--value s3cret", "--secret=s3cret")),
         *(f"GITHUB_TOKEN --variable --from-env {name}" for name in ("NOT_SET", "'s3cret value'")),
         *(f"X --variable --allow-host {host}" for host in ("https://example.com/s", "example.com:https", "x" * 254)),
+    ],
+    "memory write memstore_1": [
+        *("../x -m x", "a//b -m x", "a/./b -m x", "'a\x1f.md' -m x", f"'\x1f{LONG}' -m x", "a.md -m @/missing"),
+        *("a.md -m 'a\0b'", "a.md -m \udcff", f"a.md -m {'é' * memory.LARGEST}"),
+    ],
+    "file upload": ["-", "- - --name x", "'no\0name'"],
+    f"file upload {__file__}": [
+        *(f"{__file__} --name x", "--name ''", "--name 'a\nb'", f"--name {'x' * 256}", f"--name {'é' * 128}"),
+        *("--expires 0", "--expires soon", "--metadata team"),
+    ],
+    "session new": ["-m x", "--like file_1", "--agent env_1 -m x", "--agent agent_1 --env agent_1"],
+    NEW_SESSION: [
+        *("--wait", "--repo https://me:s3cret@github.com/org/repo", "--repo git@github.com:org/repo"),
+        *("--repo https://[x/org/repo", "--var QODER_X=1", "--var 1A=s3cret", "--var s3cret", "--budget 5.001"),
+        *("-m - --with-repo-token", "-m ''", "-m ' \n'"),
     ],
     "usage": ["--over ten", "--over NaN", "--over=-1", "--since 2099-01-01", "--by colour", "--over 5 --watch"],
 }

@@ -397,15 +397,6 @@ def answered_after(qoder: Qoder, server: Asking, result: str, *, id: str = "evt_
     server.bends("POST", part)
 
 
-@pytest.mark.parametrize(("command", "theirs"), [("approve", "deny"), ("deny", "allow")])
-def test_session_answers_see_their_own_though_somebody_else_answered_after_it(
-    qoder: Qoder, server: Asking, command: str, theirs: str
-) -> None:
-    server.asks("sess_1", call(1))
-    answered_after(qoder, server, theirs)
-    assert run(qoder, server, COMMANDS[command]).code in (0, 9)
-
-
 @pytest.mark.parametrize(("heard", "code"), [("", 9), ("400", 6), ("500", 9)])
 def test_session_approve_does_not_deny_a_request_that_is_done_in_part(
     qoder: Qoder, server: Asking, heard: str, code: int
@@ -421,22 +412,6 @@ def test_session_approve_does_not_deny_a_request_that_is_done_in_part(
     if code == 6:  # the API refused it, and says how each call was decided
         assert "evt_1 no longer waits: it was approved at" in ran.err
         assert "evt_2 no longer waits: it was denied at" in ran.err
-
-
-LACKS = ["result", "content", "is_error", "session_thread_id", "deny_message"]
-
-
-@pytest.mark.parametrize(("command", "lacks"), checkerboard(["approve", "deny", "answer"], LACKS))
-@pytest.mark.few(5)
-def test_session_answers_deny_nothing_a_list_leaves_out(qoder: Qoder, server: Asking, command: str, lacks: str) -> None:
-    asks(server, command)
-    server.faults.add("send:drop-after")
-    server.tells(
-        lambda events: [
-            {k: v for k, v in each.items() if k != lacks or not each["type"].startswith("user.")} for each in events
-        ]
-    )
-    assert run(qoder, server, COMMANDS[command]).code in (0, 9)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="there is no SIGTERM")

@@ -27,24 +27,6 @@ def said(server: Asking) -> list[str]:
     return [f"{each['tool_use_id']} {each.get('result') or each.get('decision')}" for each in events]
 
 
-def test_run_approve_is_sent_once_and_says_what_was_approved(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1, session_thread_id="sthr_1"))
-    ran = qoder("run", "approve", "drun_1", "evt_1", "--yes", "--json")
-    assert (ran.code, ran.json["run_id"]) == (0, "drun_1")
-    assert ran.json["calls"] == [{"call": "evt_1", "answer": "approved"}]
-    reply = {"type": "user.tool_confirmation", "tool_use_id": "evt_1", "result": "allow", "session_thread_id": "sthr_1"}
-    assert (server.sent, "no confirmation" in ran.err) == ([{"events": [reply]}], False)
-
-
-def test_session_deny_says_why(qoder: Qoder, server: Asking) -> None:
-    server.asks("sess_1", call(1))
-    ran = qoder("session", "deny", "sess_1", "--all", "--because", "not on a Friday", "--yes")
-    assert ran.code == 0
-    assert "denied\tevt_1" in ran.out
-    [event] = server.sent[0]["events"]
-    assert (event["result"], event["deny_message"]) == ("deny", "not on a Friday")
-
-
 def test_session_answer_sends_what_standard_input_says(qoder: Qoder, server: Asking) -> None:
     server.asks("sess_1", CUSTOM)
     qoder.stdin = "build 512\nis green\n"
@@ -315,7 +297,9 @@ def test_run_deny_takes_one_session_from_standard_input(qoder: Qoder, server: As
     qoder.stdin = "drun_1\nsess_1\n"
     assert (qoder("run", "deny", "-", "--all", "--yes").code, server.requests) == (2, [])
     qoder.stdin = "drun_1\n"
-    assert (qoder("run", "deny", "-", "--all", "--yes").code, server.taken) == (0, {"evt_1": 1})
+    ran = qoder("run", "deny", "-", "--all", "--because", "not on a Friday", "--yes", "--json")
+    assert (ran.code, ran.json["run_id"], server.taken) == (0, "drun_1", {"evt_1": 1})
+    assert server.sent[0]["events"][0]["deny_message"] == "not on a Friday"
 
 
 # The outcome.

@@ -2,8 +2,7 @@
 
 import json
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -339,38 +338,6 @@ def test_run_logs_follow_reads_what_a_stream_says(qoder: Qoder, name: str) -> No
 
 
 # Endings, and what cannot be read.
-
-
-def test_run_logs_follow_shows_what_its_stream_leaves_out(qoder: Qoder) -> None:
-    place = Place(qoder)
-
-    def leaky(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
-        response = answer()
-        if not request.url.path.endswith("/stream"):
-            return response
-        said = (chunk for chunk in response.iter_raw() if b"agent.message" not in chunk)
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=said)
-
-    qoder.transport = WorldTransport(place.world, sleep=qoder.clock.sleep, lie=leaky)
-    ran = place.follow("-o", "jsonl")
-    shown, listed = lines_of(ran), place.listed()
-    assert (ran.code, sorted(shown, key=listed.index)) == (0, listed)  # where it is shown depends on what is read first
-
-
-def test_run_logs_follow_does_not_rely_on_a_stream_that_is_silent(qoder: Qoder) -> None:
-    place, over = Place(qoder), threading.Event()
-
-    def silent(request: httpx.Request, answer: Callable[[], httpx.Response]) -> httpx.Response:
-        if not request.url.path.endswith("/stream"):
-            return answer()
-        content = (b"" for _ in [0] if not over.wait(10))
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=content)
-
-    qoder.transport, qoder.clock.patience = WorldTransport(place.world, sleep=qoder.clock.sleep, lie=silent), 0.01
-    ran = place.follow("-o", "jsonl")
-    over.set()
-    assert lines_of(ran) == place.listed()
-    assert max(qoder.clock.slept) == 5.0
 
 
 def lists(qoder: Qoder, *, judged: list[Any], shown: list[Any]) -> None:

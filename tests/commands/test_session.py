@@ -267,25 +267,6 @@ def test_session_new_asks_for_an_environment_where_there_are_several(qoder: Qode
     assert qoder(*NEW, "-m", "x").code == 0
 
 
-MISTAKES = [
-    *("-m x", "--agent writer --wait", "--agent env_1 -m x", "--agent writer --env agent_1", "--like file_1"),
-    *("--agent writer --file /no/such/file", "--agent writer --file BINARY", "--agent writer --file LARGE"),
-    *("--agent writer --repo https://me:secret@github.com/org/repo", "--agent writer --repo git@github.com:org/repo"),
-    *("--agent writer --var QODER_X=1", "--agent writer --var 1A=secret", "--agent writer --var secret"),
-    *("--agent writer --budget 5.001", "--agent writer -m - --with-repo-token", "--agent writer -m EMPTY"),
-    *("--agent writer -m BLANK", "--agent writer --repo https://[x/org/repo"),
-]
-
-
-def test_session_new_tells_what_is_wrong_before_anything_is_sent(qoder: Qoder, service: Things, tmp_path: Path) -> None:
-    (tmp_path / "BINARY").write_bytes(b"\x00\x01")
-    (tmp_path / "LARGE").write_bytes(b"x" * (5 * 2**20 + 1))
-    meant = {name: str(tmp_path / name) for name in ("BINARY", "LARGE")} | {"EMPTY": "", "BLANK": " \n"}
-    for line in MISTAKES:
-        ran = qoder("session", "new", *(meant.get(word, word) for word in line.split()))
-        assert (ran.code, service.sent, "secret" in ran.err) == (2, [], False), line
-
-
 @pytest.mark.parametrize("hidden", [(), ("metadata",)], ids=["with metadata", "without"])
 @pytest.mark.parametrize("fault", ["drop-after", "act-html", "drop-before"])
 def test_session_new_finds_a_session_whose_answer_was_lost_and_makes_none_twice(

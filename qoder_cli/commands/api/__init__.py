@@ -306,7 +306,16 @@ def show_body(app: App, answer: Answer) -> None:
     """Print a body: as it came, as ids with -q, as YAML; harmless on a terminal."""
     output, content = _output(app), answer.content
     if output.format == "id":
-        return _show_ids(app, answer.body)
+        items: list[Any] = [answer.body] if answer.body else []
+        with suppress(ValueError):
+            value = jsontext.parse(answer.body)
+            data = mapping(value).get("data", value)
+            items = data if isinstance(data, list) else [value]
+        ids = [id for item in items if (id := text(mapping(item).get("id")))]
+        app.out.write("".join(f"{inert(id)}\n" for id in ids))
+        if without := len(items) - len(ids):
+            app.progress.warn(f"{without} of {len(items)} in the response have no id, and -q prints only ids")
+        return
     if not content or not (app.out.is_terminal or output.format == "yaml"):
         return app.out.write_exactly(content)
     try:
@@ -320,18 +329,6 @@ def show_body(app: App, answer: Answer) -> None:
         output.content(content)
     else:
         output.record({}, data=value)
-
-
-def _show_ids(app: App, body: str) -> None:
-    items: list[Any] = [body] if body else []
-    with suppress(ValueError):
-        value = jsontext.parse(body)
-        data = mapping(value).get("data", value)
-        items = data if isinstance(data, list) else [value]
-    ids = [id for item in items if (id := text(mapping(item).get("id")))]
-    app.out.write("".join(f"{inert(id)}\n" for id in ids))
-    if without := len(items) - len(ids):
-        app.progress.warn(f"{without} of {len(items)} in the response have no id, and -q prints only ids")
 
 
 def show_pages(app: App, request: RawRequest) -> None:
@@ -350,8 +347,7 @@ def show_pages(app: App, request: RawRequest) -> None:
         params.setdefault("limit", LARGEST_PAGE)
     pages = OneAhead(app.client.pages(request.path, params, headers=request.all_headers))
     with Rows(_output(app), fields=mapping, data=lambda item: item) as rows:
-        while (page := pages.next()) is not None:
-            pages.prepare()
+        for page in pages:
             rows.show(page["data"])
 
 

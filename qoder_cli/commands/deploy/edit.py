@@ -199,12 +199,22 @@ def _with_ids(app: App, declared: Declaration) -> Raw:
 
 
 def _changing(app: App, fields: Raw, current: Deployment) -> Step:
-    """Return the step that changes a deployment, with an error if it cannot; an agent is to have its latest version.
+    """Return the step that changes a deployment, with an error if it cannot. Raises ApiError.
 
-    Raises ApiError.
+    An agent that is named without a version is to have the latest that there is, so that nothing is sent if that is
+    pinned already. Where it cannot be read, or is older than the pin (a replica lags), the bare id is sent, which pins
+    the latest.
     """
+    pinned = mapping(current.raw.get("agent"))
+    id = pinned.get("id")
+    if isinstance(id, str) and fields.get("agent") == id:
+        with suppress(ApiError):
+            agent = mapping(app.client.get(f"/agents/{segment(id)}", fresh=True))
+            now, then = agent.get("version"), pinned.get("version")
+            if agent.get("id") == id and isinstance(now, int) and isinstance(then, int) and now >= then:
+                fields = {**fields, "agent": {"type": "agent", "id": id, "version": now}}
     name = fields.get("name")
-    step = Step(noun=_DEPLOYMENT, form=REPINNING, wanted=_at_latest(app, fields, current), current=current.raw)
+    step = Step(noun=_DEPLOYMENT, form=REPINNING, wanted=fields, current=current.raw)
     if error := archived(step.target, current.raw):
         return step.with_(error=error)
     if name is not None and name != current.name:
@@ -212,24 +222,6 @@ def _changing(app: App, fields: Raw, current: Deployment) -> Step:
         if others := [str(row["id"]) for row in rows if row["id"] != current.id]:
             return step.with_(error=Rejected(f"the name {name!r} is taken by {others[0]}", hint="choose another name"))
     return plan(None, None, planned(step).with_(form=FORM))
-
-
-def _at_latest(app: App, fields: Raw, current: Deployment) -> Raw:
-    """Return fields with the latest version of the agent that there is, where it is named without one.
-
-    So nothing is sent if that is pinned already. Where an agent cannot be read, or is older than the pin (a replica
-    lags), the bare id is sent, which pins the latest.
-    """
-    pinned = mapping(current.raw.get("agent"))
-    id = pinned.get("id")
-    if fields.get("agent") != id or not isinstance(id, str):
-        return fields
-    with suppress(ApiError):
-        agent = mapping(app.client.get(f"/agents/{segment(id)}", fresh=True))
-        now, then = agent.get("version"), pinned.get("version")
-        if agent.get("id") == id and isinstance(now, int) and isinstance(then, int) and now >= then:
-            return {**fields, "agent": {"type": "agent", "id": id, "version": now}}
-    return fields
 
 
 def _write(app: App, step: Step, *, dry_run: bool, doing: str) -> None:

@@ -140,7 +140,16 @@ def changed(current: Any, options_given: Typed, *, is_new: bool) -> Config:
         if options := options_typed(options_given):
             raise UsageError(f"a self-hosted environment does not take {options[0]}")
         return {key: value for key, value in config.items() if key not in _OF_CLOUD} | {"type": kind}
-    networking = _networking(config.get("networking"), options_given, is_new=is_new)
+    networking: Config = {"type": "unrestricted"}
+    if options_given["network"] != "open":
+        default: Config = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited
+        networking = dict(mapping(config.get("networking"))) or default
+        allowed = options_given["allow_host"]  # which makes it limited
+        if (options_given["network"] or allowed) and networking.get("type") != "limited":
+            networking = {"type": "limited"}
+        hosts = _with_more(networking.get("allowed_hosts"), allowed)
+        if hosts or networking.get("allowed_hosts"):
+            networking["allowed_hosts"] = hosts
     packages = dict(mapping(config.get("packages")))
     for manager in MANAGERS:
         packages[manager] = _with_more(packages.get(manager), options_given[manager])
@@ -154,20 +163,6 @@ def changed(current: Any, options_given: Typed, *, is_new: bool) -> Config:
 def _with_more(names: Any, more: list[str] | None) -> list[Any]:
     known = list(array(names))
     return known + [name for name in dict.fromkeys(more or ()) if name not in known]
-
-
-def _networking(current: Any, options_given: Typed, *, is_new: bool) -> Config:
-    """Return the network; an allowed host makes it limited."""
-    if options_given["network"] == "open":
-        return {"type": "unrestricted"}
-    default = {"type": "unrestricted"} if is_new else {"type": "limited"}  # absent means limited
-    networking: Config = dict(mapping(current)) or default
-    if (options_given["network"] or options_given["allow_host"]) and networking.get("type") != "limited":
-        networking = {"type": "limited"}
-    hosts = _with_more(networking.get("allowed_hosts"), options_given["allow_host"])
-    if hosts or networking.get("allowed_hosts"):
-        networking["allowed_hosts"] = hosts
-    return networking
 
 
 # What only workers do is for programs.

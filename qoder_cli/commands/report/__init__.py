@@ -65,7 +65,13 @@ def report(
     app.output.refuse_csv("a report")
     if new and app.out.is_closed:
         raise UsageError("--new needs standard output, which is closed", hint="for example: qoder report --new > file")
-    name = _reader(reader, new=new, until=until)
+    if new and until is not None:
+        raise UsageError("--new tells all until now: it takes no --until", hint="give only one of them")
+    if reader is not None and not new:
+        raise UsageError("--reader only works with --new", hint="add --new")
+    name = (reader or "").strip()
+    if reader is not None and (not name or len(reader) > _LONGEST_READER or not reader.isprintable()):
+        raise UsageError(f"--reader: {reader[:_LONGEST_READER]!a} is not a name", hint="use for example: team")
     options = ReportOptions(ids_of_all(deployments or (), app), since, until, is_news=new, asks_all=all)
     remembered = ReportMemory(app.store, app.settings, name if new else None, options.deployments)
     turn: AbstractContextManager[None] = nullcontext()
@@ -88,19 +94,6 @@ def report(
             judges=exit_status,
             hint="see the page",
         )
-
-
-def _reader(name: str | None, *, new: bool, until: str | None) -> str:
-    """Return the name of a reader as typed, empty without one. Raises UsageError."""
-    if new and until is not None:
-        raise UsageError("--new tells all until now: it takes no --until", hint="give only one of them")
-    if name is None:
-        return ""
-    if not new:
-        raise UsageError("--reader only works with --new", hint="add --new")
-    if not name.strip() or len(name) > _LONGEST_READER or not name.isprintable():
-        raise UsageError(f"--reader: {name[:_LONGEST_READER]!a} is not a name", hint="use for example: team")
-    return name.strip()
 
 
 def _print(app: App, report: "Report", night: "Night") -> None:

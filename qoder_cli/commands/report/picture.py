@@ -97,7 +97,10 @@ class _NightsPicture:
         slots = max(min(_MOST_MARKS // max(len(ids), 1), _MOST_SLOTS), 1)
         words, rows = set[str](), list[Html]()
         for id in ids:
-            marks = self._marks(id)
+            runs = self._night.runs_of.get(id, ())
+            marks = [*self._missed.get(id, ()), *filter(None, map(self._mark, runs))]
+            marks = [mark for mark in marks if mark.since <= self._until and mark.until >= self._since]
+            marks.sort(key=lambda mark: mark.since)
             if not marks and id not in self._ran:
                 continue
             words |= {mark.word for mark in marks}
@@ -112,12 +115,6 @@ class _NightsPicture:
             return ""
         head = f'<thead><tr><th scope="col">Deployment<th scope="col">{self._axis()}<th scope="col">In short'
         return html.section("Runs", [_legend(words), '<table class="night">', head, "<tbody>", *rows, "</table>"])
-
-    def _marks(self, id: str) -> list[Mark]:
-        """Return what is drawn of a deployment, in the order of time."""
-        marks = [*self._missed.get(id, ()), *filter(None, map(self._mark, self._night.runs_of.get(id, ())))]
-        within = [mark for mark in marks if mark.since <= self._until and mark.until >= self._since]
-        return sorted(within, key=lambda mark: mark.since)
 
     def _mark(self, run: RunRecord) -> Mark | None:
         since = run.created or run.due

@@ -6,7 +6,7 @@ the same. `--new` goes by keys besides: it tells what it has not told and what h
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -28,7 +28,6 @@ from qoder_cli.history.nights import Night, Unread, made_up, to_remember
 from qoder_cli.history.records import LAG, LATE, RunRecord, time_text
 from qoder_cli.history.usage import percentile
 from qoder_cli.local.reports import ReaderMemory, ReportMemory
-from qoder_cli.sessions.asks import Call
 from qoder_cli.sessions.transcript import in_a_line
 from qoder_cli.settings.values import repeated
 
@@ -190,7 +189,10 @@ class Reporter:
             asks, since = run.detail.asks, run.detail.asks_since
             if asks is not None and night.now - (since or 0.0) >= ASKS_FOR:
                 about = self._about("waits", run.deployment, "run", "pending", run.id)
-                calls = list(map(_call, night.calls.get(run.id, ())))
+                calls = [
+                    entries.WaitingCall(call.id, call.name, shortened(in_a_line(call.input), _LONGEST))
+                    for call in night.calls.get(run.id, ())
+                ]
                 waits = entries.Waits(*about, run.id, run.session, time_text(since), calls)
                 yield ReportItem("needs_you", f"waits {run.id} {' '.join(asks)}", waits, is_state=True)
         for deployment in night.deployments.values():
@@ -314,27 +316,29 @@ class Reporter:
 
     def _ran(self) -> list[entries.Ran]:
         """Return a line for each deployment that ran, the busiest first."""
-        of_span = {id: list(filter(self._night.has, runs)) for id, runs in self._night.runs_of.items()}
-        rows = [self._row(id, runs) for id, runs in of_span.items() if runs]
+        night, rows = self._night, []
+        for id, runs_read in night.runs_of.items():
+            runs = list(filter(night.has, runs_read))
+            if not runs:
+                continue
+            took = [run.duration_ms for run in runs if run.duration_ms is not None]
+            outcomes = Counter(run.outcome for run in runs)
+            row = entries.Ran(
+                id or None,
+                self._name(id),
+                len(runs),
+                night.before[id],
+                outcomes["completed"],
+                outcomes["failed"],
+                outcomes["skipped"],
+                outcomes["going"],
+                outcomes["unknown"] + outcomes["unread"],
+                percentile(took, 50),
+                percentile(took, 95),
+                *_credits(runs, [spent for (of, _), spent in night.spent.items() if of == id]),
+            )
+            rows.append(row)
         return sorted(rows, key=lambda row: (-row.runs, str(row.deployment_name), str(row.deployment)))
-
-    def _row(self, id: str, runs: Sequence[RunRecord]) -> entries.Ran:
-        took = [run.duration_ms for run in runs if run.duration_ms is not None]
-        outcomes = Counter(run.outcome for run in runs)
-        return entries.Ran(
-            id or None,
-            self._name(id),
-            len(runs),
-            self._night.before[id],
-            outcomes["completed"],
-            outcomes["failed"],
-            outcomes["skipped"],
-            outcomes["going"],
-            outcomes["unknown"] + outcomes["unread"],
-            percentile(took, 50),
-            percentile(took, 95),
-            *_credits(runs, [spent for (of, _), spent in self._night.spent.items() if of == id]),
-        )
 
     def _days(self) -> list[entries.Day]:
         """Return what the runs of each day cost."""
@@ -350,10 +354,18 @@ class Reporter:
 
     def _next(self) -> list[entries.Coming]:
         """Return what fires in as long a time as the report covers, the soonest first."""
-        night, rows = self._night, []
-        until = night.now + night.until - night.since
+        night, now, rows = self._night, self._night.now, []
+        until = now + night.until - night.since
         for deployment in night.deployments.values():
-            if deployment.state == "active" and (fires := _coming(deployment, night.now, until)):
+            if deployment.state != "active":
+                continue
+            fires: Sequence[float]
+            try:
+                fires = cron.upcoming(deployment.schedule, after=now, until=until, count=MOST_FIRES)
+            except ValueError:
+                listed = (at for at in map(unix, deployment.next_fires) if at is not None)
+                fires = [at for at in listed if now < at <= until]
+            if fires:
                 first = time_text(fires[0]) or ""
                 rows.append(entries.Coming(deployment.id, deployment.name, first, len(fires)))
         return sorted(rows, key=lambda row: (row.first, str(row.deployment_name)))
@@ -385,15 +397,3 @@ def _credits(runs: Sequence[RunRecord], spent: Sequence[tuple[Decimal, int]]) ->
     if not spent:
         return None, unknown
     return as_text(total(credits for credits, _ in spent)), unknown
-
-
-def _coming(deployment: Deployment, now: float, until: float) -> Sequence[float]:
-    try:
-        return cron.upcoming(deployment.schedule, after=now, until=until, count=MOST_FIRES)
-    except ValueError:
-        fires: Iterable[float] = (at for at in map(unix, deployment.next_fires) if at is not None)
-        return [at for at in fires if now < at <= until]
-
-
-def _call(call: Call) -> entries.WaitingCall:
-    return entries.WaitingCall(call.id, call.name, shortened(in_a_line(call.input), _LONGEST))

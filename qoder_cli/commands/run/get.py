@@ -41,7 +41,14 @@ def get(
     word = or_last(run, app)
     id = names.run(word, app)
     if deployment is not None:
-        _check_is_of(app, id, deployment_id_of(deployment, app))
+        of = deployment_id_of(deployment, app)
+        path = f"/deployments/{segment(of)}/runs/{segment(id)}"  # (api.md#runs)
+        try:
+            run_of = mapping(app.client.get(path))
+        except NotFound as missing:
+            raise missing.about(f"run {id} of deployment {of}") from None
+        if (run_of.get("id"), run_of.get("deployment_id")) != (id, of):
+            raise NotFound(f"run {id} is not one of deployment {of}")
     current = observer_of(app, id).read_once()
     try:
         current = with_asks(app.client, current)
@@ -56,14 +63,3 @@ def get(
     remember_runs(app.store, app.settings, [current])
     if exit_status and (error := ending_error(current, app)):
         raise error
-
-
-def _check_is_of(app: App, id: str, deployment: str) -> None:
-    """Raise NotFound for a run of another deployment (api.md#runs)."""
-    path = f"/deployments/{segment(deployment)}/runs/{segment(id)}"
-    try:
-        run = mapping(app.client.get(path))
-    except NotFound as error:
-        raise error.about(f"run {id} of deployment {deployment}") from None
-    if (run.get("id"), run.get("deployment_id")) != (id, deployment):
-        raise NotFound(f"run {id} is not one of deployment {deployment}")

@@ -168,8 +168,20 @@ class _Met:
 
 def _log_of(app: App, run: Run, selection: Selection, **how: Any) -> Log:
     """Return the log of a run's session; `how` as of `Selection.log`. Raises NotYet or NotFound without one."""
+    if run.session_id is None and is_going(run):
+        words = f"run {run.id} ({run.status}) has no session yet, so it has no events"
+        again = app.command(noun(run.id), "logs", run.id, "--follow")
+        raise going_on(NotYet(words, hint="to wait for them", next=again), run, app)
     if run.session_id is None:
-        raise _without_session(app, run)
+        why = ": ".join(filter(None, (run.error_type, run.error_message))) or run.status or "it never started"
+        raise NotFound(
+            f"run {run.id} has no session, so it has no events: {why}",
+            hint="to see what changed since it last worked",
+            next=app.looking("run", "why", run.id),
+            run_id=run.id,
+            run_state="ended",
+            api_type=run.error_type,
+        )
     young = run.created is not None and app.client.server_now() - run.created < YOUNG
     return selection.log(app.client, run.session_id, patience=LAGGING if young else 0.0, **how)
 
@@ -192,22 +204,6 @@ def _explained(run: Run, selection: Selection) -> Iterator[None]:
 def _nothing_shown(run_id: str, selection: Selection) -> str:
     """Return the message for an empty log."""
     return f"{noun(run_id)} {run_id} has no " + ("matching events" if selection != Selection() else "events yet")
-
-
-def _without_session(app: App, run: Run) -> QoderError:
-    if is_going(run):
-        words = f"run {run.id} ({run.status}) has no session yet, so it has no events"
-        again = app.command(noun(run.id), "logs", run.id, "--follow")
-        return going_on(NotYet(words, hint="to wait for them", next=again), run, app)
-    why = ": ".join(filter(None, (run.error_type, run.error_message))) or run.status or "it never started"
-    return NotFound(
-        f"run {run.id} has no session, so it has no events: {why}",
-        hint="to see what changed since it last worked",
-        next=app.looking("run", "why", run.id),
-        run_id=run.id,
-        run_state="ended",
-        api_type=run.error_type,
-    )
 
 
 def show_many(app: App, words: Sequence[str], select: Select, tail: int | None) -> None:

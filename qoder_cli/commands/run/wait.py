@@ -59,7 +59,11 @@ def wait(
       qoder deploy run dep_demo -q | qoder run wait - --timeout 10m -o jsonl"""
     app: App = ctx.obj
     if last is not None:
-        runs = _newest(app, last, runs)
+        exclude({"--last N": last, "RUN": runs})
+        runs = app.store.newest_runs(last, profile=app.settings.profile, host=app.settings.host)
+        if len(runs) < last:
+            known = f"{counted(len(runs), 'run is', 'runs are')} known to be started here with this profile"
+            raise UsageError(f"{known}, not {last}", hint="to find runs: qoder run list")
     runs = runs or [or_last(None, app, of_sessions=is_of_sessions(ctx))]
     if forget:
         from qoder_cli.commands.key import forget_newest
@@ -89,13 +93,3 @@ def wait(
     run_id = names.run(words[0], app, timeout=wanted.limits.timeout)
     app.tracked.begun(run_id)
     return wait_for(app, observer_of(app, run_id), wanted.since(began, app.clock))
-
-
-def _newest(app: App, count: int, runs: Texts) -> list[str]:
-    """Return the ids of the newest runs that were started here. Raises UsageError if there are fewer."""
-    exclude({"--last N": count, "RUN": runs})
-    known = app.store.newest_runs(count, profile=app.settings.profile, host=app.settings.host)
-    if len(known) < count:
-        why = f"{counted(len(known), 'run is', 'runs are')} known to be started here with this profile, not {count}"
-        raise UsageError(why, hint="to find runs: qoder run list")
-    return known

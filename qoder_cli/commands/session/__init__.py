@@ -122,16 +122,15 @@ def of_session(verb: str) -> Callable[..., Any]:
         for parameter in signature(same).parameters.values()
         if parameter.name not in ("ctx", *unfit)
     ]
-    help = cleandoc(_HELP[verb]) if verb in _HELP else _in_its_words(cleandoc(command.__doc__ or ""), verb)
+    help = cleandoc(_HELP.get(verb) or command.__doc__ or "")
+    if verb not in _HELP:  # that of a run, with those of its examples that are of sessions
+        help = help.replace("RUN", "SESSION").replace("the run's", "the turn's")
+        text, _, examples = help.partition("Examples:\n")
+        lines = [line for line in examples.splitlines() if f"session {verb}" in line]
+        help = f"{text}Examples:\n" + "\n".join(lines)
     spoken = declared(lambda ctx, **typed: same(ctx, **unfit, **typed), help, parameters)
     vars(spoken)["__wrapped__"] = command
     return spoken
-
-
-def _in_its_words(help: str, verb: str) -> str:
-    """Return the help of a run's command with SESSION for RUN, and those of its examples that are of sessions."""
-    text, _, examples = help.replace("RUN", "SESSION").replace("the run's", "the turn's").partition("Examples:\n")
-    return f"{text}Examples:\n" + "\n".join(line for line in examples.splitlines() if f"session {verb}" in line)
 
 
 COMMANDS = {

@@ -69,7 +69,13 @@ def files(
         ending(app, _target(id, word), DELETE).deliver()
         app.progress.note(f"removed {word} from {id}")
     if renew is not None:
-        _renew(app, id, renew, token)
+        target = _target(id, renew)
+        repository = mapping(app.client.get(target.path, fresh=True))
+        kind = repository.get("type")
+        if (field := TOKENS.get(str(kind))) is None:
+            raise UsageError(f"{renew} is a {kind}, which has no token", hint="name a repository of the session")
+        # No token is shown. A repetition does no harm.
+        Update(app, target, repository, {field: token}, form_with(()), is_shown=False).write().deliver()
         app.progress.note(f"renewed the token of {renew}")
 
     def look() -> None:
@@ -148,17 +154,6 @@ def _add(app: App, session_id: str, file: FileTyped) -> Resource:
         look=app.looking(*target.look),
     )
     return write.deliver()
-
-
-def _renew(app: App, session_id: str, id: str, token: str) -> None:
-    """Give a repository a new token; harmless if repeated. Raises QoderError."""
-    target = _target(session_id, id)
-    resource = mapping(app.client.get(target.path, fresh=True))
-    kind = resource.get("type")
-    if (field := TOKENS.get(str(kind))) is None:
-        raise UsageError(f"{id} is a {kind}, which has no token", hint="name a repository of the session")
-    # No token is shown.
-    Update(app, target, resource, {field: token}, form_with(()), is_shown=False).write().deliver()
 
 
 def _target(session_id: str, *id: str) -> Target:

@@ -182,7 +182,10 @@ def _body(app: App, options: Raw, text: str | None, token: str | None, *, needs_
         body["environment_id"] = only_environment(app)
     if vaults := options["vaults"]:
         body["vault_ids"] = [id_of(app, NOUNS["vault"], vault) for vault in vaults]
-    resources += [_memory(app, memory) for memory in options["memories"] or ()]
+    for memory in options["memories"] or ():
+        name = memory.removesuffix(":ro")
+        access = {"access": "read_only"} if name != memory else {}
+        resources.append({"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access})
     resources += [resource_of(app, file_typed) for file_typed in read]
     body["resources"] = [*body.get("resources", ()), *resources]
     body["environment_variables"] = {**body.get("environment_variables", {}), **pairs}
@@ -199,11 +202,26 @@ def _like(app: App, word: str, token: str | None) -> Raw:
         events = like.get("initial_events")
     else:
         like = session_of(app, target_of(word, app).session_id)
-        events = _first_messages(app, str(like["id"]))
+        events = []  # sent before its agent began
+        log = Log(app.client, str(like["id"]))
+        for event in in_order(chain.from_iterable(log.whole((*_FIRST, *AGENT_EVENTS, *ENDS)))):
+            kind = str(event.get("type"))
+            if kind in _FIRST:
+                events.append(event)
+            elif kind.startswith("agent.") or (events and kind in ENDS):  # it may be idle before its first message
+                break
     if unseen := next((name for name in ("vault_ids", "resources") if name not in like), None):
         what = f"the response does not show the {unseen} of {like['id']}; nothing was started"
         raise NoResponse(what, hint="try again, or say what it is to have without --like")
-    return _like_fields(like, events, token)
+    fields = settable(Deployment({**like, "initial_events": events or []}))
+    if isinstance(variables := fields[VARIABLES], str):
+        fields[VARIABLES] = dict(assignments(variables) or ())
+    resources = [_only(_OF_RESOURCE, resource) for resource in map(mapping, fields["resources"])]
+    fields["resources"] = [_with_token(resource, token) for resource in resources]
+    first = [event for event in map(mapping, fields["initial_events"]) if event.get("type") in _FIRST]
+    fields["initial_events"] = [_only(_FIRST[event["type"]], event) for event in first]
+    kept = ("agent", "environment_id", VARIABLES, "resources", "vault_ids", "budget", "initial_events")
+    return {name: fields[name] for name in kept if fields.get(name)}
 
 
 def _variables(words: Sequence[str]) -> dict[str, str]:
@@ -246,38 +264,6 @@ def _with_token(resource: Raw, token: str | None) -> Raw:
     if name and token:
         return {**resource, name: token}
     return resource
-
-
-def _memory(app: App, word: str) -> Raw:
-    """Return the memory store typed as STORE[:ro]."""
-    name = word.removesuffix(":ro")
-    access = {"access": "read_only"} if name != word else {}
-    return {"type": "memory_store", "memory_store_id": id_of(app, NOUNS["memory"], name), **access}
-
-
-def _first_messages(app: App, id: str) -> Events:
-    """Return what was sent to a session before its agent began. Raises ApiError."""
-    messages: Events = []
-    for event in in_order(chain.from_iterable(Log(app.client, id).whole((*_FIRST, *AGENT_EVENTS, *ENDS)))):
-        kind = str(event.get("type"))
-        if kind in _FIRST:
-            messages.append(event)
-        elif kind.startswith("agent.") or (messages and kind in ENDS):  # it may be idle before its first message
-            break
-    return messages
-
-
-def _like_fields(raw: Raw, events: Any, token: str | None) -> Raw:
-    """Return the body of a session like a deployment's runs, or like another session when it began."""
-    fields = settable(Deployment({**raw, "initial_events": events or []}))
-    if isinstance(variables := fields[VARIABLES], str):
-        fields[VARIABLES] = dict(assignments(variables) or ())
-    resources = [_only(_OF_RESOURCE, resource) for resource in map(mapping, fields["resources"])]
-    fields["resources"] = [_with_token(resource, token) for resource in resources]
-    first = [event for event in map(mapping, fields["initial_events"]) if event.get("type") in _FIRST]
-    fields["initial_events"] = [_only(_FIRST[event["type"]], event) for event in first]
-    kept = ("agent", "environment_id", VARIABLES, "resources", "vault_ids", "budget", "initial_events")
-    return {name: fields[name] for name in kept if fields.get(name)}
 
 
 def _only(names: Sequence[str], fields: Raw) -> Raw:
