@@ -118,7 +118,14 @@ class Resolver:
             self.unread += sum(standing(run) is Standing.ASK_SESSION for run in runs)
             yield from (run if standing(run) is Standing.ASK_SESSION else fill_status(run) for run in runs)
             return
-        places = [(run, self._has_turn(run)) for run in runs]  # in their order, whichever is faster
+        places: list[tuple[Run, bool]] = []  # with whether its session is asked
+        for run in runs:  # in their order, whichever is faster
+            is_open = standing(run) is not Standing.ENDED or self._is_looked_at(run)
+            is_wanted = bool(run.session_id) and is_open
+            is_left_out = is_wanted and self._most is not None and self.asked >= self._most
+            self.left_out += is_left_out
+            self.asked += is_wanted and not is_left_out
+            places.append((run, is_wanted and not is_left_out))
         try:
             if any(standing(run) in (Standing.ASK_SESSION, Standing.GOING) for run in runs):
                 yield from in_order(self._resolved, places)
@@ -126,15 +133,6 @@ class Resolver:
                 yield from map(self._resolved, places)
         finally:
             self.kept.save()
-
-    def _has_turn(self, run: Run) -> bool:
-        """Return whether the session of a run is to be asked, and count it; it may be one too many."""
-        if not run.session_id or (standing(run) is Standing.ENDED and not self._is_looked_at(run)):
-            return False
-        is_left_out = self._most is not None and self.asked >= self._most
-        self.left_out += is_left_out
-        self.asked += not is_left_out
-        return not is_left_out
 
     def _resolved(self, place: tuple[Run, bool]) -> Run:
         run, has_turn = place

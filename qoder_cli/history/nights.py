@@ -290,8 +290,13 @@ class _NightReader:
             id, created, deployment = row["id"], created_at(row), str(row["deployment_id"])
             if self._options.deployments and deployment not in night.deployments:
                 continue
-            if id in self._taken:
-                self._compare(row, new)
+            if id in self._taken:  # of two different runs with one id the report shows the first
+                again = RunRecord.of(Run(row))
+                listed = chain(night.runs, (RunRecord.of(Run(other)) for other in new))
+                first = next((record for record in listed if record.id == again.id), again)
+                sessions, times = {first.session, again.session}, {first.created, again.created}
+                if first.deployment != again.deployment or len(sessions - {None}) > 1 or len(times - {None}) > 1:
+                    self._lacks("runs", f"the list has two runs with the id {again.id}")
                 continue
             is_before = created is not None and self._listed_before < created <= night.since
             if is_before and id not in self._counted:
@@ -310,15 +315,6 @@ class _NightReader:
             night.runs.append(record)
             if record.outcome == "unread":
                 night.left_from = min(night.left_from, record.created or night.listed_from)
-
-    def _compare(self, row: dict[str, Any], new: Sequence[dict[str, Any]]) -> None:
-        """Note an id that the list gives to two different runs: the report shows only the first."""
-        again = RunRecord.of(Run(row))
-        listed = chain(self._night.runs, (RunRecord.of(Run(other)) for other in new))
-        first = next((record for record in listed if record.id == again.id), again)
-        sessions, times = {first.session, again.session}, {first.created, again.created}
-        if first.deployment != again.deployment or len(sessions - {None}) > 1 or len(times - {None}) > 1:
-            self._lacks("runs", f"the list has two runs with the id {again.id}")
 
     def _read_open(self) -> None:
         """Read the runs again that had not ended when this machine last looked, and are not listed."""

@@ -1,6 +1,7 @@
 """The calls that agents made or asked for in past runs."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -65,14 +66,7 @@ def since(app: App, since: str, deployments: Sequence[str]) -> Iterator[Past]:
 def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> Iterator[Past]:
     """Yield what was called in each run, in order; with `skips`, leave out what cannot be read."""
     unread = 0
-
-    def read(run: tuple[str, str | None]) -> Past | None:
-        id, session_id = run
-        if session_id is None:
-            return None
-        return Past(id, read_session(app.client, session_id), _called(app, session_id))
-
-    for past in in_order(or_error(read), runs):
+    for past in in_order(or_error(partial(_past, app)), runs):
         if isinstance(past, ApiError):
             is_gone = isinstance(past, NotFound) and past.enveloped
             unread += not is_gone
@@ -84,17 +78,24 @@ def _read(app: App, runs: Iterator[tuple[str, str | None]], *, skips: bool) -> I
         app.progress.warn(f"ignored {counted(unread, 'run')}: sessions could not be read")
 
 
-def _called(app: App, session_id: str) -> Asked:
-    """Return all calls of a session, oldest first; what cannot be read in full apart."""
+def _past(app: App, run: tuple[str, str | None]) -> Past | None:
+    """Return all calls of a run, oldest first; what cannot be read in full apart.
+
+    None if it has no session. Raises ApiError.
+    """
+    id, session_id = run
+    if session_id is None:
+        return None
+    session = read_session(app.client, session_id)
     calls: dict[str, Call] = {}
     unreadable: list[str] = []
     for events in Log(app.client, session_id, exact=True).whole(tuple(CALL_KINDS)):
         for event in events:
-            if event.get("type") not in CALL_KINDS or (id := text(event.get("id"))) is None:
+            if event.get("type") not in CALL_KINDS or text(event.get("id")) is None:
                 continue
             call = Call.of(session_id, event)
             if call.is_readable and not jsontext.is_repeated(call.event):
-                calls.setdefault(id, call)
+                calls.setdefault(call.id, call)
             else:
-                unreadable.append(id)
-    return Asked(session_id, tuple(calls.values()), tuple(unreadable))
+                unreadable.append(call.id)
+    return Past(id, session, Asked(session_id, tuple(calls.values()), tuple(unreadable)))

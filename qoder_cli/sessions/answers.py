@@ -352,8 +352,15 @@ class Answers:
         if None not in shown:
             return [*filter(None, shown)]
         knows_as_much = asked_by <= set(map(event_key, self.asked.events))  # else it lags
-        if knows_as_much and set(self._ids).isdisjoint(self.asked.waiting) and self._went_on():
-            return []
+        if not knows_as_much or not set(self._ids).isdisjoint(self.asked.waiting):
+            return None
+        newest = self.asked.newest
+        is_on = newest.get("type") in ("session.status_running", "session.status_idle")
+        reasons = (None, "end_turn", "stop_sequence", "requires_action")
+        denied = [event for event in self._events if is_denial(event) and not self._shown_of(event)]
+        has_run = any(self.asked.answer_to(_call_of(event)) for event in denied)
+        if is_on and stop_reason(newest) in reasons and not has_run:
+            return []  # the agent went on, not stopped, and ran nothing that was to be denied
         return None
 
     def _answers_to(self, ours: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -371,15 +378,6 @@ class Answers:
             if not says_else and _results(event) <= _results(ours):
                 return event
         return None
-
-    def _went_on(self) -> bool:
-        """Return whether the agent went on, not stopped, and ran nothing denied."""
-        newest = self.asked.newest
-        denied = [event for event in self._events if is_denial(event) and not self._shown_of(event)]
-        has_run = any(self.asked.answer_to(_call_of(event)) for event in denied)
-        goes_on = ("session.status_running", "session.status_idle")
-        reasons = (None, "end_turn", "stop_sequence", "requires_action")
-        return newest.get("type") in goes_on and stop_reason(newest) in reasons and not has_run
 
     def _gone(self) -> Rejected | None:
         """Return the error for calls that do not wait as shown; None if all do."""

@@ -168,7 +168,7 @@ class Chat:
             self._app.out.write(self._page.show(event))
             if event.get("type") == "user.message":
                 self._editor.remember(message_text(event))
-        self._look()
+        self._settle(look(self._app.client, self._id))
         begin(self._follow)
         with self._app.err.handed_to(self._post):
             while True:
@@ -201,14 +201,11 @@ class Chat:
             if not isinstance(error, Rejected):
                 raise
             self._app.progress.warn(f"not sent: {error.message}")
-            self._look()
+            self._settle(look(self._app.client, self._id))
             return
         ids = {str(event["id"]) for event in sent}
         self._ours |= ids
         self.activity.send(ids, self._app.clock.monotonic())
-
-    def _look(self) -> None:
-        self.activity.settle(look(self._app.client, self._id), self._app.clock.monotonic())
 
     # What the editor asks for, in the main thread.
 

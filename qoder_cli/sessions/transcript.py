@@ -41,9 +41,22 @@ def entry(event: Raw, *, everything: bool = False, whole: bool = False) -> Passa
     """
     kind = text(event.get("type")) or ""
     if kind in _CALLS:
-        return _tool_call(event, whole=whole)
+        permission, shown = _PERMISSION.get(str(event.get("evaluated_permission")), ""), ""
+        if given := event.get("input"):
+            shown = in_a_line(given)
+        if whole:
+            shown = visible(shown)
+        else:
+            shown = shortened(inert(" ".join(shown[: 10 * INPUT_LIMIT].split())), INPUT_LIMIT)
+        return Passage("tool", f"{inert(called(event))} {shown}".rstrip() + permission)
     if kind in _RESULTS:
-        return _tool_result(event, whole=whole)
+        shown = message_text(event, kinds=True) or "(empty)"
+        if len(shown) > RESULT_LIMIT and not whole:
+            left_out = len(shown) - RESULT_LIMIT
+            shown = f"{shown[:RESULT_LIMIT]}\n… {left_out:,} more characters (use -o jsonl)"
+        if event.get("is_error") is True:
+            return Passage("failed", shown, "red")
+        return Passage("result", shown, "dim")
     if kind in _ENTRIES:
         return _ENTRIES[kind](event)
     if kind.startswith(BOOKKEEPING) and not everything:
@@ -68,27 +81,6 @@ def in_a_line(given: Any) -> str:
     if is_bare:
         return str(values[0])
     return jsontext.dump(given)
-
-
-def _tool_call(event: Raw, *, whole: bool) -> Passage:
-    permission, shown = _PERMISSION.get(str(event.get("evaluated_permission")), ""), ""
-    if given := event.get("input"):
-        shown = in_a_line(given)
-    if whole:
-        shown = visible(shown)
-    else:
-        shown = shortened(inert(" ".join(shown[: 10 * INPUT_LIMIT].split())), INPUT_LIMIT)
-    return Passage("tool", f"{inert(called(event))} {shown}".rstrip() + permission)
-
-
-def _tool_result(event: Raw, *, whole: bool) -> Passage:
-    shown = message_text(event, kinds=True) or "(empty)"
-    if len(shown) > RESULT_LIMIT and not whole:
-        left_out = len(shown) - RESULT_LIMIT
-        shown = f"{shown[:RESULT_LIMIT]}\n… {left_out:,} more characters (use -o jsonl)"
-    if event.get("is_error") is True:
-        return Passage("failed", shown, "red")
-    return Passage("result", shown, "dim")
 
 
 def _file(event: Raw) -> Passage:
