@@ -73,7 +73,13 @@ class _YamlReader(FileReading):
     def _value(self, event: Any, path: Path) -> Node:
         line = _line(event)
         if isinstance(event, yaml.AliasEvent):
-            return self._repeated(event.anchor, path, line)
+            if event.anchor not in self._anchors:
+                what = "refers to an anchor that is not defined; put a text that begins with * in quotes"
+                raise Problem(what, line=line)  # without its name: an unquoted password may begin with *
+            if (anchored := self._anchors[event.anchor]) is None:
+                raise Problem(f"*{event.anchor} refers to itself", line=line)
+            self.count_again(anchored, path, line)
+            return Node(line, anchored.content)
         self.count(path, line)
         self._check_tag(event, path)
         self._anchors[event.anchor] = None
@@ -109,15 +115,6 @@ class _YamlReader(FileReading):
             text = "merge keys are not supported; write the fields out"
             self.problems.append(Problem(text, line=_line(event), path=(*path, key)))
         return key
-
-    def _repeated(self, anchor: str | None, path: Path, line: int) -> Node:
-        if anchor not in self._anchors:
-            what = "refers to an anchor that is not defined; put a text that begins with * in quotes"
-            raise Problem(what, line=line)  # without its name: an unquoted password may begin with *
-        if (node := self._anchors[anchor]) is None:
-            raise Problem(f"*{anchor} refers to itself", line=line)
-        self.count_again(node, path, line)
-        return Node(line, node.content)
 
     def _check_tag(self, event: Any, path: Path) -> None:
         if event.tag not in _TAGS:

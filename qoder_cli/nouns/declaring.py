@@ -53,8 +53,18 @@ def fill(document: Document, noun: Noun, filler: Filler) -> Filled:
     is_servers = not _SERVERS.isdisjoint(written.content)
     node = written if is_servers else filler.fill(written, ())
     if document.text is not None:  # in which no variable is filled in: it may be a script
-        text = _text_below(document, noun, problems)
-        written, node = (Node(tree.line, {**_fields_of(tree), **text}) for tree in (written, node))
+        below = noun.kind.text
+        wholes = [whole for whole, short in shorts_of(noun).items() if short == below]
+        both = next((name for name in (below, *wholes) if document.node.child(name)), None)
+        if both:
+            what = f"the text below the front matter is {below} too; keep one of the two"
+            problems.append(Problem(what, line=document.text_line, path=(both,)))
+        elif below:
+            text = {below: Node(document.text_line, document.text)}
+            written, node = (Node(tree.line, {**_fields_of(tree), **text}) for tree in (written, node))
+        else:
+            what = f"a {noun.called} has no text below the front matter; remove it"
+            problems.append(Problem(what, line=document.text_line))
     fields = node.plain()
     if fields.pop("type", noun.type) != noun.type:
         problems.append(_problem_at(node, ("type",), f"must be {noun.type} here"))
@@ -63,21 +73,6 @@ def fill(document: Document, noun: Noun, filler: Filler) -> Filled:
 
 def _fields_of(node: Node) -> dict[str, Node]:
     return {str(name): child for name, child in node.items()}
-
-
-def _text_below(document: Document, noun: Noun, problems: list[Problem]) -> dict[str, Node]:
-    """Return the field that the text below the front matter is; empty if it cannot be one, with the problem."""
-    below = noun.kind.text
-    wholes = [whole for whole, short in shorts_of(noun).items() if short == below]
-    both = next((name for name in (below, *wholes) if document.node.child(name)), None)
-    if below and not both:
-        return {below: Node(document.text_line, document.text)}
-    problem = Problem(f"a {noun.called} has no text below the front matter; remove it", line=document.text_line)
-    if both:
-        what = f"the text below the front matter is {below} too; keep one of the two"
-        problem = Problem(what, line=document.text_line, path=(both,))
-    problems.append(problem)
-    return {}
 
 
 def shorts_of(noun: Noun) -> dict[str, str]:
@@ -215,7 +210,13 @@ def references(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> 
             fields[whole] = fields.pop(short)
     for refers in all_refers:
         for holder, key, at in places_of(refers, fields):
-            place = _written_at(node, at, shorts.get(str(at[0]), ""))
+            # Where a file has it: in a short form of the field, or as a `path`.
+            place, short = at, shorts.get(str(at[0]), "")
+            if node.child(short):
+                place = (short, *at[1:])
+            by_path = (*place[:-1], "path")
+            if node_at(node, place) is None and node_at(node, by_path) is not None:
+                place = by_path
             try:
                 if (reference := _reference(refers, holder, key, at)) is not None:
                     yield reference._replace(line=line_of(node, place), written=place)
@@ -224,15 +225,6 @@ def references(noun: Noun, fields: Raw, node: Node, problems: list[Problem]) -> 
                 if written is None or not written.has_filled():  # a variable may be a secret
                     what = f"{what}: {error.message}"
                 add_problems(problems, iter([_problem_at(node, place, what)]))
-
-
-def _written_at(node: Node, at: Path, short: str) -> Path:
-    """Return where a file has what belongs at a place of a body: in a short form of a field, or as a `path`."""
-    place = (short if node.child(short) else at[0], *at[1:])
-    by_path = (*place[:-1], "path")
-    if node_at(node, place) is None and node_at(node, by_path) is not None:
-        return by_path
-    return place
 
 
 def places_of(refers: Refers, fields: Any, at: Path = ()) -> Iterator[tuple[Any, Any, Path]]:
@@ -261,7 +253,8 @@ def _reference(refers: Refers, holder: Any, key: Any, at: Path) -> Reference | N
         word, version = with_version(value)
     elif refers.pins and isinstance(value, dict) and value.get("type", refers.pins) == refers.pins:
         word = next((value[name] for name in ("path", "name", refers.key) if isinstance(value.get(name), str)), None)
-        version = version_number(value.get("version"))
+        if str(value.get("version")).isdigit():
+            version = int(value["version"])
     if not isinstance(word, str) or is_unset(word) or names_token(word):
         return None
     stands_in: Any = f"{noun.prefix}{STAND_IN}"
@@ -275,13 +268,6 @@ def _reference(refers: Refers, holder: Any, key: Any, at: Path) -> Reference | N
     holder[key] = value
     if refers.pins and refers.key != "id":  # an id alone is no short form there
         holder[key] = {**stands_in, refers.key: word, **({"version": str(version)} if version else {})}
-    return None
-
-
-def version_number(version: Any) -> int | None:
-    """Return a version as a number, if it is one."""
-    if str(version).isdigit():
-        return int(version)
     return None
 
 

@@ -344,18 +344,6 @@ def _remarks(lists: Lists, step: Step, declared: Declaration, others: Sequence[D
     schedule = mapping(step.body.get("schedule"))
     if schedule and not any(map(is_unset, schedule.values())):
         yield fires_in_words(lists.app, schedule, is_paused=bool(paused))
-    yield from _without_credentials(declared, others)
-
-
-def fires_in_words(app: App, schedule: Raw, *, is_paused: bool) -> str:
-    """Return what a new schedule comes to, with its next fires."""
-    fires = next_fires(schedule, now=app.client.server_now())[:_FIRES]
-    when = "once it is unpaused" if is_paused else "from now on"
-    return f"fires {when}: {words_of(schedule)}; next {', '.join(fires) or 'never'}"
-
-
-def _without_credentials(declared: Declaration, others: Sequence[Declaration]) -> Iterator[str]:
-    """Yield the MCP servers of a deployment's agent for which none of its vaults has a credential."""
     targets = {ref.at: ref.target for ref in declared.refs}
     agent = targets.get(("agent",))
     vaults = [targets.get(("vault_ids", number)) for number in range(len(array(declared.fields.get("vault_ids"))))]
@@ -367,21 +355,34 @@ def _without_credentials(declared: Declaration, others: Sequence[Declaration]) -
             yield f"no vault of it has a credential for the MCP server {server.get('name')} ({server.get('url')})"
 
 
+def fires_in_words(app: App, schedule: Raw, *, is_paused: bool) -> str:
+    """Return what a new schedule comes to, with its next fires."""
+    fires = next_fires(schedule, now=app.client.server_now())[:_FIRES]
+    when = "once it is unpaused" if is_paused else "from now on"
+    return f"fires {when}: {words_of(schedule)}; next {', '.join(fires) or 'never'}"
+
+
 def _export(export: Exporting, fields: Raw) -> Raw:
     """Return the fields of a deployment in a file: short forms, and a variable in place of each value of one."""
     deployment = Deployment(export.raw)
     short = _short_forms(fields)
-    for name, value in short.items():
-        export.comments[name] = [*_comments(name, value)]
+    if words := words_of(mapping(short.get("schedule"))):
+        export.comments["schedule"] = [words]
+    export.comments[VARIABLES] = ["Set these variables before you apply."]
     if isinstance(variables := short.get(VARIABLES), dict):
         short[VARIABLES] = {name: export.variable(name, value) for name, value in variables.items()}
     elif variables:
         short[VARIABLES] = export.variable(VARIABLES.upper(), variables)
     if isinstance(resources := short.get("resources"), list):
         short["resources"] = [_short_resource(resource) for resource in resources]
-        if any(mapping(resource).get("type") == "file" for resource in resources):
+        types, notes = {str(mapping(resource).get("type")) for resource in resources}, list[str]()
+        if not types.isdisjoint(TOKENS):
+            why = "The server never returns tokens and passwords."
+            notes.append(f"{why} To change resources, add them again as ${{NAME}}.")
+        if "file" in types:
             export.note("uploaded files cannot be read back; it keeps their ids")
-            export.comments["resources"].append("Uploaded files cannot be read back: only this account has these ids.")
+            notes.append("Uploaded files cannot be read back: only this account has these ids.")
+        export.comments["resources"] = notes
     if kind := deployment.paused_by_error:
         export.note(f"was paused by an error ({kind}); its file does not say so")
     elif deployment.is_paused_unexplained:
@@ -398,16 +399,6 @@ def _short_resource(resource: Any) -> Any:
         return resource
     rest = {name: value for name, value in resource.items() if name not in ("type", "memory_store_id")}
     return {"path": resource["memory_store_id"], **rest}
-
-
-def _comments(name: str, value: Any) -> Iterator[str]:
-    is_list = name == "resources" and isinstance(value, list)
-    if is_list and any(str(mapping(resource).get("type")) in TOKENS for resource in value):
-        yield "The server never returns tokens and passwords. To change resources, add them again as ${NAME}."
-    if name == "schedule" and (words := words_of(mapping(value))):
-        yield words
-    if name == VARIABLES:
-        yield "Set these variables before you apply."
 
 
 def _short_forms(fields: Raw) -> Raw:

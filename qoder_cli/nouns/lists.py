@@ -154,8 +154,8 @@ def only_environment(app: App) -> str:
     return str(rows[0]["id"])
 
 
-def once_listed(app: App, noun: Noun, ids: Collection[str], rows: Callable[[], list[Raw]]) -> list[Raw]:
-    """Return the `rows` of a list once they include some ids. Raises ApiError, also where they never do.
+def once_listed(app: App, noun: Noun, ids: Collection[str], *parents: str) -> list[Raw]:
+    """Return the rows of a list once they include some ids. Raises ApiError, also where they never do.
 
     A list that does not show yet what was created here cannot show whether someone else created the same. So each
     machine reads on until the list shows its own: of two that created at once, the later one then sees both.
@@ -164,7 +164,10 @@ def once_listed(app: App, noun: Noun, ids: Collection[str], rows: Callable[[], l
     def missing(listed: list[Raw]) -> set[str]:
         return {*ids} - {str(row.get("id")) for row in listed}
 
-    listed = poll(rows, app.clock, pauses=_LOOKS, is_enough=lambda listed: not missing(listed))
+    def look() -> list[Raw]:
+        return ServerLists(app).rows(noun, *parents)
+
+    listed = poll(look, app.clock, pauses=_LOOKS, is_enough=lambda listed: not missing(listed))
     if left := missing(listed):
         raise NoResponse(f"the list of {noun.plural} does not show {few(sorted(left))}")
     return listed

@@ -50,20 +50,15 @@ def several_deployment_ids(
 ) -> list[str | QoderError]:
     """Return the id or error for each of several to be run. Raises UsageError for one twice, QoderError for errors."""
     ids_or_errors = ids_to_change(words, app)
-    if not may_repeat:
-        _refuse_duplicates(words, ids_or_errors)
+    for id, count in Counter(id for id in ids_or_errors if isinstance(id, str)).most_common(1):
+        if count > 1 and not may_repeat:
+            same = dict.fromkeys(word for word, other in zip(words, ids_or_errors, strict=True) if other == id)
+            hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
+            raise UsageError(f"duplicate deployment: {id} is listed {count} times ({', '.join(same)})", hint=hint)
     unknown = [error for error in ids_or_errors if isinstance(error, QoderError)]
     if unknown and not may_lack:
         raise _unknown(unknown, len(words), app)
     return ids_or_errors
-
-
-def _refuse_duplicates(given: Sequence[str], ids_or_errors: Sequence[str | QoderError]) -> None:
-    for id, count in Counter(id for id in ids_or_errors if isinstance(id, str)).most_common(1):
-        if count > 1:
-            words = dict.fromkeys(word for word, other in zip(given, ids_or_errors, strict=True) if other == id)
-            hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
-            raise UsageError(f"duplicate deployment: {id} is listed {count} times ({', '.join(words)})", hint=hint)
 
 
 def _unknown(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:

@@ -122,25 +122,20 @@ class _Variables(ValueReader):
         if isinstance(value, str) and assignments(value) is None and not (is_server and _lines(value)):
             raise ValueError("must be NAME=VALUE pairs, each on a line of its own or with ; between them")
         if is_server:
-            _check_variables(value)
+            pairs: Any = value
+            if isinstance(value, str):
+                pairs = variables_in(value)
+            for name, text in pairs.items():
+                if not re.fullmatch(VARIABLE, name):
+                    raise ValueError(f"cannot have the name {name!r}")
+                if not isinstance(text, str):
+                    raise ValueError(f"must have a text for {name}")
         elif isinstance(value, str) and any(re.match(r"#|export\s", name) for name, _ in assignments(value) or ()):
             # A server would take for names what only a shell reads.
             raise ValueError("must not contain comments or `export`; remove them, or write a mapping")
         if is_server or isinstance(value, str):
             return value
         return read_on(value)
-
-
-def _check_variables(variables: Any) -> None:
-    """Raise ValueError for a name that a server does not take, or a value that is no text."""
-    pairs = variables
-    if isinstance(variables, str):
-        pairs = variables_in(variables)
-    for name, value in pairs.items():
-        if not re.fullmatch(VARIABLE, name):
-            raise ValueError(f"cannot have the name {name!r}")
-        if not isinstance(value, str):
-            raise ValueError(f"must have a text for {name}")
 
 
 def variables_in(text: str) -> dict[str, str]:

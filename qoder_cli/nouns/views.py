@@ -294,15 +294,11 @@ def _resource(resource: dict[str, Any]) -> str:
 
 def _what(resource: dict[str, Any]) -> list[str]:
     checkout = mapping(resource.get("checkout"))
-    what = text(resource.get("file_id")) or text(resource.get("memory_store_id"))
-    parts = (what or _without_login(resource.get("url")), text(checkout.get("name")) or text(checkout.get("sha")))
-    return list(filter(None, parts))
-
-
-def _without_login(url: Any) -> str | None:
-    scheme, separator, rest = (text(url) or "").rpartition("://")
+    scheme, separator, rest = (text(resource.get("url")) or "").rpartition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}" or None
+    url = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"  # without a login
+    what = text(resource.get("file_id")) or text(resource.get("memory_store_id")) or url
+    return list(filter(None, (what, text(checkout.get("name")) or text(checkout.get("sha")))))
 
 
 def _keys(keys: Collection[object]) -> str | None:

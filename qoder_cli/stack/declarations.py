@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from qoder_cli.files.documents import STDIN, Document, documents_of
 from qoder_cli.files.filling import Filler
-from qoder_cli.files.tree import BadFiles, Node, Problem
+from qoder_cli.files.tree import BadFiles, Problem
 from qoder_cli.nouns.declared import Declaration, Place, Reference
 from qoder_cli.nouns.declaring import declare, plain_secrets
 from qoder_cli.nouns.how import how_of
@@ -43,8 +43,16 @@ def read(
     order = reader.in_order()
     if reader.problems:
         raise BadFiles(reader.problems)
-    meant = {*holders, *(target for declared in holders for target in reader.uploads_of(declared))}
-    made = reader.with_targets(order)
+    meant = {*holders}
+    for target in (target for declared in holders for target in reader.targets[declared]):
+        if target is not None and not target.noun.kind.is_declared:  # a file that is brought along
+            meant.add(target)
+    made: dict[Declaration, Declaration] = {}
+    for declared in order:
+        targets = [target and made[target] for target in reader.targets[declared]]
+        refs = [ref._replace(target=target) for ref, target in zip(declared.refs, targets, strict=True)]
+        parent = declared.parent and made[declared.parent]
+        made[declared] = replace(declared, refs=tuple(refs), parent=parent)
     declarations = [made[declared] for declared in order if declared in meant]
     return Reading(folder, declarations, [made[path] for path in order if path not in meant], reader.warnings)
 
@@ -59,7 +67,7 @@ class _FileReader:
         self.problems, self.warnings = problems, list[str]()
         self.things: list[Declaration] = []
         self._of_file: dict[str, list[Declaration]] = {}  # by the real path
-        self._targets: dict[Declaration, list[Declaration | None]] = {}  # of each of its references
+        self.targets: dict[Declaration, list[Declaration | None]] = {}  # of each of its references
 
     def take(self, source: Source) -> list[Declaration]:
         """Read a file, or a folder that is one thing; return what it declares, once."""
@@ -89,7 +97,11 @@ class _FileReader:
 
     def _of_document(self, document: Document, source: Source, filler: Filler) -> Iterator[Declaration]:
         try:
-            noun = _noun_of_document(document.node, source.noun)
+            noun, type = source.noun, document.node.child("type")
+            if type is not None and isinstance(type.content, str):
+                noun = in_types().get(type.content, noun)
+            if noun is None:
+                raise Problem(UNCLEAR, line=document.node.line)
             for declared in declare(document, noun, source.path, filler):
                 yield declared
                 if declared.parent is None and holds_texts(noun):
@@ -115,13 +127,13 @@ class _FileReader:
         number = 0
         while number < len(self.things):
             declared = self.things[number]
-            self._targets[declared] = [self._followed(declared, ref) if ref.path else None for ref in declared.refs]
+            self.targets[declared] = [self._followed(declared, ref) if ref.path else None for ref in declared.refs]
             number += 1
         named: dict[tuple[Noun, str], list[Declaration]] = {}
         for declared in self.things:
             if (declared.parent is None and not declared.content) or declared.noun.kind.main:
                 named.setdefault((declared.noun, declared.name), []).append(declared)
-        for declared, targets in self._targets.items():
+        for declared, targets in self.targets.items():
             for number, ref in enumerate(declared.refs):
                 same = named.get((ref.noun, ref.name), ())
                 if len(same) > 1 and all("id" in other.own for other in same):  # else that was reported
@@ -149,12 +161,6 @@ class _FileReader:
         self.problems.append(ref.problem(declared.place, what))
         return None
 
-    def uploads_of(self, declared: Declaration) -> Iterator[Declaration]:
-        """Yield what something brings along: the files that it names by path."""
-        for target in self._targets[declared]:
-            if target is not None and not target.noun.kind.is_declared:
-                yield target
-
     def check_names(self) -> None:
         """Gather what is declared twice, unless ids tell which is which."""
         first: dict[tuple[Any, ...], Declaration] = {}
@@ -173,7 +179,7 @@ class _FileReader:
             return declared.noun.kind.rank
 
         graph = {
-            declared: [needed for needed in (*self._targets[declared], declared.parent) if needed is not None]
+            declared: [needed for needed in (*self.targets[declared], declared.parent) if needed is not None]
             for declared in sorted(self.things, key=rank)
         }
         try:
@@ -187,24 +193,3 @@ class _FileReader:
         for declared in order:
             depth[declared] = max((depth[needed] + 1 for needed in graph[declared]), default=0)
         return sorted(order, key=lambda declared: (rank(declared), depth[declared]))
-
-    def with_targets(self, order: Sequence[Declaration]) -> dict[Declaration, Declaration]:
-        """Return each thing with what it refers to, by the one that was read."""
-        made: dict[Declaration, Declaration] = {}
-        for declared in order:
-            targets = [target and made[target] for target in self._targets[declared]]
-            refs = [ref._replace(target=target) for ref, target in zip(declared.refs, targets, strict=True)]
-            parent = declared.parent and made[declared.parent]
-            made[declared] = replace(declared, refs=tuple(refs), parent=parent)
-        return made
-
-
-def _noun_of_document(node: Node, noun: Noun | None) -> Noun:
-    """Return what a document declares, by its `type` or its file. Raises Problem."""
-    fields = node.content if isinstance(node.content, dict) else {}
-    type = fields.get("type")
-    if type is not None and isinstance(type.content, str) and type.content in in_types():
-        return in_types()[type.content]
-    if noun is None:
-        raise Problem(UNCLEAR, line=node.line)
-    return noun

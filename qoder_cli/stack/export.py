@@ -286,18 +286,16 @@ class Exporter:
         fields = _plain(noun, item.raw)
         for refers in noun.kind.refers:
             self._refer(item, refers, fields)
-        fields = {_short_of(noun, name): value for name, value in fields.items()}
+        naming = {refers.at[0] for refers in noun.kind.refers}  # other fields keep their names
+        shorts = {whole: short for whole, short in shorts_of(noun).items() if whole in naming}
+        fields = {shorts.get(name, name): value for name, value in fields.items()}
         if held := field_of_held(noun):
             fields[held] = [] if holds_texts(noun) else [*self._held(item)]
         if (export := how_of(noun).export) is not None:
             fields = export(draft, fields)
         fields = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
-        return self._without_tokens(item, fields)
-
-    def _without_tokens(self, item: Exportable, fields: Raw) -> Raw:
-        """Return fields with a variable in place of each text that apply would refuse to send as a token."""
         tree = tree_of(fields)
-        for token in tokens_in(tree):
+        for token in tokens_in(tree):  # which apply would refuse to send
             node = node_at(tree, token.at)
             if node is None or not isinstance(node.content, str):
                 continue  # it is a key, which no variable can be
@@ -333,7 +331,9 @@ class Exporter:
     def _named(self, item: Exportable, noun: Noun, id: str) -> str | None:
         if id in self.paths and id not in self.doubled:
             path = f"../{self.paths[id]}"
-            return Unquoted(path) if not _NOT_OF_A_PATH.search(path) else Unquoted(_quoted(path))
+            if _NOT_OF_A_PATH.search(path):
+                path = next(entry("-", path)).removeprefix("- ")  # in quotes
+            return Unquoted(path)
         raw = self.lists.of_id(noun, id)
         if raw is None:
             why = f"{noun.called} {id} is archived or gone; the file keeps its id, which no other account has"
@@ -383,12 +383,6 @@ class Exporter:
                     self.notes.append(f"{path}:{number}: looks like a token or a password; check before you commit it")
 
 
-def _short_of(noun: Noun, name: str) -> str:
-    """Return the short form of a field that names other things; of any other, its name."""
-    names = any(refers.at[0] == name for refers in noun.kind.refers)
-    return shorts_of(noun).get(name, name) if names else name
-
-
 def _plain(noun: Noun, raw: Raw) -> Raw:
     """Return what can be set of a thing, in normal form, but for what the server filled in and no file set."""
     created = creation_of(noun).body
@@ -406,11 +400,6 @@ def _plain(noun: Noun, raw: Raw) -> Raw:
 def _can_be_below(text: str) -> bool:
     """Return whether a text can stand below front matter: exact, and without what a file would spell otherwise."""
     return text.strip("\n") == text and "\r" not in text and "${" not in text and not has_hidden(text)
-
-
-def _quoted(path: str) -> str:
-    [line] = entry("-", path)
-    return line.removeprefix("- ")
 
 
 def _circles(order: Sequence[Exportable]) -> set[tuple[str, str]]:
@@ -481,8 +470,14 @@ def write(exported: Sequence[Draft], folder: Path, *, is_forced: bool) -> Iterat
     Each is written whole or not at all; nothing is deleted. Raises UsageError for one that cannot be written, or would
     be outside the folder.
     """
-    for item in exported:
-        _check_within(item, folder)
+    root = os.path.realpath(folder)
+    for path in (path for item in exported for path in item.files):
+        above = os.path.realpath((folder / path).parent)
+        if above != root and not above.startswith(os.path.join(root, "")):
+            raise UsageError(
+                f"{folder / path} would be written outside of the folder, through a link; nothing was written",
+                hint="remove the link, or name another folder with -O",
+            )
     for item in exported:
         differs = [path for path, content in item.files.items() if not is_there(folder / path, content)]
         old = [path for path in differs if os.path.lexists(folder / path)]
@@ -499,17 +494,6 @@ def write(exported: Sequence[Draft], folder: Path, *, is_forced: bool) -> Iterat
                 yield item, "kept", old
             else:
                 yield item, "replaced" if old or others else "written", others
-
-
-def _check_within(draft: Draft, folder: Path) -> None:
-    root = os.path.realpath(folder)
-    for path in draft.files:
-        above = os.path.realpath((folder / path).parent)
-        if above != root and not above.startswith(os.path.join(root, "")):
-            raise UsageError(
-                f"{folder / path} would be written outside of the folder, through a link; nothing was written",
-                hint="remove the link, or name another folder with -O",
-            )
 
 
 def is_there(path: Path, content: bytes) -> bool:

@@ -4,9 +4,11 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from qoder_cli.base.model import Raw, mapping
 from qoder_cli.base.plainfile import reason_of
 from qoder_cli.base.tokens import names_token
 from qoder_cli.files.documents import FRONT, STDIN, beginning, read, trees
@@ -299,7 +301,10 @@ def _head_of(path: str) -> _Head:
         return _Head(looks_declared=is_markdown, is_array=path.lower().endswith(".json"))
     if first == b"{":
         words = (*in_types(), "name", "display_name")
-        content = _object_in(path) if any(f'"{word}"'.encode() in begins for word in words) else {}
+        content: Raw = {}
+        if any(f'"{word}"'.encode() in begins for word in words):
+            with suppress(ValueError, RecursionError):
+                content = mapping(json.loads(read(path, stdin=None)))
         named = re.search(rb'"type"\s*:\s*"(\w+)"', begins)
         type = str(content.get("type"))
         if named and not content:  # it is broken, and that is said
@@ -307,14 +312,6 @@ def _head_of(path: str) -> _Head:
         return _Head(type, is_markdown or not content.keys().isdisjoint(("name", "display_name")))
     match = _TYPE.search(begins)
     return _Head(match[1].decode() if match else "", is_markdown or _NAMED.search(begins) is not None)
-
-
-def _object_in(path: str) -> dict[str, Any]:
-    try:
-        content = json.loads(read(path, stdin=None))
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def texts_of(path: str) -> Mapping[str, str]:

@@ -143,7 +143,14 @@ class Planner:
     def plan(self) -> Plan:
         """Return the plan for all that is declared. Raises BadFiles with all that is wrong, ApiError."""
         self._await_lists()
-        current_of = self._current_things()
+        alone = [declared for declared in self.reading.things if declared.parent is None]
+        current_of = {declared: self._current(declared) for declared in alone}
+        known = [declared for declared in alone if declared.noun.kind.is_declared]
+        absent = [declared for declared in known if current_of[declared] is None]
+        for noun in dict.fromkeys(declared.noun for declared in absent):
+            new = {declared.name: declared for declared in absent if declared.noun is noun}
+            unlisted = self.lists.unlisted(noun, [*new])
+            current_of |= {new[name]: self._only(new[name], rows) for name, rows in unlisted.items()}
         made: dict[Declaration, Planned] = {}
         numbers: dict[Declaration | None, int] = {
             declared: number for number, declared in enumerate(self.reading.things)
@@ -157,7 +164,11 @@ class Planner:
         self._adopt_holders(made)
         self._problems += _twice([*made.values()])
         self._raise_problems()
-        items = [replace(item, remarks=(*item.remarks, *self._remarks(item))) for item in made.values()]
+        items, others = [*made.values()], [*self.reading.things, *self.reading.others]
+        for number, item in enumerate(items):
+            if (remarks := how_of(item.step.noun).remarks) is not None:
+                more = remarks(self.lists, item.step, item.declared, others)
+                items[number] = replace(item, remarks=(*item.remarks, *more))
         return Plan(items)
 
     def item(self, declared: Declaration, current: Raw | None, known: Mapping[Declaration, Planned]) -> Planned:
@@ -226,17 +237,6 @@ class Planner:
             raise BadFiles(list(dict.fromkeys(self._problems)))
 
     # What is there.
-
-    def _current_things(self) -> dict[Declaration, Raw | None]:
-        alone = [declared for declared in self.reading.things if declared.parent is None]
-        current_of = {declared: self._current(declared) for declared in alone}
-        absent = [declared for declared in alone if current_of[declared] is None]
-        for noun in dict.fromkeys(declared.noun for declared in absent):
-            new = {declared.name: declared for declared in absent if declared.noun is noun}
-            if noun.kind.is_declared:
-                unlisted = self.lists.unlisted(noun, [*new])
-                current_of |= {new[name]: self._only(new[name], rows) for name, rows in unlisted.items()}
-        return current_of
 
     def _current(self, declared: Declaration) -> Raw | None:
         noun, id = declared.noun, declared.own.get("id")
@@ -420,6 +420,8 @@ class Planner:
             return {}
         there, updated = form.settable(current), operation(noun, "update")
         since = text(current.get("updated_at")) or "unknown"
+        # What the server would have filled in, where a field cannot be without a value.
+        empty = {**form.empty, **noun.kind.filled, "metadata": {}}
         cleared: Raw = {}
         for name, noted in recorded(current).items():
             value = there.get(name)
@@ -436,7 +438,7 @@ class Planner:
             elif not is_same:
                 remarks.append(f"{name} is no longer in the file, but was changed outside since ({since}); it is kept")
             elif not is_filled_in(noun, name, value):
-                cleared[name] = _cleared_value(step, name)
+                cleared[name] = deepcopy(empty.get(name))
         return cleared
 
     def _marked(self, step: Step, declared: Declaration, fields: Raw, remarks: list[str]) -> Step:
@@ -451,7 +453,10 @@ class Planner:
             return step
         unseen_places = {change.path for change in unseen(noun, fields)}  # which are compared by nobody
         unrecorded = {re.split(r"[.\[]", place)[0] for place in declared.secrets - unseen_places}
-        unrecorded |= set(_left_open(noun, fields))
+        for refers in noun.kind.refers:
+            for holder, key, at in places_of(refers, fields):
+                if refers.pins and not mapping(holder[key]).get("version"):
+                    unrecorded.add(str(at[0]))  # left open: the server shows the one that it took
         record = record_of(form.normal({name: fields[name] for name in fields if name in written.body}), unrecorded)
         name = declared.name
         if name == declared.own.get("id"):  # the file does not name it
@@ -499,11 +504,6 @@ class Planner:
                 adopts = f"exists, and was not made by the stack {self.stack}"
                 made[declared.parent] = replace(holder, adopts=adopts)
 
-    def _remarks(self, item: Planned) -> Iterator[str]:
-        if (remarks := how_of(item.step.noun).remarks) is not None:
-            declared = [*self.reading.things, *self.reading.others]
-            yield from remarks(self.lists, item.step, item.declared, declared)
-
 
 def by_declaration(items: Iterable[Planned]) -> dict[Declaration, Planned]:
     """Return the things of a plan by what declares them."""
@@ -550,21 +550,6 @@ def _twice(items: Sequence[Planned]) -> Iterator[str]:
         if other is not item:
             what = f"is the same {item.step.noun.called} as {other.declared.place} ({item.step.current['id']})"
             yield item.declared.place.problem(what)
-
-
-def _left_open(noun: Noun, fields: Raw) -> Iterator[str]:
-    """Yield the fields that pin something and leave the version open: the server shows the one that it took."""
-    for refers in noun.kind.refers:
-        for holder, key, at in places_of(refers, fields):
-            if refers.pins and not mapping(holder[key]).get("version"):
-                yield str(at[0])
-
-
-def _cleared_value(step: Step, name: str) -> Any:
-    """Return what empties a field: what the server would have filled in, where it cannot be without one."""
-    if name == "metadata":
-        return {}
-    return deepcopy(step.noun.kind.filled.get(name, step.form.empty.get(name)))
 
 
 def _means(step: Step, name: str, wanted: Any, there: Any) -> bool:

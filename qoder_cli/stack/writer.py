@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, Rejected, Signalled
 from qoder_cli.base.ids import a
-from qoder_cli.base.model import Raw
 from qoder_cli.base.pool import Pool
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace
 from qoder_cli.http.write import LAST_WORDS
@@ -265,7 +262,7 @@ def find_twins(writer: Writer) -> None:
     for (noun, parents), results in created.items():
         ids = {result.found.id for result in results.values() if result.found}
         try:
-            rows = once_listed(writer.app, noun, ids, partial(_rows_now, writer.app, noun, parents))
+            rows = once_listed(writer.app, noun, ids, *parents)
         except ApiError as unread:
             why = unread.message.removesuffix("; nothing was sent")  # a thing was created before
             writer.app.progress.warn(f"unknown whether someone else created {a(noun.called)} of the same name: {why}")
@@ -283,7 +280,3 @@ def find_twins(writer: Writer) -> None:
                 )
                 writer.results[number] = failed = result.with_(error=twin)
                 writer.on_done(failed)
-
-
-def _rows_now(app: App, noun: Noun, parents: Sequence[str]) -> list[Raw]:
-    return ServerLists(app).rows(noun, *parents)

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, CannotBe, NotFound, OutcomeUnknown
@@ -17,10 +17,6 @@ from qoder_cli.nouns.edits.thing import ONCE, mark_in, read, target_of
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import NAMES
 from qoder_cli.nouns.table import has_id, operation, path_of, words_of
-
-if TYPE_CHECKING:
-    from qoder_cli.http.client import Client
-
 
 ABOUT = 60.0  # seconds by which a clock may be off
 _READ_SINGLY = 20  # things whose metadata a list does not show
@@ -81,13 +77,22 @@ class _Ours:
         self.mark = str(uuid.uuid4())
         self._app, self._noun, self._parents, self._sent = app, noun, parents, sent
         self._content = content  # what a thing says of its content, if it does
-        self._attempt: _FirstAttempt | None = None  # the first
+        self._attempt: tuple[float, float] | None = None  # the first, on our clock and the monotonic
         self._suspects: dict[str, Raw] = {}
 
     def note_attempt(self) -> None:
         """Note the time of the first attempt."""
         if self._attempt is None:
-            self._attempt = _FirstAttempt(self._app.clock.now(), self._app.clock.monotonic())
+            self._attempt = self._app.clock.now(), self._app.clock.monotonic()
+
+    def _first(self) -> float | None:
+        """Return before when nothing can be of the first attempt, in unix seconds; None if a clock is unknown."""
+        assert self._attempt is not None  # it was sent
+        at, moment = self._attempt
+        server = self._app.client.on_server_clock(moment)
+        if server is None:
+            return None
+        return min(at, server) - ABOUT
 
     def can_be(self, raw: Raw) -> bool:
         """Return whether an answer may be it: by kind, mark, names, what it is made of, content, and time."""
@@ -121,24 +126,20 @@ class _Ours:
 
     def _is_older(self, raw: Raw) -> bool:
         """Return whether something is certainly older than the first attempt, on either clock."""
-        created, attempt = created_at(raw), self._attempt
-        assert attempt is not None  # it was sent
-        first = attempt.first(self._app.client)
+        created, first = created_at(raw), self._first()
         return created is not None and first is not None and created < first
 
     def find(self) -> Resource | None:
         """Return the one with our mark. Raises OutcomeUnknown if nobody can tell, CannotBe for other content."""
-        attempt, listed, query = self._attempt, operation(self._noun, "list"), dict[str, str]()
-        assert attempt is not None  # it was sent
+        first, listed, query = self._first(), operation(self._noun, "list"), dict[str, str]()
         assert listed is not None  # what can be created can be listed
-        first = attempt.first(self._app.client)
         if first is not None and "created_at[gte]" in listed.query:
             query["created_at[gte]"] = utc_text(max(first, 0.0))
         if "path_prefix" in listed.query:  # else what is below a folder may be one row
             query["path_prefix"] = str(self._sent.get("path"))
         reading = ReadBack(self._app.client, path_of(self._noun, *self._parents), query)
         has_others, silent = False, []
-        for row in reading.rows(lambda: attempt.first(self._app.client)):
+        for row in reading.rows(self._first):
             if not has_id(self._noun, row):
                 has_others = True
             elif mark_in(row) == self.mark:
@@ -159,20 +160,6 @@ class _Ours:
             these = ", ".join(list(self._suspects)[:_NAMED])
             raise OutcomeUnknown(f"{these} may be yours, but nothing in it tells")
         return None
-
-
-class _FirstAttempt(NamedTuple):
-    """When something was first sent, on our clock and on the monotonic one."""
-
-    at: float
-    moment: float
-
-    def first(self, client: "Client") -> float | None:
-        """Return before when nothing can be of this attempt, in unix seconds; None if a clock is unknown."""
-        server = client.on_server_clock(self.moment)
-        if server is None:
-            return None
-        return min(self.at, server) - ABOUT
 
 
 def contradicts(shown: Any, sent: Any) -> bool:

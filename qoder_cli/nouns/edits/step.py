@@ -466,7 +466,13 @@ class Job:
         step, app = self.step, self.app
         assert self.write is not None  # it was sent
         try:
-            current = self._read_back(written)
+            current = poll(
+                partial(read, app.client, target_of(step.noun, *step.parents, str(written["id"]))),
+                app.clock,
+                pauses=_LAG,
+                is_enough=lambda current: not step.differs(current) or self._shows_otherwise(written),
+                may_pass=lambda error: isinstance(error, NotFound),
+            )
         except ApiError as unread:
             why = f"could not be read back: {unread.message}"
             if step.current is not None and step.differs(written):
@@ -489,16 +495,6 @@ class Job:
             next=app.looking(*words_of(step.noun, "get", *step.parents, str(current["id"]))),
         )
         return result_of(step, step.done, current, error)
-
-    def _read_back(self, written: Raw) -> Raw:
-        step = self.step
-        return poll(
-            partial(read, self.app.client, target_of(step.noun, *step.parents, str(written["id"]))),
-            self.app.clock,
-            pauses=_LAG,
-            is_enough=lambda current: not step.differs(current) or self._shows_otherwise(written),
-            may_pass=lambda error: isinstance(error, NotFound),
-        )
 
     def _shows_otherwise(self, written: Raw) -> bool:
         """Return whether the response to a write shows the thing, not as wanted; it may show no more than the id."""
