@@ -26,8 +26,17 @@ A_RUN = "give a run (drun_…, sess_…, last or DEPLOYMENT@last)"
 KINDS = "use one of deployment, agent, environment, vault, memory_store, dream"
 IN_URLS = ["me@mcp.example", "mcp.example/?token=a", "mcp.example/?api_key=b"]
 
+NO_MOMENTS = {
+    **dict.fromkeys(["3", "90", "20260613"], "needs a unit"),
+    **dict.fromkeys(["", "yesterday", "-3d", "1.5h", "٣", "٣d", "'3d ago'", "2026-06"], "not an age, a date or a time"),
+    **dict.fromkeys(["2026-02-31", "2026-06-13T25:00", "99999999999w"], "not a valid date"),
+    "9" * 5000 + "d": f"--since '{'9' * 60}' is not a valid date",
+    "2999-01-01": "in the future",
+}
+
 # By line: what is said.
 LINES = {
+    **{f"run logs drun_1 --since={typed}": why for typed, why in NO_MOMENTS.items()},
     f"{ONE} --keys required": "--keys only works with --idempotency-key",
     **{f"{ONE} {times}": times.split()[-2] for times in NO_TIMES},
     f"{ONE} --at-most 0": "--at-most takes a number",
@@ -178,6 +187,7 @@ def test_line_that_is_refused_sends_nothing_and_says_what_is_wrong(qoder: Qoder,
 
 WORD, BAD_URLS = "x" * 64, ["https://me:s3cret@a.example", "https://[example", "https://@a.example"]
 NEVER = ("2099-01-01", "7", "x", "-1d")
+NO_IDS = ("", ".", "..", "file_1", "a/b")  # DELETE …/resources/.. might be one of the session
 # By command: words that make no sense, or do not go together.
 SENSELESS = {
     "help": ["nonsense -o json", "recipe --json"],
@@ -266,6 +276,10 @@ SENSELESS = {
     f"file upload {__file__}": [
         *(f"{__file__} --name x", "--name ''", "--name 'a\nb'", f"--name {'x' * 256}", f"--name {'é' * 128}"),
         *("--expires 0", "--expires soon", "--metadata team"),
+    ],
+    "session files sess_demo": [
+        *(f"--remove sesr_1 --remove '{word}' --yes" for word in NO_IDS),
+        *(f"--renew '{word}'" for word in NO_IDS),
     ],
     "session new": ["-m x", "--like file_1", "--agent env_1 -m x", "--agent agent_1 --env agent_1"],
     NEW_SESSION: [

@@ -200,29 +200,12 @@ def test_run_logs_since_counts_an_age_by_the_servers_clock(qoder: Qoder, words: 
 NOW = datetime(2026, 6, 14, 12, 0, tzinfo=UTC)
 
 
-NO_AGE, NO_DATE = "not an age, a date or a time", "not a valid date"
-NO_MOMENTS = {
-    **dict.fromkeys(["3", "90", "20260613"], "needs a unit"),
-    **dict.fromkeys(["", "yesterday", "-3d", "1.5h", "٣", "٣d", "3d ago", "2026-06"], NO_AGE),
-    **dict.fromkeys(["2026-02-31", "2026-06-13T25:00", "99999999999w", "9" * 5000 + "d"], NO_DATE),
-    **dict.fromkeys(["2026-06-14T12:00:01Z", "2999-01-01"], "in the future"),
-}
-
-
-def test_run_logs_since_takes_this_second(qoder: Qoder) -> None:
+def test_run_logs_since_takes_this_second_and_none_to_come(qoder: Qoder) -> None:
     qoder.clock.time = NOW.timestamp()
     qoder.wire.on(*RUN, CURRENT).on(*EVENTS, page())
     assert qoder("run", "logs", "drun_1", "--since=2026-06-14T12:00:00Z", "--json").code == 0
-
-
-@pytest.mark.parametrize("typed", NO_MOMENTS, ids=lambda typed: typed[:30])
-def test_run_logs_since_says_what_is_no_moment(qoder: Qoder, typed: str) -> None:
-    qoder.clock.time = NOW.timestamp()
-    ran = qoder("run", "logs", "drun_1", f"--since={typed}", "--json")
-    assert ran.code == 2
-    assert ran.error["message"].startswith("--since ")
-    assert NO_MOMENTS[typed] in ran.error["message"]
-    assert len(ran.error["message"]) < 150
+    ran = qoder("run", "logs", "drun_1", "--since=2026-06-14T12:00:01Z")
+    assert (ran.code, "in the future" in ran.err) == (2, True)
 
 
 # Where there is nothing to show.

@@ -302,7 +302,6 @@ def test_run_logs_follow_reads_the_list_where_an_event_is_too_long(qoder: Qoder)
 PING = frame("{}", kind="ping", id="evt_9")
 PREVIEW = {"type": "event_start", "event": {"id": "evt_1", "type": "agent.message"}}
 OURS = message(2, session_id="sess_1")
-BIG = message(1, content=[{"type": "text", "text": "é" * 500_000}])
 # What a stream says, the events in it, and the cursor afterwards.
 SAID: dict[str, tuple[bytes, list[Any], str]] = {
     "an id of the frame": (frame({"type": "a.b"}, id="evt_1"), [{"id": "evt_1", "type": "a.b"}], "evt_1"),
@@ -319,10 +318,7 @@ SAID: dict[str, tuple[bytes, list[Any], str]] = {
     "a ping without data": (b"event: ping\n\n", [], LAST),
     "a heartbeat": (frame("{}", kind="heartbeat", id="evt_9"), [], LAST),
     "done": (b"data: [DONE]\n\n" + frame(message(1)), [], LAST),
-    "CRLF": (frame(message(1, text="café\u2028")).replace(b"\n", b"\r\n"), [message(1, text="café\u2028")], "evt_1"),
-    "no UTF-8": (frame('{"id": "evt_1", "n": "X"}').replace(b"X", b"\xff"), [{"id": "evt_1", "n": "\ufffd"}], "evt_1"),
     "our token": (frame(message(1, text=f"Bearer {TOKEN}")), [message(1, text="Bearer [redacted]")], "evt_1"),
-    "1 MB": (frame(BIG), [BIG], "evt_1"),
     "another session": (frame(message(1, session_id="sess_2")) + frame(OURS), [OURS], "evt_2"),
     "an id that no header can carry": (frame(message(1)) + frame({"id": "é"}), [message(1), {"id": "é"}], "evt_1"),
     "an id with a header in it": (frame({"id": "e\r\nX-Evil: 1"}), [{"id": "e\r\nX-Evil: 1"}], LAST),

@@ -34,31 +34,6 @@ def test_run_logs_of_several_puts_each_below_a_line_that_names_its_run(qoder: Qo
     )
 
 
-def test_run_logs_of_several_shows_the_same_in_every_format(qoder: Qoder) -> None:
-    said = [[says("a, [b]\nc", 1), says("d\n", 2)], [says("e", 3, run_id="of the server")], []]
-
-    def logs(*words: str) -> Any:
-        runs = [has_run(qoder, n, *events, **{} if events else {"session_id": None}) for n, events in enumerate(said)]
-        expected = [
-            {**run, **ELAPSED, "events": events, "input": run["id"], "exit_code": 0 if events else 5}
-            for run, events in zip(runs, said, strict=True)
-        ]
-        return qoder(*LOGS, "drun_0", "drun_1", "drun_2", *words), expected
-
-    ran, expected = logs("--json")
-    assert ran.json == expected
-    assert ran.out.count("\n") == 1
-    ran, expected = logs("-o", "jsonl")
-    events = [{**event, "run_id": f"drun_{n}"} for n in (0, 1) for event in said[n]]
-    assert lines_of(ran)[:3] == events
-    assert [(each["run_id"], each["exit_code"]) for each in lines_of(ran)[3:]] == [("drun_2", 5)]
-    assert logs("-q")[0].out == "evt_1\nevt_2\nevt_3\n"
-    qoder.terminal = True
-    ran, expected = logs("--json")
-    assert ran.json == expected
-    assert ran.out.startswith("[\n  {\n")
-
-
 def test_run_logs_reads_ids_from_standard_input_and_is_several_also_with_one(qoder: Qoder) -> None:
     for _ in range(4):
         has_run(qoder, 1, says("Hello.", 1))
@@ -95,7 +70,7 @@ ALL = [f"drun_{number}" for number in range(1, 6)]
 @pytest.mark.parametrize("format", ["table", "json", "jsonl"])
 def test_run_logs_of_several_shows_the_others_where_some_cannot_be_read(qoder: Qoder, format: str) -> None:
     """One is whole, one is not there, one is without a session, one's session is gone, and one is whole."""
-    has_run(qoder, 1, says("Hello.", 1))
+    has_run(qoder, 1, says("Hello.", 1, run_id="of the server"))
     qoder.wire.on("GET", "/deployment_runs/drun_2", GONE)
     has_run(qoder, 3, session_id=None, status="failed", error={"type": "odd", "message": "No room."})
     has_run(qoder, 4)

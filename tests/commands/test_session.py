@@ -453,14 +453,6 @@ def test_session_files_take_no_other_file_for_one_whose_answer_was_lost(
     assert qoder("session", "files", id, "--add", "file_7:/b").code == code
 
 
-@pytest.mark.parametrize("word", ["", ".", "..", "file_1", "a/b"])
-def test_session_files_takes_nothing_out_where_a_word_is_no_id(qoder: Qoder, service: Things, word: str) -> None:
-    qoder.env["QODER_REPO_TOKEN"] = "ghp_" + "s" * 30
-    for words in (["--remove", "sesr_1", "--remove", word, "--yes"], ["--renew", word]):
-        assert qoder("session", "files", "sess_demo", *words).code == 2
-    assert service.requests == []  # DELETE …/resources/.. might be one of the session
-
-
 def test_session_files_add_no_file_twice(qoder: Qoder, service: Things) -> None:
     id = service.session()
     service.lies[f"GET /sessions/{id}/resources"] = lambda page: {**page, "data": []}

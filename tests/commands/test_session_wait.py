@@ -1,18 +1,13 @@
 """Which turn of a session `wait`, `get`, `result` and `send --wait` tell of, whatever the order in which it is told."""
 
-from fractions import Fraction
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qoder_cli.sandbox.records import stamp
-from qoder_cli.sandbox.sessions import event_of
 from qoder_cli.sandbox.wire import GENERATIONS
-from qoder_cli.sessions.story import turn_story
-from tests.conftest import Qoder, examples
+from tests.conftest import Qoder
 from tests.support.asking import RUNNING, Asking, Event, call, says
 from tests.support.cells import checkerboard
 from tests.support.things import each_row, ok
@@ -336,29 +331,6 @@ def test_session_wait_has_the_outcome_of_an_archived_session_whose_turn_ended(
     session.fields["archived_at"] = stamp(qoder.clock.time)
     ran = qoder("session", "wait", "sess_2", "--result")
     assert (ran.code, ran.out) == (0, "Late.\n")
-
-
-# Read with few requests, as if all was read.
-
-
-KINDS = (MESSAGE, RUNNING, says("Hm."), idle(), idle("cancelled"), idle("requires_action", event_ids=["evt_1"]))
-
-
-@examples(Fraction(1, 3))
-@given(
-    st.lists(st.sampled_from([*KINDS, UNPAID, REPLY]), max_size=9),
-    st.sampled_from([(), ("types[]",), ("order",), ("types[]", "order")]),
-)
-def test_session_get_says_what_its_whole_story_says(qoder: Qoder, kinds: list[Event], ignores: tuple[str, ...]) -> None:
-    server = Asking(qoder)
-    server.ignores = ignores
-    session = server.asks("sess_1", run=False)
-    server.tell(session, qoder.clock.time - 20, *kinds, apart=1)
-    story = turn_story()
-    story.add([event_of(session, moment, legacy=False) for moment in session.moments])
-    turn = qoder("session", "get", "sess_1", "--json").json["turn"]
-    assert turn["status"] == (story.ending.status if story.ending else "running")
-    assert turn.get("requires_action") == ({"event_ids": ["evt_1"]} if story.asks and not story.ending else None)
 
 
 # An error names the session as one, and never as a run.

@@ -248,6 +248,7 @@ def lying(data: bytes, at: int, value: bytes) -> bytes:
 UNSAFE = {
     **{f"name {name[:9]!a}": member(name) for name in ("../evil", "a/../../evil", "/etc/evil", "..\\evil", "C:evil")},
     **{f"name {name[:9]!a}": member(name) for name in ("a//b", "a\x1b[2Jb", "a\u202eb", "a/" * 600 + "b", "skill.MD")},
+    **{name: member(name) for name in ("CON", "a:b", "nul.txt", "ends.")},
     "link": member("link", mode=0o120777, content=b"/etc/passwd"),
     "device": member("tty", mode=0o020666),
     "file and folder": member("SKILL.md/x"),
@@ -296,12 +297,6 @@ def test_skill_download_takes_a_version(qoder: Qoder, service: Things, tmp_path:
     text = (tmp_path / "new" / "deep" / "release-notes" / "SKILL.md").read_text()
     assert text.endswith("List the merged changes.\n")
     assert qoder("skill", "download", "release-notes", "--version", "9", "-O", str(tmp_path)).code == 5
-
-
-@pytest.mark.parametrize("name", ["CON", "a:b", "nul.txt", "ends."])
-def test_skill_download_unpacks_no_name_of_a_device(qoder: Qoder, service: Things, tmp_path: Path, name: str) -> None:
-    holds(service, skills.zipped({"SKILL.md": MAIN, name: b""}))
-    assert qoder("skill", "download", "release-notes", "-O", str(tmp_path / "new")).code == 7
 
 
 def full(source: Path, target: Path) -> None:
