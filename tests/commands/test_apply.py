@@ -841,8 +841,9 @@ def test_apply_never_sends_a_secret_for_the_name_of_a_credential(team: Team) -> 
     team.applied()
     team.edit("vaults/mcp.yaml", '"docs"', '"documents"')
     for _ in range(2):
-        assert team.apply().code in (0, 6)
-        assert team.writes == []
+        ran = team.apply()
+        assert (ran.code, team.writes) == (0, [])
+        assert "it is called docs there, and a credential keeps its name" in ran.err
 
 
 def test_apply_refuses_what_cannot_be_written_before_it_writes(team: Team) -> None:

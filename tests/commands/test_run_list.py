@@ -99,8 +99,9 @@ def test_run_list_shows_rows_that_lack_fields_with_what_they_have(qoder: Qoder, 
     assert format != "json" or len(ran.json) == 5
 
 
-def test_run_list_takes_no_duration_below_zero_for_one(qoder: Qoder) -> None:
-    qoder.wire.on(*RUNS, page(run(1, duration_ms=-5)))
+@pytest.mark.parametrize("duration", [-5, True])
+def test_run_list_takes_no_duration_below_zero_for_one(qoder: Qoder, duration: int) -> None:
+    qoder.wire.on(*RUNS, page(run(1, duration_ms=duration)))
     assert qoder(*LIST).out.split("\t")[4] == "17.228"
 
 
