@@ -211,16 +211,6 @@ def test_run_retry_all_failed_names_a_few_of_the_runs_that_it_skips(qoder: Qoder
     assert "skipped 7 runs that somebody cancelled: drun_6, drun_5, drun_4, drun_3, drun_2 and more; to" in ran.err
 
 
-def test_run_retry_says_first_and_in_json_that_it_started_nothing(place: Place) -> None:
-    old = place.ended("dep_fail")
-    first, again = (place.qoder("run", "retry", old, "--json") for _ in range(2))
-    assert [run.json.get("already_started") for run in (first, again)] == [None, True]
-    assert ("starting dep_fail once more" in first.err, "starting" in again.err) == (True, False)
-    assert again.err.startswith(f"the key 'retry-{old}' already started run {first.json['id']}; nothing was sent\n")
-    several = place.qoder("run", "retry", old, place.ended("dep_fail"), "--yes", "--json").json
-    assert [item.get("already_started") for item in several] == [True, None]
-
-
 def failed(id: str, at: str | None = "2027-01-15T07:00:00Z", **more: Any) -> dict[str, Any]:
     return {**DONE, "id": id, "status": "failed", "created_at": at, "triggered_at": at, **more}
 

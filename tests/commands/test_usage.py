@@ -117,19 +117,6 @@ def test_usage_without_leave_to_read_runs_shows_what_sessions_used(qoder: Qoder)
     assert "warning: the runs cannot be read, only what sessions used" in ran.err
 
 
-def test_usage_knows_nothing_of_sessions_without_times_or_outside_of_the_span(qoder: Qoder) -> None:
-    sessions = [
-        session("1", "1"),
-        session("2", "2", created_at=None),
-        session("3", "4", created_at="2025-01-01T00:00:00Z"),
-    ]
-    serve(qoder, *sessions, runs=page({**run("1"), "id": [1], "session_id": None}))
-    for words in ((), ("--no-resolve",)):
-        ran = qoder("usage", *words)
-        assert ran.out.split("\t")[8] == "1"
-        assert "warning: ignored 2 runs or sessions without a creation time" in ran.err
-
-
 GROWS = [session("1", "12.5"), session("2", None, status="running")]
 SILENT = [session("1", "12.5"), session("2", None)]  # of one that ended it is not said what it used
 MAY_HAVE_ENDED = [session("1", "12.5"), session("2", None, status=None)]

@@ -10,7 +10,7 @@ import pytest
 
 from qoder_cli.app import App
 from tests.conftest import Qoder, Ran
-from tests.support.things import LOSSES, Raw, Things, each_row, ok, refusal
+from tests.support.things import Raw, Things, each_row, ok, refusal
 
 SERVED_BY = ("current",)
 LIST = "/vaults/vault_team/credentials"
@@ -250,13 +250,6 @@ def test_vault_put_is_safe_to_repeat_where_no_answer_comes(qoder: Qoder, service
     ran = put(qoder, "GITHUB_TOKEN", "--variable", "--json")
     assert (ran.code, ran.error["hint"]) == (9, "check; it is safe to repeat")
     assert "unknown whether changing vcred_old succeeded" in ran.error["message"]
-
-
-def test_vault_put_is_unknown_where_nothing_shows_our_mark(qoder: Qoder, service: Things) -> None:
-    variable(service)
-    service.after = [LOSSES["503"]] * 9
-    service.lies[f"GET {OLD}"] = lambda raw: {**raw, "metadata": {}}
-    assert put(qoder, "GITHUB_TOKEN", "--variable").code == 9
 
 
 @pytest.mark.parametrize(("status", "code"), [(405, 6), (404, 5), (400, 6), (401, 4), (403, 4)])
