@@ -170,6 +170,7 @@ def test_deploy_run_waits_for_another_command_as_long_as_there_are_turns(
         with pytest.raises(Closed) if is_closed else nullcontext():
             trigger_for(app, Order("dep_demo", "night-1"), pace=pace).start()
     assert (machines.triggers == 0, machines.clock.time - began < STALE_CLAIM) == (is_closed, is_closed)
+    assert keys or machines.clock.slept == [0.2]
 
 
 def test_deploy_run_adopts_nothing_while_another_key_of_the_deployment_is_in_doubt(machines: Machines) -> None:

@@ -5,12 +5,10 @@ What is about the programs themselves, or starts many processes, is played with 
 
 import ast
 import os
-import re
 import subprocess
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,31 +20,20 @@ from tests.support import swarm
 from tests.support.cells import ALL_CELLS, MORE
 from tests.support.machines import lacks_postgres
 from tests.support.nursery import ENVIRONMENT, nursery
-from tests.tools import keys, mutations, nights, stack
+from tests.tools import keys, mutations, nights, servers, stack
 from tests.tools.playing import alone, wrong
 
-# Command, tool, every how manieth of its cells here and in `.ci/run`, and what may stay open.
-PARTS = (
-    ("deploy run", "servers", 1009, 110, ""),
-    ("session approve, deny, answer, send", "answers", 3767, 31, ""),
-    ("create, update", "objects", 12007, 97, "nothing"),
-)
 CHUNKS = 4 if ALL_CELLS else 1
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part[0]} · {part[1]}")
-def test_no_promise_is_broken(part: tuple[Any, ...], chunk: int) -> None:
-    _, tool, here, in_ci, may_stay_open = part
-    module = import_module(f"tests.tools.{tool}")
-    every = list(module.cells(Namespace(random=0, seed=1)))
-    cells = every[:: in_ci if ALL_CELLS else here][chunk::CHUNKS]
-    played = {str(cell): alone(module.play, cell) for cell in cells}
+def test_deploy_run_breaks_no_promise_whatever_a_server_tells(chunk: int) -> None:
+    every = list(servers.cells(Namespace(random=0, seed=1)))
+    cells = every[:: 110 if ALL_CELLS else 1009][chunk::CHUNKS]
+    played = {str(cell): alone(servers.play, cell) for cell in cells}
     assert {cell: one.wrong for cell, one in played.items() if one.wrong} == {}
-    assert [cause for one in played.values() for cause in one.open if not re.search(may_stay_open, cause)] == []
-    codes = {code for one in played.values() for code in one.codes}
-    assert {0, 9} <= codes or len(cells) < 20
+    assert {0, 9} <= {code for one in played.values() for code in one.codes}
 
 
 Tools = Callable[..., tuple[int, str]]

@@ -10,9 +10,8 @@ Disruptions of one response:
 
 Lasting conditions:
 
-    skew=S no-date           the server's clock is S seconds off; no Date header
+    skew=S                   the server's clock is S seconds off
     half-written=S           runs younger than S seconds have neither session nor error
-    no-idempotency           the Idempotency-Key is ignored
     echo-token               errors repeat the token
 """
 
@@ -30,7 +29,7 @@ from qoder_cli.sandbox.wire import Refusal, Request, Shape, WireResponse, encode
 from qoder_cli.sandbox.world import World
 
 ONCE = ("refused", "html", "act-html", "redirect", "garbage", "list", "not-a-run")
-LASTING = ("stranger", "skew", "no-date", "half-written", "no-idempotency", "echo-token")
+LASTING = ("stranger", "skew", "half-written", "echo-token")
 
 _WRITTEN = re.compile(rf"({'|'.join(PLACES)}):({'|'.join([*ONCE, *LASTING])})(?:=(.+?))?(?:\*(\d+|inf))?")
 _ALL_WRITES = {"trigger", "write", "send", "session-write"}
@@ -84,24 +83,19 @@ class Lies(Faults):
     def spoil(
         self, world: World, request: Request, disruption: Fault | None, conditions: dict[str, float]
     ) -> WireResponse:
-        asked = request
         if disruption and disruption.what == "refused":
             world.requests.remove(request)
             raise RefusedConnection
         if "stranger" in conditions:
             _let_a_stranger_in(world, request)
-        if "no-idempotency" in conditions:
-            asked = _unmarked(request, request.runs)
-        answer = _lie(world, asked, disruption, conditions) if isinstance(disruption, Untruth) else None
+        answer = _lie(world, request, disruption, conditions) if isinstance(disruption, Untruth) else None
         if answer is None:
             plain = None if isinstance(disruption, Untruth) else disruption
-            answer = super().spoil(world, asked, plain, conditions)
+            answer = super().spoil(world, request, plain, conditions)
         if isinstance(disruption, Untruth) and disruption.what in _GARBAGE:
             answer = replace(answer, status=200, body=_GARBAGE[disruption.what], stream=None)
         elif answer.stream is None and answer.headers.get("content-type") == "application/json":
             answer = _rewritten(world, request, answer, conditions)
-        if "no-date" in conditions:
-            answer = replace(answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
         return answer
 
 
@@ -118,15 +112,10 @@ def _lie(world: World, request: Request, lie: Untruth, conditions: Mapping[str, 
     return None
 
 
-def _unmarked(request: Request, runs: list[str]) -> Request:
-    """Return a request without its idempotency key, whose runs are noted there."""
-    headers = {name: value for name, value in request.headers.items() if name != "idempotency-key"}
-    return replace(request, headers=headers, runs=runs)
-
-
 def _let_a_stranger_in(world: World, request: Request) -> None:
     """Let someone else act first, without what marks a request as ours."""
-    where, same = api.where(request), _unmarked(request, [])
+    headers = {name: value for name, value in request.headers.items() if name != "idempotency-key"}
+    where, same = api.where(request), replace(request, headers=headers, runs=[])
     _, ids = api.find(same)
     deployment = world.deployments.get(ids[0]) if ids else None
     with suppress(Refusal, ValueError):

@@ -8,10 +8,7 @@ from typing import Any
 
 from tests.tools.playing import play_tool
 
-TOOLS = (
-    *("servers", "answers", "objects", "stack", "keys", "nights"),
-    *("mutations", "generate", "pages", "pictures"),
-)
+TOOLS = ("servers", "stack", "keys", "nights", "mutations", "generate", "pages", "pictures")
 
 
 def _about(tool: Any) -> str:

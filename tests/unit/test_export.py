@@ -3,20 +3,16 @@
 import json
 import re
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from qoder_cli.base import jsontext
 from qoder_cli.base.model import Deployment
 from qoder_cli.nouns.deployments import EMPTY, FORM, comparable, settable
 from qoder_cli.nouns.edits.difference import difference
 from qoder_cli.nouns.parts import assignments
-from tests.conftest import examples
 from tests.support.deployments import PLAIN
 from tests.support.exported import export, taken_back
 
@@ -224,43 +220,3 @@ def test_export_lets_nothing_of_a_server_out_of_a_comment() -> None:
     assert {**EMPTY, **taken_back(text, env=ENV).fields} == settable(deployment)
     text += export(of(schedule=schedule))
     assert not re.search("^(name: evil|budget: 1)", text, re.MULTILINE)
-
-
-LINES = st.lists(st.sampled_from(["a", "# b", "- c", "", " d", "e ", "${A}", "f: g", "---", "\th", "é😀"]), max_size=6)
-TEXT = st.text(max_size=60) | st.sampled_from([text for text in NASTY if len(text) < 60]) | LINES.map("\n".join)
-SOME_TEXT = TEXT.filter(bool)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | TEXT | st.floats(allow_nan=False, allow_infinity=False),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=10,
-)
-BLOCKS = st.fixed_dictionaries({"type": st.just("text"), "text": SOME_TEXT})
-CONTENT = SOME_TEXT | st.lists(BLOCKS | st.fixed_dictionaries({"type": st.just("image"), "source": VALUES}), min_size=1)
-MESSAGES = st.fixed_dictionaries({"type": st.just("user.message"), "content": CONTENT})
-MESSAGES |= st.fixed_dictionaries({"type": st.just("system.message"), "content": st.lists(BLOCKS, min_size=1)})
-RUBRICS = st.dictionaries(TEXT, VALUES, max_size=3)
-OUTCOMES = st.fixed_dictionaries(
-    {"type": st.just("user.define_outcome"), "description": SOME_TEXT, "rubric": RUBRICS},
-    optional={"max_iterations": st.integers(1, 20)},
-)
-VALUE = TEXT.map(lambda text: re.sub(r"[;\r\n]", "", text))  # what the API can carry
-VARIABLES = st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True), VALUE, max_size=4)
-FILES = st.dictionaries(TEXT, VALUES, max_size=4).map(lambda fields: {**fields, "type": "file"})
-SERVERS = st.fixed_dictionaries(
-    {
-        "name": st.text(min_size=1, max_size=256).filter(str.strip) | st.sampled_from(["yes", "1.10", "a: b"]),
-        "description": st.none() | TEXT,
-        "environment_variables": st.none() | VARIABLES.map(lambda held: "\n".join(map("=".join, held.items()))),
-        "initial_events": st.lists(MESSAGES | OUTCOMES, min_size=1, max_size=4),
-        "resources": st.none() | st.lists(FILES, max_size=3),
-        "metadata": st.dictionaries(TEXT, TEXT, max_size=5),
-    }
-)
-
-
-@examples(Fraction(1, 3))
-@given(SERVERS)
-@example({"metadata": {"x" * 64: "\n"}, "resources": [{"type": "file", "x" * 2000: {"y" * 2000: "z"}}]})
-def test_export_of_any_deployment_is_taken_back_exactly(fields: dict[str, Any]) -> None:
-    raw = jsontext.parse(json.dumps({**PLAIN, **fields}))
-    said(Deployment(raw))

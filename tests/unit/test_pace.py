@@ -3,7 +3,7 @@
 import io
 import random
 import signal
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -13,13 +13,10 @@ from qoder_cli.base.errors import ApiError, AuthError, OutcomeUnknown, Signalled
 from qoder_cli.base.model import Resource
 from qoder_cli.base.pool import throw
 from qoder_cli.base.times import Clock
-from qoder_cli.fleet.starting import trigger_for
 from qoder_cli.http.pace import WRITES_PER_SECOND, Closed, Pace, next_try
 from qoder_cli.http.readback import Sent, object_write
 from qoder_cli.http.write import Write, cancelling
-from qoder_cli.local.store import Store
 from qoder_cli.output.screen import Screen
-from qoder_cli.runs.trigger import Order
 from tests.conftest import Qoder
 from tests.support.desk import BODY
 from tests.support.inprocess import with_known
@@ -98,22 +95,6 @@ def test_run_logs_of_very_many_opens_streams_no_faster_than_it_reads(qoder: Qode
         with suppress(ApiError), app.client.open_stream("/sessions/sess_1/events/stream"):
             pass
     assert qoder.clock.time - began >= 1.0
-
-
-def test_trigger_waits_for_its_key_as_long_as_there_are_turns(qoder: Qoder) -> None:
-    app, pace = app_of(qoder), Pace(qoder.clock, per_second=20)
-
-    def close_at_third() -> None:
-        assert len(qoder.clock.slept) < 9
-        if len(qoder.clock.slept) == 3:
-            pace.close()
-
-    qoder.clock.at_sleep = close_at_third
-    with closing(Store(qoder.env, warn=pytest.fail)) as other, closing(app):
-        assert other.hold("key night-1", host="api.qoder.com")
-        with pytest.raises(Closed):
-            trigger_for(app, Order("dep_1", "night-1"), pace=pace).start()
-    assert qoder.clock.slept == [0.2] * 3
 
 
 def test_write_that_cannot_be_so_already_is_refused_at_once(qoder: Qoder) -> None:
