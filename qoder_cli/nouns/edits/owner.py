@@ -22,11 +22,6 @@ CONTENT = "qoder_sha256"  # of an uploaded file, or of a skill's first version
 _DIGITS = 12  # of a digest
 
 
-def mark_of(stack: str, noun: Noun, name: str) -> str:
-    """Return the mark of a thing that belongs to a stack."""
-    return f"{stack}/{noun.type}/{name}"
-
-
 def owner_of(noun: Noun, raw: Raw) -> str | None:
     """Return the stack that a thing belongs to; None where it has no mark, or that of another thing."""
     stack, _, name = _mark_in(noun, raw)
