@@ -59,10 +59,6 @@ class Unexportable(Exception):
     """Something that no file can be; the message says why."""
 
 
-def _same(fields: Raw) -> Raw:
-    return fields
-
-
 @dataclass(frozen=True)
 class How:
     """What a kind does otherwise; by default, what all do."""
@@ -70,7 +66,7 @@ class How:
     # What is at a path, where no document says it. Raises Problem.
     read: "Callable[[str], Content] | None" = None
     # The fields of a file, written out as the API has them.
-    spell: Callable[[Raw], Raw] = _same
+    spell: Callable[[Raw], Raw] = lambda fields: fields
     # What a listed row is called, where it does not say so itself, and whether it is one of ours.
     name: "Callable[[Lists, Raw], str | None] | None" = None
     ours: Callable[[Raw], bool] = bool

@@ -170,6 +170,8 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
     With `now` (unix seconds), next fires are worked out if the server tells none.
     """
     raw, schedule = deployment.raw, deployment.schedule
+    agent = raw.get("agent")
+    agent_id = text(mapping(agent).get("id")) or text(agent)
     zone = text(schedule.get("timezone"))
     budget = mapping(raw.get("budget")).get("max_credit_cost")
     events = _objects(raw.get("initial_events"))
@@ -189,7 +191,7 @@ def deployment_fields(deployment: Deployment, *, now: float | None = None) -> Fi
         "state": Status(deployment.state),
         "paused_because": deployment.paused_because,
         "archived": _moment(deployment.archived_at),
-        "agent": _id(_agent(raw.get("agent"))),
+        "agent": _id(agent_id and f"{agent_id}@{mapping(agent).get('version', '?')}"),
         "environment": _id(raw.get("environment_id")),
         "variables": _variable_names(raw.get("environment_variables")),
         "schedule": text(schedule.get("expression")),
@@ -270,13 +272,6 @@ def resource_row(raw: Raw) -> Fields:
         "mount": _text(Words, raw.get("mount_path"), least=12),
         "created": _moment(raw.get("created_at")),
     }
-
-
-def _agent(agent: Any) -> str | None:
-    id = text(mapping(agent).get("id")) or text(agent)
-    if id:
-        return f"{id}@{mapping(agent).get('version', '?')}"
-    return None
 
 
 def _variable_names(variables: Any) -> str | None:

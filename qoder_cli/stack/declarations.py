@@ -43,14 +43,13 @@ def read(
     order = reader.in_order()
     if reader.problems:
         raise BadFiles(reader.problems)
-    meant = {*holders}
-    for target in (target for declared in holders for target in reader.targets[declared]):
-        if target is not None and not target.noun.kind.is_declared:  # a file that is brought along
-            meant.add(target)
+    targets = filter(None, (target for declared in holders for target in reader.targets[declared]))
+    files = (target for target in targets if not target.noun.kind.is_declared)
+    meant = {*holders, *files}  # what is brought along, too
     made: dict[Declaration, Declaration] = {}
     for declared in order:
-        targets = [target and made[target] for target in reader.targets[declared]]
-        refs = [ref._replace(target=target) for ref, target in zip(declared.refs, targets, strict=True)]
+        those = [target and made[target] for target in reader.targets[declared]]
+        refs = [ref._replace(target=target) for ref, target in zip(declared.refs, those, strict=True)]
         parent = declared.parent and made[declared.parent]
         made[declared] = replace(declared, refs=tuple(refs), parent=parent)
     declarations = [made[declared] for declared in order if declared in meant]

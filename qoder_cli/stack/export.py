@@ -254,8 +254,13 @@ class Exporter:
         for draft in exported:
             if not draft.is_content:
                 self._declare(draft, self._fields_of(draft))
-        for draft in exported:
-            self._look_for_tokens(draft)
+        for path, content in (file for draft in exported for file in draft.files.items()):
+            for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+                # What a message, or a file, has is nobody's to take out.
+                if REDACTED in line:
+                    self.notes.append(f"{path}:{number}: {REDACTED} stands for a secret; apply will refuse this file")
+                elif without_tokens(line) != line:
+                    self.notes.append(f"{path}:{number}: looks like a token or a password; check before you commit it")
         return exported
 
     def _whole(self, item: Exportable) -> Exportable | None:
@@ -365,22 +370,18 @@ class Exporter:
         if len(self.lists.named(item.noun, item.name)) > 1:
             lines += [comment(f"Found by its id: another {item.noun.called} has its name."), f"id: {item.id}"]
         below = item.noun.kind.text if draft.path.endswith(".md") else ""
-        text = fields.pop(below) if isinstance(fields.get(below), str) and _can_be_below(fields[below]) else None
+        text: Any = fields.get(below)
+        is_exact = isinstance(text, str) and text.strip("\n") == text
+        if is_exact and "\r" not in text and "${" not in text and not has_hidden(text):
+            del fields[below]
+        else:
+            text = None  # a file would spell it otherwise
         for name, value in fields.items():
             lines += [*map(comment, draft.comments.get(name, ())), *entry(f"{name}:", value)]
         written = "".join(f"{line}\n" for line in lines)
         if draft.path.endswith(".md"):
             written = f"---\n{written}---\n" + (f"\n{text}\n" if text is not None else "")
         draft.files = {draft.path: written.encode("utf-8", "replace"), **draft.files}
-
-    def _look_for_tokens(self, draft: Draft) -> None:
-        """Say where something looks like a token: what a message, or a file, has is nobody's to take out."""
-        for path, content in draft.files.items():
-            for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-                if REDACTED in line:
-                    self.notes.append(f"{path}:{number}: {REDACTED} stands for a secret; apply will refuse this file")
-                elif without_tokens(line) != line:
-                    self.notes.append(f"{path}:{number}: looks like a token or a password; check before you commit it")
 
 
 def _plain(noun: Noun, raw: Raw) -> Raw:
@@ -395,11 +396,6 @@ def _plain(noun: Noun, raw: Raw) -> Raw:
         for name in dict.fromkeys(order)
         if fields.get(name) not in (None, "", [], {}) and (name in noted or not is_filled_in(noun, name, fields[name]))
     }
-
-
-def _can_be_below(text: str) -> bool:
-    """Return whether a text can stand below front matter: exact, and without what a file would spell otherwise."""
-    return text.strip("\n") == text and "\r" not in text and "${" not in text and not has_hidden(text)
 
 
 def _circles(order: Sequence[Exportable]) -> set[tuple[str, str]]:

@@ -28,7 +28,6 @@ from qoder_cli.nouns.edits.owner import (
     digest,
     has_room,
     is_filled_in,
-    mark_of,
     owner_of,
     record_of,
     recorded,
@@ -461,7 +460,7 @@ class Planner:
         name = declared.name
         if name == declared.own.get("id"):  # the file does not name it
             name = name_of(step.before) or name
-        return with_marks(step, {STACK: mark_of(self.stack, noun, name), APPLIED: record})
+        return with_marks(step, {STACK: f"{self.stack}/{noun.type}/{name}", APPLIED: record})
 
     # Whose it is.
 

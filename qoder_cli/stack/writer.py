@@ -161,7 +161,11 @@ class Writer:
             id = str(item.step.before["id"])
             try:
                 if going is None:
-                    going = self._judge(staying)
+                    planner = self.planner
+                    planner.lists = ServerLists(self.app)
+                    steps, stays, _ = judged(planner, self.plan, candidates_of(planner, self.plan), staying)
+                    staying |= {kept.id: kept.why for kept in stays}
+                    going = {step.target.id for step in steps}
                 result = self._pruned_one(number, None if id in going else staying.get(id, _UNLISTED))
             except ApiError as error:
                 result = result_of(item.step, "failed", error=error)
@@ -170,14 +174,6 @@ class Writer:
                 going = None
             self.results[number] = result
             self.on_done(result)
-
-    def _judge(self, staying: dict[str, str]) -> set[str]:
-        """Return the ids of what goes as it is now, and add to `staying` why others stay. Raises ApiError."""
-        planner = self.planner
-        planner.lists = ServerLists(self.app)
-        going, stays, _ = judged(planner, self.plan, candidates_of(planner, self.plan), staying)
-        staying |= {kept.id: kept.why for kept in stays}
-        return {step.target.id for step in going}
 
     def _pruned_one(self, number: int, why: str | None) -> Applied:
         """Return what became of one thing, read once more before it goes. Raises ApiError, Signalled."""

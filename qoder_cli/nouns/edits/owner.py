@@ -11,7 +11,7 @@ from qoder_cli.base import jsontext
 from qoder_cli.base.jsontext import Number
 from qoder_cli.base.marks import MOST_KEYS, without_ours
 from qoder_cli.base.model import Raw, mapping, text
-from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, Form, is_nothing
+from qoder_cli.nouns.edits.difference import ABSENT, FieldChange, is_nothing
 from qoder_cli.nouns.edits.step import Step
 from qoder_cli.nouns.noun import Noun
 from qoder_cli.nouns.shown import KNOWN_BY, found_at
@@ -20,11 +20,6 @@ STACK = "qoder_stack"  # NAME/kind/name
 APPLIED = "qoder_applied"  # the fields that the file set, each with the digest of its value
 CONTENT = "qoder_sha256"  # of an uploaded file, or of a skill's first version
 _DIGITS = 12  # of a digest
-
-
-def mark_of(stack: str, noun: Noun, name: str) -> str:
-    """Return the mark of a thing that belongs to a stack."""
-    return f"{stack}/{noun.type}/{name}"
 
 
 def owner_of(noun: Noun, raw: Raw) -> str | None:
@@ -100,8 +95,9 @@ def has_room(metadata: Raw) -> bool:
     return len(without_ours(metadata)) + 3 <= MOST_KEYS
 
 
-def marked(form: Form) -> Form:
-    """Return how things of a kind are compared, marks included."""
+def with_marks(step: Step, marks: Raw) -> Step:
+    """Return a step that writes the marks of a stack, too."""
+    form = step.form
 
     def settable(raw: Raw) -> Raw:
         kept = form.settable(raw)
@@ -110,16 +106,11 @@ def marked(form: Form) -> Form:
             kept = {**kept, "metadata": {**kept["metadata"], **ours}}
         return kept
 
-    return form._replace(settable=settable)
-
-
-def with_marks(step: Step, marks: Raw) -> Step:
-    """Return a step that writes the marks of a stack, too."""
     before = mapping(step.before.get("metadata"))
     if "metadata" in step.wanted or step.current is None:
         labels = {**mapping(step.wanted.get("metadata")), **marks}
         step = step.with_(wanted={**step.wanted, "metadata": labels})
-    step = step.with_(form=marked(step.form))
+    step = step.with_(form=form._replace(settable=settable))
     missing = {key: value for key, value in marks.items() if before.get(key) != value}
     # What was set to something; else it is only spelled otherwise.
     was, now = (

@@ -332,7 +332,14 @@ class Job:
             while self.left:
                 self._send(self.left[0])
                 self.left.pop(0)
-            return self._confirmed()
+            answer = self.found or {}
+            if step.done in _DONE.values():
+                return result_of(step, step.done, answer)
+            if step.form.is_read_back:
+                return self._verified(answer)
+            self._heed_others(answer)
+            stored = as_stored(self.app, step.noun, step.form, step.body, answer, *step.parents)
+            return result_of(step, step.done, stored)
         except Closed:
             raise
         except QoderError as error:
@@ -450,17 +457,6 @@ class Job:
         )
 
     # What became of it.
-
-    def _confirmed(self) -> Applied:
-        """Return the result of a step whose requests are all done, read back where its kind is."""
-        step, answer = self.step, self.found or {}
-        if step.done in _DONE.values():
-            return result_of(step, step.done, answer)
-        if step.form.is_read_back:
-            return self._verified(answer)
-        self._heed_others(answer)
-        stored = as_stored(self.app, step.noun, step.form, step.body, answer, *step.parents)
-        return result_of(step, step.done, stored)
 
     def _verified(self, written: Raw) -> Applied:
         step, app = self.step, self.app
