@@ -516,39 +516,11 @@ def test_session_approve_answers_a_call_again_that_is_named_again(qoder: Qoder, 
 
 # What an agent did without asking anybody.
 WORK = [{"type": "agent.tool_result", "tool_use_id": f"evt_x{number}"} for number in range(101)]
-STRANGE: dict[str, Callable[[Events], Events]] = {
-    "as asked": lambda events: events,
-    "another order": lambda events: events[::-1],
-    "every event twice": lambda events: [each for event in events for each in (event, event)],
-    "no times": lambda events: [{k: v for k, v in event.items() if k != "processed_at"} for event in events],
-}
-IGNORED: list[tuple[str, ...]] = [(), ("types[]",), ("order",), ("types[]", "order")]
-
-
-@pytest.mark.parametrize(
-    ("strange", "ignores"),
-    # Without times and an order nothing would tell which is first.
-    [(each, ignores) for each in STRANGE for ignores in IGNORED if not (each == "no times" and "order" in ignores)],
-)
-@pytest.mark.few(5)
-def test_session_approve_finds_what_waits_however_it_is_told(
-    qoder: Qoder, server: Asking, strange: str, ignores: tuple[str, ...]
-) -> None:
-    session = server.asks("sess_1", call(1), call(2))
-    server.tell(session, session.moments[0].at, *WORK)
-    server.tells(STRANGE[strange])
-    server.ignores = ignores
-    server.colleague("evt_1")
-    qoder.clock.time += 1
-    assert qoder("session", "pending", "sess_1", "-q").out == "evt_2\n"
-    ran = qoder("session", *ALL.split(), "--json")
-    assert (ran.code, [one["call"] for one in ran.json["calls"]]) == (0, ["evt_2"])
-    assert server.taken == {"evt_1": 1, "evt_2": 1}
 
 
 @pytest.mark.parametrize("answered", [False, True])
 def test_session_approve_finds_a_call_however_much_happened_since(qoder: Qoder, server: Asking, answered: bool) -> None:
-    session = server.asks("sess_1", call(1))
+    session, server.ignores = server.asks("sess_1", call(1)), ("types[]", "order")
     if answered:
         server.colleague("evt_1")
         server.tell(session, qoder.clock.time + 4, RUNNING)

@@ -4,17 +4,14 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from qoder_cli.base.outcome import SESSION_DELETED
-from tests.conftest import Qoder, examples
+from tests.conftest import Qoder
 from tests.support import cells
 from tests.support.one_run import (
     CURRENT,
@@ -270,27 +267,19 @@ def test_run_get_says_why_a_session_stopped(qoder: Qoder, events: list[dict[str,
     assert qoder(*GET).json["error"]["message"] == message
 
 
-MORE = [RUNNING, rests(), rests("x"), rests(None), ASKS, fails("exhausted"), TERMINATED, DELETED, MESSAGE]
-TELLERS = st.builds(
-    Teller,
-    size=st.integers(1, 10),
-    heeds_types=st.booleans(),
-    order=st.sampled_from([None, "asc", "desc"]),
-    has_ids=st.booleans(),
-    cursors=st.sampled_from(["kept", "ignored", "overlapping"]),
-)
-COMMANDS = [GET, ("run", "wait", "drun_1", "--timeout", "3m", "--json"), ("run", "result", "drun_1", "--json")]
-# A turn that fails late; in between the session asks, and goes on by itself.
-LATE = [rests(), RUNNING, MESSAGE, ASKS, RUNNING, fails("retrying"), MESSAGE, rests("cancelled"), RUNNING, MESSAGE]
+WAIT, RESULT = ("run", "wait", "drun_1", "--timeout", "3m", "--json"), ("run", "result", "drun_1", "--json")
+LISTED = [
+    *((Teller(size=1, order="desc"), GET), (Teller(size=1, order="desc"), WAIT)),
+    *((Teller(size=3, cursors="refused"), WAIT), (Teller(size=3, cursors="overlapping"), RESULT)),
+    *((Teller(heeds_types=False, has_ids=False), GET), (Teller(cursors="ignored"), WAIT)),
+]
+# Turns that fail late: in between one asks, and goes on by itself; the other's session is deleted afterwards.
+LATE = [rests(), RUNNING, MESSAGE, ASKS, RUNNING, fails("retrying"), MESSAGE, rests("cancelled"), RUNNING, rests()]
+GONE_BY_NOW = [rests(), MESSAGE, RUNNING, fails("exhausted"), rests(None), RUNNING, TERMINATED, DELETED]
 
 
-@examples(Fraction(1, 6))
-@given(kinds=st.lists(st.sampled_from(MORE), max_size=12), tell=TELLERS, command=st.sampled_from(COMMANDS))
-@example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[0])
-@example(kinds=[*LATE, rests()], tell=Teller(size=1, order="desc"), command=COMMANDS[1])
-@example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="refused"), command=COMMANDS[1])
-@example(kinds=[*LATE, rests()], tell=Teller(size=3, cursors="overlapping"), command=COMMANDS[2])
-@example(kinds=[*LATE, rests()], tell=Teller(heeds_types=False, has_ids=False), command=COMMANDS[0])
+@pytest.mark.parametrize("kinds", [LATE, GONE_BY_NOW], ids=["late", "gone by now"])
+@pytest.mark.parametrize(("tell", "command"), LISTED)
 def test_run_commands_say_the_same_however_a_session_is_listed(
     qoder: Qoder, kinds: Events, tell: Teller, command: tuple[str, ...]
 ) -> None:
