@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable
 from itertools import count, groupby
 from pathlib import Path
@@ -1019,6 +1020,24 @@ def test_apply_shows_all_rows_at_a_signal_after_its_writes(team: Team) -> None:
     team.service.meanwhile = [lambda: setattr(team.qoder.clock, "at_sleep", interrupt)]
     ran = team.apply("--json")
     assert (ran.code, [row["action"] for row in ran.json]) == (130, ["created"]), ran.err
+
+
+def test_apply_writes_eight_things_at_a_time(team: Team) -> None:
+    going, most, are_eight = set[int](), [0], threading.Event()
+
+    def slow(answer: Raw) -> Raw:
+        going.add(threading.get_ident())
+        most.append(len(going))
+        if len(going) == 8:
+            are_eight.set()
+        assert are_eight.wait(10)
+        time.sleep(0.01)  # in which a ninth would come
+        going.discard(threading.get_ident())
+        return answer
+
+    team.write({"qoder.yaml": "stack: s", **{f"environments/e{n}.yaml": {"name": f"e{n}"} for n in range(16)}})
+    team.service.lies["POST /environments"] = slow
+    assert (len(team.applied()), max(most)) == (16, 8)
 
 
 def test_apply_says_at_a_signal_what_was_pruned_what_may_be_and_what_was_not(team: Team) -> None:
