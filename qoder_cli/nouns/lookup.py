@@ -56,25 +56,22 @@ def several_deployment_ids(
             hint = "list it once, or pass --allow-duplicates (not with --idempotency-key)"
             raise UsageError(f"duplicate deployment: {id} is listed {count} times ({', '.join(same)})", hint=hint)
     unknown = [error for error in ids_or_errors if isinstance(error, QoderError)]
-    if unknown and not may_lack:
-        raise _unknown(unknown, len(words), app)
-    return ids_or_errors
-
-
-def _unknown(unknown: Sequence[QoderError], total: int, app: App) -> QoderError:
-    if total == 1:
-        return unknown[0]
+    if not unknown or may_lack:
+        return ids_or_errors
+    if len(words) == 1:
+        raise unknown[0]
     messages = []
     for error in unknown[:_LISTED]:
         near = (error.hint or "").removesuffix(f"({app.settings.asked})").strip()
         messages.append(f"{error.message}, {near}" if near.startswith("did you mean") else error.message)
     if len(unknown) > _LISTED:
         messages.append(f"and {len(unknown) - _LISTED} more")
-    why = f"nothing was started: {len(unknown)} of {total} deployments unknown or ambiguous: {'; '.join(messages)}"
+    which = f"{len(unknown)} of {len(words)} deployments unknown or ambiguous: {'; '.join(messages)}"
+    why = f"nothing was started: {which}"
     hint = f"{app.settings.asked}; list them: qoder deploy list; to start the others, add --keep-going"
     if any(isinstance(error, NotFound) for error in unknown):
-        return NotFound(why, hint=hint)
-    return UsageError(why, hint=hint)
+        raise NotFound(why, hint=hint)
+    raise UsageError(why, hint=hint)
 
 
 def read_deployment(app: App, id: str, **how: Any) -> Deployment:
