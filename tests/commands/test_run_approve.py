@@ -198,7 +198,6 @@ CASES: dict[str, Case] = {
     ),
     "no custom call": Case(ONE, "answer sess_1 evt_1 --with x", 2, [], '"qoder","run","approve","sess_1","evt_1"'),
     "no run named": Case(ONE, "deny 1 evt_1 --yes", 2, [], "1 names no run"),
-    "a number in a script": Case([CUSTOM], "answer sess_1 1 --with x", 2, [], "1 is the number of a call"),
     "its hash": Case(TWO, BOUND + HASHES[0].upper(), 0, ["evt_1 allow"]),
     "another's hash": Case(TWO, BOUND + HASHES[1], 6, []),
     "two hashes for one": Case(TWO, BOUND + f"{HASHES[0]} --input-sha256 {HASHES[1]}", 6, []),

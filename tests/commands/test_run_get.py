@@ -400,15 +400,6 @@ def test_run_get_believes_no_events_of_another_session(qoder: Qoder, verb: str) 
 # Answers that are none.
 
 
-@pytest.mark.parametrize("headers", [{"x-request-id": "req_9"}, {"request-id": "req_9"}, {}], ids=str)
-def test_run_get_exits_7_after_five_tries_and_names_the_request(qoder: Qoder, headers: dict[str, str]) -> None:
-    qoder.wire.on(*RUN, *[httpx.Response(502, text="<html>\x1b[2J</html>", headers=headers)] * 5)
-    ran = qoder("run", "get", "drun_1", "--json")
-    assert (ran.code, qoder.clock.slept) == (7, [0.5, 1.0, 2.0, 4.0])
-    assert ran.err.count("; retrying in ") == 4
-    assert ran.error["request_id"] == ("req_9" if headers else None)
-
-
 def test_run_get_says_that_a_body_is_too_large(qoder: Qoder) -> None:
     qoder.wire.on(*RUN, lambda _: httpx.Response(200, content=(b" " * 2**20 for _ in range(200))))
     ran = qoder("run", "get", "drun_1")

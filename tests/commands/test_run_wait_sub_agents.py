@@ -96,16 +96,11 @@ def test_run_wait_exits_11_where_a_sub_agent_asks_while_the_main_agent_works(
 
 
 @pytest.mark.parametrize("stands_apart", [False, True])
-def test_report_says_that_a_sub_agent_asks(qoder: Qoder, server: Asking, stands_apart: bool) -> None:
+def test_report_and_run_get_say_that_a_sub_agent_asks(qoder: Qoder, server: Asking, stands_apart: bool) -> None:
     works_on(server, stands_apart=stands_apart)
     [waits] = qoder("report", "--since", "1d", "--json").json["needs_you"]
     assert (waits["kind"], [call["call"] for call in waits["calls"]]) == ("waits", ["evt_1"])
     assert (waits["run"], waits["since"][:19]) == ("drun_1", "2027-01-15T07:59:23")
-
-
-@pytest.mark.parametrize("stands_apart", [False, True])
-def test_run_get_says_that_a_sub_agent_asks(qoder: Qoder, server: Asking, stands_apart: bool) -> None:
-    works_on(server, stands_apart=stands_apart)
     assert qoder("run", "get", "drun_1", "--exit-status").code == 8
     run = qoder("run", "get", "drun_1", "--json").json
     is_told = not stands_apart or server.world.generation == "legacy"

@@ -90,7 +90,8 @@ def test_deploy_run_starts_nothing_where_no_token_is_given(qoder: Qoder, name: s
 def test_service_account_exchange_is_tried_again_after_trouble(qoder: Qoder) -> None:
     trouble = (500, ""), (408, ""), (429, ""), httpx.ReadError("reset")
     qoder.wire.on(*EXCHANGE, *trouble, token()).on("GET", "/deployments", page())
-    assert (qoder(*LIST).code, qoder.clock.slept) == (0, [0.5, 1.0, 2.0, 4.0])
+    ran = qoder(*LIST)
+    assert (ran.code, ran.err.count("; retrying in "), qoder.clock.slept) == (0, 4, [0.5, 1.0, 2.0, 4.0])
 
 
 def test_deploy_run_is_unknown_where_a_token_for_sending_it_again_is_refused(qoder: Qoder) -> None:

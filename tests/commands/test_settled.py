@@ -38,7 +38,6 @@ CASES = [
     Case("dream cancel drm_new", "dream list", 0, again=True),
     Case("deploy unpause dep_paused", "deploy list --status paused", -1, again=True),
 ]
-EACH = pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
 
 
 @pytest.fixture
@@ -64,16 +63,13 @@ def play(qoder: Qoder, service: Things, case: Case, *, done: bool) -> tuple[int,
     return ran.code, sent, len(after) - len(before)
 
 
-@EACH
-@pytest.mark.few(3)
-def test_write_with_a_lost_answer_is_settled_once(qoder: Qoder, service: Things, case: Case) -> None:
-    assert play(qoder, service, case, done=True) == (0, 1, case.more)
-
-
-@EACH
-@pytest.mark.few(3)
-def test_write_that_never_arrived_is_unknown_or_resent(qoder: Qoder, service: Things, case: Case) -> None:
-    assert play(qoder, service, case, done=False) == ((0, 2, case.more) if case.again else (9, 1, 0))
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.line)
+@pytest.mark.few(6)
+def test_write_with_a_lost_answer_is_settled_once(qoder: Qoder, service: Things, case: Case, done: bool) -> None:
+    """What never arrived is unknown, or sent again."""
+    undone = (0, 2, case.more) if case.again else (9, 1, 0)
+    assert play(qoder, service, case, done=done) == ((0, 1, case.more) if done else undone)
 
 
 BUSY = httpx.Response(429, headers={"retry-after": "20"})

@@ -340,7 +340,10 @@ MEANT: list[tuple[int, Any, dict[str, str], str, str, dict[str, Any]]] = [
     (400, error_of(message="The name.", param="name"), {}, ": <The name.>", "", {}),
     (400, error_of(message="Bad.", param="n" * 300), {}, f": <Bad (field: {'n' * 200})>", "", {}),
     (400, {**error_of(type="x"), "request_id": "req_1"}, {}, "", "", {"enveloped": True, "request_id": "req_1"}),
-    (400, {"error": {"type": "x"}}, {"request_id": "r"}, "", "", {"enveloped": False, "request_id": "r"}),
+    *(
+        (400, {"error": {"type": "x"}}, {name: "r"}, "", "", {"enveloped": False, "request_id": "r"})
+        for name in ("request_id", "x_request_id")
+    ),
     (400, error_of(type="two words"), {}, "", "", {"enveloped": True, "api_type": "<two words>"}),
 ]
 
