@@ -125,11 +125,7 @@ class MemoryKeys:
         """Return what a row of a list stands for. Raises NotFound if it is gone, or not shown yet."""
         if not text(row.get("content")):
             row = mapping(self._get(f"{self._path}/{segment(str(row['id']))}", left, _VIEW))
-        return self._found(row)
-
-    def _found(self, raw: Any) -> StoredKey:
-        raw = mapping(raw)
-        return found_of(str(raw.get("id")), str(raw.get("content")), where=f"{raw.get('path')} in {self._id}")
+        return found_of(str(row.get("id")), str(row.get("content")), where=f"{row.get('path')} in {self._id}")
 
     def _write(
         self, prepare: Callable[[], Pending], *, gone: Collection[int], reads: bool = True
