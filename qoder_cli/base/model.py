@@ -6,7 +6,7 @@ an unexpected type must be tolerated.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Required, TypedDict, TypeVar, cast
+from typing import Annotated, Any, Required, Self, TypedDict, TypeVar, cast
 
 from qoder_cli.base.ids import NOT_OF_AN_ID
 from qoder_cli.base.times import milliseconds_between, unix
@@ -58,15 +58,6 @@ def created_at(raw: Mapping[str, Any]) -> float | None:
     return None
 
 
-def _of_kind(value: object, prefix: str, kind: str) -> dict[str, Any] | None:
-    raw = mapping(value)
-    id = text(raw.get("id")) or ""
-    is_one = id.startswith(prefix) or raw.get("type") == kind
-    if id and is_one and NOT_OF_AN_ID.search(id) is None:
-        return raw
-    return None
-
-
 OPEN = "__has_fields_of_the_api__"  # marks a shape of JSON (`base/shapes.py`)
 
 
@@ -85,9 +76,20 @@ class ApiObject(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Resource:
-    """Any object of the API, exactly as the server sent it."""
+    """Any object of the API, exactly as the server sent it. Of one kind, its ids begin alike, or its type says so."""
 
     raw: dict[str, Any]
+    _begins, _type = "", ""
+
+    @classmethod
+    def read(cls, value: object) -> Self | None:
+        """Return the object that a server sent; None if it is not one of this kind."""
+        raw = mapping(value)
+        id = text(raw.get("id")) or ""
+        is_one = id.startswith(cls._begins) or raw.get("type") == cls._type
+        if id and is_one and NOT_OF_AN_ID.search(id) is None:
+            return cls(raw)
+        return None
 
     @property
     def id(self) -> str:
@@ -189,12 +191,7 @@ class Run(Resource):
     name_seen: str | None = None  # its deployment's, as this machine saw it last
     asks_since: float | None = None  # when the agent began to wait for an answer, in unix seconds of the server's clock
 
-    @classmethod
-    def read(cls, value: object) -> "Run | None":
-        raw = _of_kind(value, "drun_", "deployment_run")
-        if raw is None:
-            return None
-        return cls(raw)
+    _begins, _type = "drun_", "deployment_run"
 
     @property
     def is_session(self) -> bool:
@@ -329,12 +326,7 @@ class Run(Resource):
 class Deployment(Resource):
     """A deployment (api.md#deployments)."""
 
-    @classmethod
-    def read(cls, value: object) -> "Deployment | None":
-        raw = _of_kind(value, "dep_", "deployment")
-        if raw is None:
-            return None
-        return cls(raw)
+    _begins, _type = "dep_", "deployment"
 
     @property
     def name(self) -> str | None:

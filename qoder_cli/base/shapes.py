@@ -78,23 +78,20 @@ def _of(hint: Any, named: dict[str, JSON]) -> JSON:
         case origin if origin is Annotated:
             return {**_of(args[0], named), "description": args[1]}
         case origin if origin in (Union, types.UnionType):
-            return _any_of([_of(arg, named) for arg in args])
+            schemas = [_of(arg, named) for arg in args]
+            plain = list(dict.fromkeys(schema["type"] for schema in schemas if schema.keys() == {"type"}))
+            rest = [schema for schema in schemas if schema.keys() != {"type"}]
+            if len(plain) > 1:
+                rest.append({"type": plain})
+            elif plain:
+                rest.append({"type": plain[0]})
+            return rest[0] if len(rest) == 1 else {"anyOf": rest}
         case origin if origin in (list, Sequence):
             return {"type": "array", "items": _of(args[0], named)}
         case origin if origin is dict:
             values = _of(args[1], named)
             return {"type": "object", **({"additionalProperties": values} if values else {})}
     raise TypeError(f"{hint} has no JSON Schema")
-
-
-def _any_of(schemas: list[JSON]) -> JSON:
-    plain = list(dict.fromkeys(schema["type"] for schema in schemas if schema.keys() == {"type"}))
-    rest = [schema for schema in schemas if schema.keys() != {"type"}]
-    if len(plain) > 1:
-        rest.append({"type": plain})
-    elif plain:
-        rest.append({"type": plain[0]})
-    return rest[0] if len(rest) == 1 else {"anyOf": rest}
 
 
 def _object(shape: Any, named: dict[str, JSON]) -> JSON:

@@ -230,7 +230,10 @@ class Tree(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return a command's name, the command, the words left. Raises UsageError."""
-        name, rest = self._meant(args)
+        name, rest = args[0], args[1:]
+        if name not in self._listed and (understood := self._understood.get(name)) is not None:
+            name, *more = understood.split()
+            rest = [*more, *rest]
         command = self.get_command(ctx, name)
         if command is None:
             from qoder_cli.help.suggestions import meant
@@ -238,14 +241,6 @@ class Tree(TyperGroup):
             hint = meant(ctx, args, self.list_commands(ctx))
             raise _NoSuchCommand(f'unknown command "{args[0]}" for "{ctx.command_path}"', hint=hint)
         return name, command, rest
-
-    def _meant(self, args: list[str]) -> tuple[str, list[str]]:
-        """Return the command that is meant, and the words behind it."""
-        understood = self._understood.get(args[0])
-        if args[0] in self._listed or understood is None:
-            return args[0], args[1:]
-        name, *more = understood.split()
-        return name, [*more, *args[1:]]
 
     def listed_commands(self) -> list[tuple[str, str]]:
         """Return the names of the commands, each with its line of help."""

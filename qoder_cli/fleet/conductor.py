@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import Interrupted, NotYet, Signalled, WaitTimeout
@@ -143,12 +143,6 @@ def not_started(word: str) -> Ended:
 def printed(app: App, count: int) -> Printed[Ended]:
     """Return a printer for `count` runs."""
 
-    def row(item: Ended) -> Fields:
-        return item.row(app)
-
-    def data(item: Ended) -> dict[str, Any]:
-        return item.named(app).as_json()
-
     def worst_first(items: Sequence[Ended]) -> Sequence[Ended]:
         """Return what failed or asks, then the rest: as many as fit a screen."""
         ordered, most = sorted(items, key=_place), len(items)
@@ -161,7 +155,14 @@ def printed(app: App, count: int) -> Printed[Ended]:
         return ordered[:most]
 
     remedy = "qoder run get shows all of a run"
-    rows = Rows[Ended](app.output, fields=row, data=data, first=_FIRST, remedy=remedy, may_go=_FIRST)
+    rows = Rows[Ended](
+        app.output,
+        fields=lambda item: item.row(app),
+        data=lambda item: item.named(app).as_json(),
+        first=_FIRST,
+        remedy=remedy,
+        may_go=_FIRST,
+    )
     return Printed(rows, app.progress, count, arranged=worst_first)
 
 

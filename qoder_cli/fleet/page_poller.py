@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from qoder_cli.app import App
-from qoder_cli.base.errors import ApiError, AuthError, NoResponse, Unavailable
+from qoder_cli.base.errors import ApiError, NoResponse, Unavailable
 from qoder_cli.base.model import Run, mapping, text
 from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Late, Task, in_order
@@ -65,7 +65,7 @@ class _List:
         """Stop using the list, or its window, if refused. Raise what hits any request."""
         if has_window and error.http_status == 400:
             self.has_window = False
-        elif error.retry_after or (isinstance(error, AuthError) and error.http_status != 403):
+        elif error.retry_after or error.is_logged_out:
             raise error
         elif isinstance(error, Unavailable) and error.http_status != 501:
             self.down = error
@@ -181,8 +181,7 @@ class PageReader:
         self._runs.down = self._sessions.down = None  # it may work again
         if not self.unread or self._now - self._listed >= LONGEST_REST:
             self._listed = self._now
-            listed = yield from self._read_lists(going)
-            self._add_unread(going, listed)
+            yield from self._read_lists(going)
         batch = sorted(self.unread, key=lambda polled: not self.unread[polled])[:BATCH]
         for polled in batch:
             del self.unread[polled]
@@ -191,8 +190,8 @@ class PageReader:
             if source.down:
                 raise source.down
 
-    def _read_lists(self, going: Runs) -> Generator[WaitReading, None, set[PolledRun]]:
-        """Read the lists that are worth it. Return the runs read for."""
+    def _read_lists(self, going: Runs) -> Iterator[WaitReading]:
+        """Read the lists that are worth it. Runs that none showed, and stale ones, are to be read themselves."""
         if not self._runs.is_searched:
             yield from self._read_list(self._runs, {}, [polled for polled in going if polled.run is None])
             self._runs.is_searched = self._runs.down is None
@@ -211,7 +210,17 @@ class PageReader:
             is_young = self._client.server_now() - newest < LAGGING
             if not (is_worth_it or is_young):
                 source.skipped |= dict.fromkeys(runs, self._now + STALE)
-        return listed
+        left = [polled for polled in going if not polled.is_over and not self.unread.get(polled)]
+        left.sort(key=self._unread_for, reverse=True)
+        alone = [polled for polled in left if polled.listed_at != self._listed]
+        longest = max(self._longest_pause, len(alone) / READS_PER_SECOND)
+        for polled in alone:
+            pause = min(polled.read_pause, longest)
+            if polled in listed:
+                pause = max(pause, UNSEEN)
+            if self._unread_for(polled) >= pause * _EARLY:
+                self.unread[polled] = False
+        self.unread |= {polled: False for polled in left[:SPARE] if self._unread_for(polled) >= STALE}
 
     def _read_list(self, source: _List, window: dict[str, str], runs: Runs) -> Generator[WaitReading, None, bool]:
         """Read a list while that is cheaper than single reads. Return whether it was, or failed."""
@@ -274,20 +283,6 @@ class PageReader:
             self.unread[polled] = True
             return False
         return True
-
-    def _add_unread(self, going: Runs, listed: set[PolledRun]) -> None:
-        """Add runs that no list showed, and stale ones, to be read themselves."""
-        left = [polled for polled in going if not polled.is_over and not self.unread.get(polled)]
-        left.sort(key=self._unread_for, reverse=True)
-        alone = [polled for polled in left if polled.listed_at != self._listed]
-        longest = max(self._longest_pause, len(alone) / READS_PER_SECOND)
-        for polled in alone:
-            pause = min(polled.read_pause, longest)
-            if polled in listed:
-                pause = max(pause, UNSEEN)
-            if self._unread_for(polled) >= pause * _EARLY:
-                self.unread[polled] = False
-        self.unread |= {polled: False for polled in left[:SPARE] if self._unread_for(polled) >= STALE}
 
     def _read_singly(self, runs: Runs) -> Iterator[WaitReading]:
         """Read each run itself, until the server is down or asks for a pause."""

@@ -137,7 +137,13 @@ class Wait:
         try:
             self._until_over(runs)
             self._report_rest(runs, None)
-            self._report_read()
+            clock, progress, until = self._app.clock, self._app.progress, math.inf
+            if self._deadline.timeout:  # results are reported as they are read, until some seconds after it
+                until = self._deadline.at + LAST_LOOK
+            if self._reading.open:
+                with progress.waiting("reading what the runs left"):
+                    self._reading.hear(progress.beat, lambda: clock.monotonic() >= until or self._has_enough())
+            self._reading.stop(0.0, self._unread)
         except Signalled as signalled:
             self._report_rest(runs, signalled)
             self._reading.stop(0.0, partial(self._unread, signalled=signalled))
@@ -390,16 +396,6 @@ class Wait:
         except ApiError as error:
             return item.with_(error=item.error or unreadable(run, error, self._app, self._wanted))
         return item
-
-    def _report_read(self) -> None:
-        """Report results as they are read, until some seconds after the deadline."""
-        clock, progress, until = self._app.clock, self._app.progress, math.inf
-        if self._deadline.timeout:
-            until = self._deadline.at + LAST_LOOK
-        if self._reading.open:
-            with progress.waiting("reading what the runs left"):
-                self._reading.hear(progress.beat, lambda: clock.monotonic() >= until or self._has_enough())
-        self._reading.stop(0.0, self._unread)
 
     def _unread(self, polled: PolledRun, signalled: Signalled | None = None) -> Ended:
         """Return the result of an ended run that was not read in full."""

@@ -41,7 +41,12 @@ def page(context: Any) -> str:
         *(".SH SYNOPSIS", f".B {_inert(path)}", _inert(usage)),
     ]
     if (described + more).strip():
-        lines += [".SH DESCRIPTION", *_paragraphs(f"{described}\n\n{more}")]
+        lines.append(".SH DESCRIPTION")
+        for paragraph in filter(None, f"{described}\n\n{more}".strip("\n").split("\n\n")):
+            lines.append(".PP")
+            for is_indented, group in groupby(paragraph.splitlines(), key=lambda line: line.startswith(" ")):
+                texts = list(group)
+                lines += _verbatim(texts) if is_indented else [_inert(" ".join(texts))]
     sections = list(command.sections(context, whole=True))
     if not context.parent:
         options = [row for param in command.params if (row := param.get_help_record(context))]
@@ -59,14 +64,6 @@ def page(context: Any) -> str:
     else:
         lines += [".SH SEE ALSO", ".BR qoder\\-COMMAND (1), for example", ".BR qoder\\-deploy\\-run (1)"]
     return "\n".join(lines) + "\n"
-
-
-def _paragraphs(text: str) -> Iterator[str]:
-    for paragraph in filter(None, text.strip("\n").split("\n\n")):
-        yield ".PP"
-        for is_indented, group in groupby(paragraph.splitlines(), key=lambda line: line.startswith(" ")):
-            lines = list(group)
-            yield from _verbatim(lines) if is_indented else [_inert(" ".join(lines))]
 
 
 def _verbatim(lines: Iterable[str]) -> list[str]:

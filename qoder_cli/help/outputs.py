@@ -5,8 +5,10 @@ command holds what is printed against it.
 """
 
 from collections.abc import Iterable
+from functools import reduce
 from importlib import import_module
 from itertools import groupby
+from operator import or_
 from typing import Any, NamedTuple
 
 from qoder_cli.base.shapes import DIALECT, keys_of, schema_of
@@ -61,10 +63,7 @@ def shapes(names: Iterable[str], *, in_lines: bool = False) -> Any:
         if output.each:
             # The type is read from the table while this runs, so mypy cannot see that it is one.
             hints.append(shape(output.each) if in_lines else list[shape(output.each)])  # type: ignore[misc]  # a type that a table names
-    union = hints[0]
-    for hint in hints[1:]:
-        union |= hint
-    return union
+    return reduce(or_, hints)
 
 
 def schema(name: str) -> dict[str, Any]:

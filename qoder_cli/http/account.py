@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from qoder_cli.base import jsontext
@@ -10,8 +11,8 @@ from qoder_cli.base.model import mapping, text
 from qoder_cli.base.pool import Task
 from qoder_cli.base.times import Clock, Instant, span
 from qoder_cli.http.answers import Answer, no_response
-from qoder_cli.settings.account import LONGEST_TTL, TTL, Account
-from qoder_cli.settings.values import host_of, read_token
+from qoder_cli.settings.account import KEY_FILE, LONGEST_TTL, TTL, Account
+from qoder_cli.settings.values import host_of, read_token, token_in_file
 
 EARLY = 60.0  # seconds before its end at which a token is renewed; of one that lives short, half is used
 EXCHANGE_WITHIN = 30.0  # seconds
@@ -80,7 +81,9 @@ class AccountTokens:
 
     def exchange(self, ttl: int = TTL) -> ServiceToken:
         """Return a new token for so many seconds. Raises AuthError for a key that is refused, ApiError."""
-        self._account = self._account.renewed()
+        if self._account.path:  # keys are rotated; as it was if the file cannot be read
+            with suppress(UsageError):
+                self._account = self._account._replace(key=token_in_file(self._account.path, source=KEY_FILE))
         self._keep(self._account.key)
         host = host_of(self._account.url)
         wanted = {"grant_type": "client_credentials", "audience": "qoder", "scope": "qca.access", "ttl_seconds": ttl}

@@ -80,16 +80,16 @@ class _OurSecrets:
         self._keep(token)
 
     def note(self, content: bytes) -> None:
-        if len(content) < _MAY_HOLD_A_SECRET:
-            self._sent[content] = None
-
-    def refuse_hidden(self, content: bytes) -> None:
-        """Raise Rejected for what may have been read with one of our tokens hidden in it: this would write over it."""
+        """Note what is to be sent. Raises Rejected for what may have been read with a token of ours hidden in it: this
+        would write over it.
+        """
         if self.were_read and _REDACTED in content:
             raise Rejected(
                 "what is to be sent has [redacted] where the server may have your token; nothing was sent",
                 hint="write that field whole, into a file with ${NAME} for the token; or use another token",
             )
+        if len(content) < _MAY_HOLD_A_SECRET:
+            self._sent[content] = None
 
     @property
     def _long(self) -> list[str]:
@@ -262,7 +262,6 @@ class Client:
         if method == "GET":
             self.take_turn()
         elif content is not None:
-            self._secrets.refuse_hidden(content)
             self._secrets.note(content)
         longest = timeout or self.request_timeout
         request = self._request(

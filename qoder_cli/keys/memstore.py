@@ -106,16 +106,14 @@ class MemoryKeys:
             self._is_checked = True
 
     def _get(self, path: str, left: Left, query: dict[str, Any] | None = None) -> Any:
-        def get() -> Any:
-            return self._client.get(path, query, within=left(), retry=False, fresh=True)
-
-        return self._client.patiently(get, within=left())
+        return self._client.patiently(
+            lambda: self._client.get(path, query, within=left(), retry=False, fresh=True), within=left()
+        )
 
     def _rows(self, query: dict[str, Any], left: Left, *, must_be_whole: bool = False) -> list[dict[str, Any]]:
-        def get() -> list[dict[str, Any]]:
-            return list(self._client.pages(self._path, query, within=left(), retry=False, fresh=True))
-
-        pages = self._client.patiently(get, within=left())
+        pages = self._client.patiently(
+            lambda: list(self._client.pages(self._path, query, within=left(), retry=False, fresh=True)), within=left()
+        )
         rows = [mapping(row) for page in pages for row in page["data"]]
         if must_be_whole and not (says_whether_more(pages[-1]) and all(map(_is_memory, rows))):
             raise NoResponse("the list of keys may be incomplete")
@@ -125,11 +123,7 @@ class MemoryKeys:
         """Return what a row of a list stands for. Raises NotFound if it is gone, or not shown yet."""
         if not text(row.get("content")):
             row = mapping(self._get(f"{self._path}/{segment(str(row['id']))}", left, _VIEW))
-        return self._found(row)
-
-    def _found(self, raw: Any) -> StoredKey:
-        raw = mapping(raw)
-        return found_of(str(raw.get("id")), str(raw.get("content")), where=f"{raw.get('path')} in {self._id}")
+        return found_of(str(row.get("id")), str(row.get("content")), where=f"{row.get('path')} in {self._id}")
 
     def _write(
         self, prepare: Callable[[], Pending], *, gone: Collection[int], reads: bool = True

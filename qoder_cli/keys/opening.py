@@ -19,17 +19,12 @@ _HINT = "use the id of a memory store (memstore_…) or postgresql://HOST/DATABA
 _opening = threading.Lock()
 
 
-def is_required(setting: Found | None) -> bool:
-    """Return whether the setting itself refuses to fall back to this machine: `required:STORE`."""
-    return setting is not None and setting.value.partition(":")[0] == REQUIRED
-
-
 def named(setting: Found | None) -> str:
     """Return the store that a setting names; empty for this machine. Raises UsageError, never repeating it."""
     if setting is None:
         return ""
     name = setting.value.strip()
-    if is_required(setting):
+    if setting.value.partition(":")[0] == REQUIRED:  # the setting itself refuses to fall back to this machine
         name = name.partition(":")[2].strip()
     return checked(name, source=setting.source)
 

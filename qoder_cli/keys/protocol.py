@@ -145,17 +145,15 @@ def start_once(mine: KeyRecord, *, until_completed: bool = False, most_tries: in
 
 
 def settle(stored: StoredKey, result: Started | str) -> Steps:
-    """Write down what is known of a trigger, under its key or in its slot: a run, NOTHING or UNKNOWN."""
-    if isinstance(result, Started):
-        return (yield from _note(stored, result))
+    """Write down what is known of a trigger, under its key or in its slot: a run, NOTHING or UNKNOWN.
+
+    A run stands whatever comes of this.
+    """
     if result == NOTHING:
         return (yield from give_back(stored))
-    return KeyVerdict("triggered", stored)
-
-
-def _note(stored: StoredKey, run: Started) -> Steps:
-    """Write down the run of a trigger that was ours. It stands whatever comes of this."""
-    ours = noting(stored.record, run)
+    if not isinstance(result, Started):
+        return KeyVerdict("triggered", stored)
+    ours = noting(stored.record, result)
     now: StoredKey | None = stored
     for _ in range(_LAST_TRIES):
         moved = yield Put(now, ours)
@@ -168,11 +166,11 @@ def _note(stored: StoredKey, run: Started) -> Steps:
         if now is None:
             continue  # the store has lost it: another database took over, without the latest writes
         there = now.record
-        if there.run == run.run:
+        if there.run == result.run:
             return KeyVerdict("triggered", now)
         is_unsettled = there.owner == ours.owner and there.state in ("claimed", "sending")
         # A run that was named by the response counts more than one that somebody adopted meanwhile.
-        is_guess = there.state == "started" and there.adopted and not run.adopted
+        is_guess = there.state == "started" and there.adopted and not result.adopted
         if not is_unsettled and not is_guess:
             break
     return KeyVerdict("triggered", now, noted=False)

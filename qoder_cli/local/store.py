@@ -522,21 +522,16 @@ def _create(path: Path) -> None:
         with closing(_sqlite3().connect(part, isolation_level=None)) as blank:
             blank.execute("VACUUM")  # which writes its first page
         with suppress(FileExistsError):  # another was faster
-            _link(part, path)
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                raise
+            except OSError:  # where there are no links, a copy
+                content = part.read_bytes()
+                with _new(path) as file:
+                    file.write(content)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _link(part: Path, path: Path) -> None:
-    """Give a file another path, or a copy where there are no links. Raises FileExistsError, OSError."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        content = part.read_bytes()
-        with _new(path) as file:
-            file.write(content)
 
 
 def _new(path: Path) -> IO[bytes]:

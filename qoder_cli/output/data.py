@@ -100,7 +100,16 @@ class Output:
             case _ if self.is_csv:
                 text = csv_line(fields) + csv_line(map(_in_a_sheet, fields.values()))
             case _:
-                text = self._sheet(present(fields))
+                from qoder_cli.output.cells import plain
+
+                lists = {key: value if isinstance(value, list) else [value] for key, value in present(fields).items()}
+                lines = [(key, value) for key, values in lists.items() for value in values]
+                if self.is_drawn:
+                    from qoder_cli.output.tables import record
+
+                    text = record(self.screen, lines, is_wide=self.is_wide)
+                else:
+                    text = "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
         self.screen.write(text)
 
     def records(
@@ -133,20 +142,6 @@ class Output:
     @property
     def _ascii_only(self) -> bool:
         return sys.platform == "win32" and not self.screen.is_terminal  # another code page
-
-    def _sheet(self, fields: "Fields") -> str:
-        from qoder_cli.output.cells import plain
-
-        lines = [
-            (key, value)
-            for key, values in fields.items()
-            for value in (values if isinstance(values, list) else [values])
-        ]
-        if self.is_drawn:
-            from qoder_cli.output.tables import record
-
-            return record(self.screen, lines, is_wide=self.is_wide)
-        return "".join(f"{key}\t{plain(value)}\n" for key, value in lines)
 
 
 def present(fields: "Fields") -> "Fields":

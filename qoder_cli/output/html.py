@@ -67,8 +67,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Html]], *, name: str) -
     heads = "".join(f'<th scope="col">{text(word)}' for word in header)
     lines = [f'<div class="scrolls" role="region" aria-label="{name}" tabindex="0"><table>', f"<thead><tr>{heads}"]
     lines.append("<tbody>")
-    for first, *cells in rows:
-        lines.append(f'<tr><th scope="row">{first}' + "".join(f"<td>{cell}" for cell in cells))
+    lines += [f'<tr><th scope="row">{first}' + "".join(f"<td>{cell}" for cell in cells) for first, *cells in rows]
     return "\n".join([*lines, "</table></div>"])
 
 

@@ -5,7 +5,7 @@ to what tells them apart.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -101,7 +101,10 @@ class Column:
         kinds = {cell.kind for cell in cells}
         kind: Kind = next((kind for kind in _KINDS if kind in kinds), "whole")
         above = columns(name if header is None else header)
-        apart = _apart(cell.text.plain for cell in cells if cell.kind == "id") + len(ELLIPSIS)
+        ids = sorted({cell.text.plain for cell in cells if cell.kind == "id"})
+        pairs = (zip(one, other, strict=False) for one, other in pairwise(ids))
+        same = (sum(1 for _ in takewhile(lambda both: both[0] == both[1], pair)) for pair in pairs)
+        apart = max(same, default=0) + 1 + len(ELLIPSIS)  # characters that tell the ids apart
         sizes = [_sizes(cell, apart) for cell in cells]
         wanted, enough, least = (max([above, *size]) for size in zip(*sizes, strict=True))
         full = max([above, *(cell.text.cell_len for cell in cells if cell.kind == kind)])
@@ -145,12 +148,6 @@ def _sizes(cell: Cell, apart: int) -> tuple[int, int, int]:
 def _version(id: str) -> str:
     """Return the version behind an agent's id, `@3`: nothing else says which of them a row has."""
     return "".join(id.partition("@")[1:])
-
-
-def _apart(ids: Iterable[str]) -> int:
-    """Return how many characters tell ids apart."""
-    pairs = (zip(one, other, strict=False) for one, other in pairwise(sorted(set(ids))))
-    return 1 + max((sum(1 for _ in takewhile(lambda both: both[0] == both[1], pair)) for pair in pairs), default=0)
 
 
 def without_same(

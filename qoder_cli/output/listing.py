@@ -76,9 +76,26 @@ class WantedRows(Generic[T]):
     def print(self, rows: "Rows[T]") -> None:
         """Print the rows as they come. Raises ApiError; those printed before stand."""
         self._is_sorted = rows.output.sorting is not None
+        pages = OneAhead(iter(self.pages))
         with rows:
-            for batch in self._batches():
-                rows.show(batch)
+            while (page := pages.next()) is not None:
+                self.says_its_end = says_whether_more(page)
+                objects = list(filter(self.matches, self._objects(page)))
+                room = None if self.limit is None else self.limit - self.shown
+                if room is None or (room > len(objects) and not self.sifts):
+                    pages.prepare()
+                read = islice(self.read(objects if self.sifts else objects[:room]), room)
+                for batch in ([row] for row in read) if self.slow else [list(read)]:
+                    self.shown += len(batch)
+                    rows.show(batch)
+                if self.shown != self.limit:
+                    continue
+                rest = objects[room:]
+                if rest and not self.sifts:
+                    self.left_out = "more match"
+                elif rest or next_cursor(page):
+                    self.left_out = "more match" if self.sure and not self.sifts else "more may match"
+                return
 
     def conclude(self, progress: "Progress", *, none: str) -> None:
         """Say on stderr what was ignored or left out; `none` if it had no rows."""
@@ -99,24 +116,3 @@ class WantedRows(Generic[T]):
             id = item.get(self.key)
             if id in (None, "") or is_new(str(id), self._ids, most=_REMEMBERED):
                 yield item
-
-    def _batches(self) -> Iterator[list[T]]:
-        pages = OneAhead(iter(self.pages))
-        while (page := pages.next()) is not None:
-            self.says_its_end = says_whether_more(page)
-            objects = list(filter(self.matches, self._objects(page)))
-            room = None if self.limit is None else self.limit - self.shown
-            if room is None or (room > len(objects) and not self.sifts):
-                pages.prepare()
-            rows = islice(self.read(objects if self.sifts else objects[:room]), room)
-            for batch in ([row] for row in rows) if self.slow else [list(rows)]:
-                self.shown += len(batch)
-                yield batch
-            if self.shown != self.limit:
-                continue
-            rest = objects[room:]
-            if rest and not self.sifts:
-                self.left_out = "more match"
-            elif rest or next_cursor(page):
-                self.left_out = "more match" if self.sure and not self.sifts else "more may match"
-            return

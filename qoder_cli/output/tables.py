@@ -39,10 +39,11 @@ _WIDEST_BAR = 20  # columns
 _LABELS = {"usual_duration": "median duration", "schedule_words": "runs", "first_message": "prompt"}
 
 
-def console(screen: Screen, width: int, file: Any = None) -> Console:
-    """Return a console of rich that takes nothing from the environment, and no text for markup."""
-    return Console(
-        file=file or io.StringIO(),
+def drawn(screen: Screen, picture: RenderableType, width: int) -> str:
+    """Return the lines of a picture, for which nothing is taken from the environment, and no text for markup."""
+    lines_drawn = io.StringIO()
+    console = Console(
+        file=lines_drawn,
         width=width,
         force_terminal=screen.color,
         color_system="standard" if screen.color else None,
@@ -52,13 +53,8 @@ def console(screen: Screen, width: int, file: Any = None) -> Console:
         highlight=False,
         _environ={},
     )
-
-
-def drawn(screen: Screen, picture: RenderableType, width: int) -> str:
-    """Return the lines of a picture."""
-    made = console(screen, width)
-    made.print(picture)
-    lines = made.file.getvalue().split("\n")[:-1]  # type: ignore[attr-defined]  # a StringIO
+    console.print(picture)
+    lines = lines_drawn.getvalue().split("\n")[:-1]
     return "".join(line.rstrip(" ") + "\n" for line in lines)
 
 
@@ -245,7 +241,12 @@ class DrawnTable:
         if has_header:
             self._begin(cells)
         self._has_time = self._has_time or has_time(value for row in rows for value in row.values())
-        return before + self._drawn(cells, has_header)
+        if not self._is_wide:
+            cut = [row[column.name] for row in cells for column in self._shown if column.cuts(row[column.name])]
+            self._has_cut = self._has_cut or bool(cut)
+            self.shortened |= {shown.text.plain: None for shown in cut if shown.kind == "id"}
+        table = table_of(self._shown, cells, has_header=has_header, is_whole=self._is_wide)
+        return before + drawn(self._screen, table, sum(column.width + GAP for column in self._shown))
 
     def _begin(self, rows: Sequence[dict[str, Cell]]) -> None:
         self._names = [*self._order, *(name for name in rows[0] if name not in self._order)]
@@ -260,14 +261,6 @@ class DrawnTable:
         table = table[: len(self._order)]
         self._same = without_same(table, rows, terminal_width(), may_go=self._may_go - {self._key})
         self._shown = fit([column for column in table if column not in self._same], terminal_width(), key=self._key)
-
-    def _drawn(self, rows: Sequence[dict[str, Cell]], has_header: bool) -> str:
-        if not self._is_wide:
-            cut = [row[column.name] for row in rows for column in self._shown if column.cuts(row[column.name])]
-            self._has_cut = self._has_cut or bool(cut)
-            self.shortened |= {shown.text.plain: None for shown in cut if shown.kind == "id"}
-        table = table_of(self._shown, rows, has_header=has_header, is_whole=self._is_wide)
-        return drawn(self._screen, table, sum(column.width + GAP for column in self._shown))
 
     def _same_notes(self) -> list[str]:
         """Return what was left out because it says the same in all rows, if that is more than nothing or 0."""

@@ -78,7 +78,8 @@ class _RunLists:
         by_session = [run for run in newest if standing(run) is Standing.ASK_SESSION]
         if not by_session and (is_whole or have_status):
             return None
-        if not is_whole and not _is_newest_first(newest):
+        created = [run.created or 0.0 for run in newest]
+        if not is_whole and (0.0 in created or created != sorted(created, reverse=True)):  # not the newest first
             self.give_up("the run list is not in its order")
         if len(by_session) > ASKED and any(run.created is None for run in by_session):
             self.give_up("the run list does not say when its runs were created")
@@ -169,9 +170,3 @@ class _RunLists:
         message = f"cannot tell whether {self._id} is idle: {why.rstrip('.')}; nothing was started"
         next = self._app.command("run", "list", self._id)
         raise IdleUnknown(message, hint="try again later, or look at its runs", next=next, cause=cause) from cause
-
-
-def _is_newest_first(runs: list[Run]) -> bool:
-    """Return whether their times bear out that the newest comes first."""
-    created = [run.created or 0.0 for run in runs]
-    return 0.0 not in created and created == sorted(created, reverse=True)

@@ -183,23 +183,19 @@ class Observer:
         return self.look(within=within)
 
     def _take_confirmed(self, run: Run, reading: SessionReading, within: float | None) -> Run:
+        """Take what a session told. If a silent one is archived and not at work, its run will never end."""
         if reading.is_silent and reading.ending is None and reading.error is None:
-            reading = self._if_archived(run, reading, within)
+            with suppress(ApiError):
+                session = read_session(self._client, run.session_id or "", within=within, retry=False)
+                archived_at, now = session.get("archived_at"), self._client.server_now()
+                is_over = bool(archived_at) and session.get("status") not in AT_WORK
+                if is_over and now - (unix(archived_at) or 0.0) >= DISAGREEMENT_AFTER:
+                    reading = reading._replace(ending=SESSION_ARCHIVED)
         return self._take_reading(run, reading)
 
     def _shown(self) -> Run:
         assert self.run is not None  # it was put there before
         return self.run
-
-    def _if_archived(self, run: Run, reading: SessionReading, within: float | None) -> SessionReading:
-        """Return what a silent session tells: if it is archived and not at work, its run will never end."""
-        with suppress(ApiError):
-            session = read_session(self._client, run.session_id or "", within=within, retry=False)
-            archived_at, now = session.get("archived_at"), self._client.server_now()
-            is_over = bool(archived_at) and session.get("status") not in AT_WORK
-            if is_over and now - (unix(archived_at) or 0.0) >= DISAGREEMENT_AFTER:
-                return reading._replace(ending=SESSION_ARCHIVED)
-        return reading
 
     def _take_reading(self, run: Run, reading: SessionReading) -> Run:
         """Take in what was read of a run's session. Raises its error."""
@@ -303,7 +299,13 @@ class Observer:
     def _conclude(self, run: Run, ending: Ending) -> None:
         self._keep(apply_ending(run, ending))  # kept first, in case reading the usage fails
         if self.state.judge is None:
-            self._keep(apply_ending(run, ending, usage=self._usage(run, ending)))
+            session = self._session
+            if ending is SESSION_DELETED:
+                session = {}
+            elif session is None:  # it says what it used at once, or not: that decides nothing
+                with suppress(ApiError):
+                    session = read_session(self._client, run.session_id or "", within=USAGE_WITHIN, retry=False)
+            self._keep(apply_ending(run, ending, usage=mapping(mapping(session).get("usage"))))
         elif session := self.state.judge.reread(USAGE_WITHIN):
             self._keep(apply_ending(Run(session), ending))
 
@@ -318,18 +320,6 @@ class Observer:
     def _age(self, run: Run) -> float:
         """Return a run's age in seconds on the server's clock; without a time, the limit itself."""
         return YOUNG if run.created is None else self._client.server_now() - run.created
-
-    def _usage(self, run: Run, ending: Ending) -> dict[str, Any]:
-        """Return what the session used, if it says so at once: it decides nothing."""
-        if ending is SESSION_DELETED:
-            return {}
-        if self._session is not None:
-            return mapping(self._session.get("usage"))
-        try:
-            session = read_session(self._client, run.session_id or "", within=USAGE_WITHIN, retry=False)
-        except ApiError:
-            return {}
-        return mapping(session.get("usage"))
 
     def _check_session(self, run: Run, within: float | None, retry: bool) -> None:
         """Once a minute, ask the session of a run whose status does not change.

@@ -104,6 +104,9 @@ class SharedTrigger(RunTrigger):
         self._claim = KeyRecord(
             "claimed", self.owner, order.key, order.deployment_id, settings.host, settings.workspace_id
         )
+        self._abandoned = (
+            f"a command on another machine may have started a run under the key {order.key!r} and was not heard of"
+        )
         super().__init__(app, order, others=others_in(keys, self._claim, app.clock), **how)
         self._steps = StoreSteps(app, keys)
         self._failure: BaseException | None = None  # what the trigger raised
@@ -133,7 +136,14 @@ class SharedTrigger(RunTrigger):
         match step:
             case SendTrigger(stored):
                 self._before, self._freed_in_store = stored.record.before, stored.record.freed_after
-                return self._send()
+                self._steps.is_sent = True
+                try:
+                    self._send_now()
+                except BaseException as failure:  # signals, too: the store is to know
+                    self._failure = failure
+                if self.write.result is not None:
+                    self._tell(self.write.result.value)  # before the store, which may not answer
+                return result_of(self.write)
             case Watch(stored, seconds):
                 return self._watch(stored, seconds)
             case protocol.LookForRun(stored):
@@ -202,22 +212,12 @@ class SharedTrigger(RunTrigger):
             raise Unavailable(why, hint="try again")
         super()._begin()
 
-    def _send(self) -> Any:
-        self._steps.is_sent = True
-        try:
-            self._send_now()
-        except BaseException as failure:  # signals, too: the store is to know
-            self._failure = failure
-        if self.write.result is not None:
-            self._tell(self.write.result.value)  # before the store, which may not answer
-        return result_of(self.write)
-
     def _look(self, stored: StoredKey) -> Started | None:
         """Look for the one run that an abandoned trigger can have started."""
         attempt = attempt_of(self._app, stored.record)
         if attempt is not None and (run_id := self._started_here(attempt)) is not None:
             return Started(run_id)
-        self._app.client.progress.note(f"{self._abandoned(stored)}; looking for its run")
+        self._app.client.progress.note(f"{self._abandoned}; looking for its run")
         try:
             return run_of_abandoned(self._app, self._keys, stored.record)
         except (OutcomeUnknown, ApiError) as error:
@@ -232,9 +232,6 @@ class SharedTrigger(RunTrigger):
             if is_known and may_have_started(attempt, own.at + (own.ahead or 0.0)):
                 return entry.run
         return None
-
-    def _abandoned(self, stored: StoredKey) -> str:
-        return f"a command on another machine may have started a run under the key {self._key!r} and was not heard of"
 
     def _run_of(self, ended: KeyVerdict) -> Run:
         """Return the run of a verdict, or raise what it means."""
@@ -259,8 +256,7 @@ class SharedTrigger(RunTrigger):
             assert stored is not None
             return self._reread(self._entry_of(stored.record))
         if ended.how == "abandoned":
-            assert stored is not None
-            raise self.doubt(f"{self._abandoned(stored)}; {self._why}", None, False)
+            raise self.doubt(f"{self._abandoned}; {self._why}", None, False)
         raise Unavailable(
             f"the store of keys {self._keys.shown} does not take the key {self._key!r}: it refuses what it does not "
             "show, or other commands were always faster; nothing was sent",

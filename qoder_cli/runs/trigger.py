@@ -189,14 +189,6 @@ class RunTrigger:
     # The write.
 
     @property
-    def _sent_key(self) -> str:
-        """The key that the server gets: another one once it was freed, or the server may answer with its old run."""
-        freed_after = self._freed_after
-        if not freed_after:
-            return self._key
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self._key}\0{freed_after}"))
-
-    @property
     def _freed_after(self) -> str:
         """What was started under the key, or may have been, when it was freed last; empty if it never was."""
         if self._order.key is None:
@@ -205,8 +197,10 @@ class RunTrigger:
 
     def _request(self) -> Pending:
         client, path = self._app.client, f"/deployments/{segment(self._order.deployment_id)}/run"
-        timeout = client.settings.request_timeout or TRIGGER_TIMEOUT
-        return client.prepare("POST", path, headers={"idempotency-key": self._sent_key}, timeout=timeout)
+        key, timeout = self._key, client.settings.request_timeout or TRIGGER_TIMEOUT
+        if freed_after := self._freed_after:  # another key, or the server may answer with its old run
+            key = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key}\0{freed_after}"))
+        return client.prepare("POST", path, headers={"idempotency-key": key}, timeout=timeout)
 
     def _read(self, answer: Answer) -> Run:
         """Return the run in a response. Raises ApiError, and OutcomeUnknown for another deployment's run."""

@@ -125,16 +125,12 @@ def _files_of_skill(parts: list[_Part]) -> "Files":
         raise Refusal(413, "A skill has at most 50 MiB.")
     if not files:
         raise invalid("Missing required field: files[]", "files[]")
-    if wrong := [path for path in files if not _is_relative(path)]:
+    if wrong := [path for path in files if {"", ".", ".."} & set(path.split("/"))]:
         raise invalid(f"{wrong[0]} is not a relative path.", "files[]")
     files = rooted(files)
     if MAIN not in files:
         raise invalid(f"{MAIN} must be at the root.", "files[]")
     return files
-
-
-def _is_relative(path: str) -> bool:
-    return not {"", ".", ".."} & set(path.split("/"))
 
 
 def _front_matter(content: bytes) -> dict[str, str]:
@@ -215,13 +211,16 @@ class _Memories(_Viewed):
             SERVED["memory_stores"].unarchived(call)
 
     def accept(self, call: OperationCall, fields: Shape, old: FakeThing | None) -> None:
-        sha256, path = fields.pop("content_sha256", None), fields.get("path")
+        expected, path = fields.pop("content_sha256", None), fields.get("path")
         if old is not None:
-            _refuse_stale(old, sha256)
+            _refuse_stale(old, expected)
         if any(memory is not old and memory.fields["path"] == path for memory in _memories(call.world, call.ids[0])):
             raise Refusal(409, "A memory with this path already exists.", type="invalid_request_error")
         if "content" in fields:
-            fields.update(_measured(fields["content"]))
+            content = fields["content"].encode(errors="surrogatepass")
+            if len(content) > 100 * 1024:
+                raise invalid("content has at most 100 KB.", "content")
+            fields |= {"content_sha256": sha256(content).hexdigest(), "content_size_bytes": len(content)}
 
     def leave(self, call: OperationCall, entity: FakeThing) -> None:
         _refuse_stale(entity, call.query("expected_content_sha256"))
@@ -266,14 +265,6 @@ def _refuse_stale(memory: FakeThing, sha256: str | None) -> None:
     if sha256 not in (None, memory.fields["content_sha256"]):
         message = "The memory has other content now: content_sha256 does not match."
         raise Refusal(409, message, type="invalid_request_error")  # api.md#memory
-
-
-def _measured(content: str) -> Shape:
-    """Return content with digest and size. Raises Refusal if it is too large."""
-    raw = content.encode(errors="surrogatepass")
-    if len(raw) > 100 * 1024:
-        raise invalid("content has at most 100 KB.", "content")
-    return {"content": content, "content_sha256": sha256(raw).hexdigest(), "content_size_bytes": len(raw)}
 
 
 def _remember(call: OperationCall, memory: FakeThing, how: str) -> None:

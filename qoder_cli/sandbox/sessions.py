@@ -139,19 +139,16 @@ class _Sessions(Things):
         past, shape = entity.past(call.now), super().show(call, entity)
         started, last = entity.starts(), past[-1].at if past else entity.created
         active = max(0.0, last - (last if started is None else started))
-        credits = entity.worked(call.now) * COSTS
+        credits, status = entity.worked(call.now) * COSTS, entity.status(call.now)
+        if call.legacy and entity.cancelled is not None and entity.busy(call.now):
+            status = "canceling"
         shape |= {
-            "status": self.status(call, entity),
+            "status": status,
             "stats": {"active_seconds": round(active, 9), "duration_seconds": round(last - entity.created, 9)},
             "usage": {"total_credits": float(credits) if credits else 0},
             "updated_at": stamp(max(last, entity.changed), digits=6),
         }
         return shape
-
-    def status(self, call: OperationCall, session: FakeSession) -> str:
-        if call.legacy and session.cancelled is not None and session.busy(call.now):
-            return "canceling"
-        return session.status(call.now)
 
     def values(self, fields: Shape, name: str) -> Iterable[Any]:
         if name == "memory_store_id":

@@ -1,7 +1,6 @@
 """A service account: its key, and where that is exchanged for a token (api.md#tokens)."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from qoder_cli.base.errors import UsageError
@@ -25,13 +24,6 @@ class Account(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Account({self.source})"
-
-    def renewed(self) -> "Account":
-        """Return it with the key that its file has now, for keys are rotated; as it is if that cannot be read."""
-        if self.path:
-            with suppress(UsageError):
-                return self._replace(key=token_in_file(self.path, source=KEY_FILE))
-        return self
 
 
 def account_of(env: Mapping[str, str], base_url: str, *, has_region: bool) -> Account | None:

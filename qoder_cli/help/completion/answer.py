@@ -34,19 +34,11 @@ _KINDS = {FILES: "files", FOLDERS: "folders"}
 class Completion:
     """Stands in for the `App` while a line is completed."""
 
-    tree: Any
     env: Mapping[str, str]
-    words: list[str]
     profile: str | None = None
     flags: SimpleNamespace = field(default_factory=SimpleNamespace)  # set, and not used
     out: Screen = field(default_factory=lambda: Screen(None))
     err: Screen = field(default_factory=lambda: Screen(None))
-
-    def offers(self, incomplete: str) -> list[tuple[str, str]]:
-        """Return what can replace `incomplete`. Raises as typer does."""
-        reader = _typer.shell_completion.get_completion_class("bash")(self.tree, {"obj": self}, self.tree.name, "")
-        items = reader.get_completions(list(self.words), incomplete)
-        return [(item.value, item.help or "") for item in items]
 
 
 def item(value: str, about: str) -> Any:
@@ -67,11 +59,12 @@ def _answer(tree: Any, env: Mapping[str, str]) -> str:
     incomplete = words.pop().removesuffix(_CURSOR)
     parts = [part for word in (*words, *split(env.get(REST, ""))) for part in word.split("=", 1)]
     profile = next((after for before, after in reversed([*pairwise(parts)]) if before == "--profile"), None)
-    asked = Completion(tree, env, words, profile)
+    asked = Completion(env, profile)
     option, sign, value = incomplete.partition("=")
     is_value = incomplete.startswith("-") and bool(sign)
     before, begun = (option + sign, value) if is_value else ("", incomplete)
-    offered = asked.offers(incomplete)
+    reader = _typer.shell_completion.get_completion_class("bash")(tree, {"obj": asked}, tree.name, "")
+    offered = [(item.value, item.help or "") for item in reader.get_completions(words, incomplete)]
     if not offered or _STEERING.search(incomplete):
         return ""
     kind = next((_KINDS[about] for _, about in offered if about in _KINDS), "words")
