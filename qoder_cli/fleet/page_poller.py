@@ -21,7 +21,18 @@ from qoder_cli.base.outcome import Standing, standing
 from qoder_cli.base.pool import Late, Task, in_order
 from qoder_cli.base.times import Deadline, parse_timestamp, utc_text
 from qoder_cli.http.pace import READS_PER_SECOND
-from qoder_cli.runs.polled import FEW, FIRST_PAUSE, Pauses, PolledRun, Poller, Runs, Starts, Test, WaitReading, in_words
+from qoder_cli.runs.polled import (
+    FEW,
+    FIRST_PAUSE,
+    Pauses,
+    PolledRun,
+    RunPoller,
+    Runs,
+    Starts,
+    Test,
+    WaitReading,
+    in_words,
+)
 from qoder_cli.sessions.log import LAGGING
 
 if TYPE_CHECKING:
@@ -90,7 +101,7 @@ class PagePoller:
     """Polls all runs of a wait in rounds; once they are few, and no more are started soon, `singly`."""
 
     app: App
-    singly: Poller
+    singly: RunPoller
     deadline: Deadline
     pauses: Pauses
     starts: Starts

@@ -45,7 +45,7 @@ from qoder_cli.runs.ending import (
     unreadable,
 )
 from qoder_cli.runs.observe import Observer
-from qoder_cli.runs.polled import FEW, Pauses, PolledRun, Poller, RunPoller, Runs, Starts, Test, WaitReading
+from qoder_cli.runs.polled import FEW, Pauses, PolledRun, RunPoller, Runs, Starts, Test, WaitReading
 from qoder_cli.sessions.state import read_session
 from qoder_cli.sessions.stream import Streams
 
@@ -114,9 +114,10 @@ class Wait:
             showing = showing_beside(app, labels)
         self._inbox, pauses = starts.inbox, Pauses.of(wanted.limits.interval)
         self._streams = Streams(app.client, inbox=self._inbox, showing=showing)
-        self._poller: Poller = RunPoller(app, self._streams, self._deadline, pauses)
+        singly = RunPoller(app, self._streams, self._deadline, pauses)
+        self._poller: RunPoller | PagePoller = singly
         if not wanted.follow:
-            self._poller = PagePoller(app, self._poller, self._deadline, pauses, starts)
+            self._poller = PagePoller(app, singly, self._deadline, pauses, starts)
         self._reading = Pool(
             self._read_more, self._report, at_a_time=READ_AT_A_TIME, inbox=self._inbox, clock=app.clock
         )

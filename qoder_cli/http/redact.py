@@ -41,14 +41,7 @@ def by_shape(text: str, secret: str | None = None) -> str:
     """Return a text without tokens, secret parameters and fields, users of URLs, and `secret`."""
     if secret:
         text = text.replace(secret, REDACTED)
-    text = _without_quoted(text)
-    text = without_tokens(_SECRET_SHAPE.sub(REDACTED, text))
-    text = _SECRET_FIELD.sub(rf"\g<name>\g<quote>{REDACTED}\g<quote>", text)
-    return _SECRET_PARAMETER.sub(rf"\1{REDACTED}", text)
-
-
-def _without_quoted(text: str) -> str:
-    shown, end = "", 0
+    shown, end = "", 0  # the text without what JSON in it names as secret, up to this place
     for at in [bracket.start() for bracket in islice(re.finditer(r"[{\[]", text), _MOST_QUOTED)]:
         if at >= end:
             with suppress(ValueError, RecursionError):  # it is cut, or none
@@ -56,7 +49,9 @@ def _without_quoted(text: str) -> str:
                 veiled = by_name(value, in_texts=True)
                 shown += text[end:at] + (text[at:behind] if veiled == value else jsontext.dump(veiled))
                 end = behind
-    return shown + text[end:]
+    text = without_tokens(_SECRET_SHAPE.sub(REDACTED, shown + text[end:]))
+    text = _SECRET_FIELD.sub(rf"\g<name>\g<quote>{REDACTED}\g<quote>", text)
+    return _SECRET_PARAMETER.sub(rf"\1{REDACTED}", text)
 
 
 def header(name: str, value: str, secret: str | None = None) -> str:

@@ -262,7 +262,18 @@ class Rows(Generic[T]):
                 ids = (self.fields(item).get(self.id) for item in batch)
                 lines = [plain(id) + "\n" if id else "" for id in ids]
             case _ if self.output.is_drawn:
-                return self._drawn([self._row(item) for item in batch if self._is_news(item)])
+                rows = [self._row(item) for item in batch if self._is_news(item)]
+                if not rows:
+                    return ""
+                if self._table is None:
+                    from qoder_cli.output.tables import DrawnTable
+
+                    output = self.output
+                    # What was chosen is shown, even if it says the same in every row.
+                    may_go = () if output.columns else self.may_go
+                    order = output.columns or self.first
+                    self._table = DrawnTable(output.screen, order, key=self.id, may_go=may_go, is_wide=output.is_wide)
+                return self._table.rows(rows)
             case _ if self.output.is_csv:
                 header = csv_line(self._row(batch[0]))
                 lines = [csv_line(map(_in_a_sheet, self._row(item).values())) for item in batch]
@@ -271,19 +282,6 @@ class Rows(Generic[T]):
         if self.output.news is not None:
             lines = [line for item, line in zip(batch, lines, strict=True) if self._is_news(item, line)]
         return (header if lines and not self._begun else "") + "".join(lines)
-
-    def _drawn(self, rows: "Sequence[Fields]") -> str:
-        if not rows:
-            return ""
-        if self._table is None:
-            from qoder_cli.output.tables import DrawnTable
-
-            output = self.output
-            # What was chosen is shown, even if it says the same in every row.
-            may_go = () if output.columns else self.may_go
-            order = output.columns or self.first
-            self._table = DrawnTable(output.screen, order, key=self.id, may_go=may_go, is_wide=output.is_wide)
-        return self._table.rows(rows)
 
     def _row(self, item: T) -> "Fields":
         row = self.fields(item)

@@ -45,7 +45,11 @@ def pictures(text: str) -> Iterator[str]:
             continue
         if shown:
             yield shown
-        shown, marks = _spelled(character), 0
+        shown, marks = character, 0
+        if hides(character) or unicodedata.category(character) in _MARKS:
+            shown = _SHORT.get(character) or (
+                f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
+            )
     if shown:
         yield shown
 
@@ -74,14 +78,6 @@ def hides(character: str) -> bool:
     category = unicodedata.category(character)
     is_blank = category == "Zs" and character != " "
     return is_blank or category in _WITHOUT_PICTURE or _is_empty(character)
-
-
-def _spelled(character: str) -> str:
-    if hides(character) or unicodedata.category(character) in _MARKS:
-        return _SHORT.get(character) or (
-            f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
-        )
-    return character
 
 
 def _is_empty(character: str) -> bool:

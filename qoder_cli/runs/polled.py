@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from qoder_cli.app import App
 from qoder_cli.base.errors import ApiError, AuthError, LostSight, NotFound, QoderError, Unavailable
@@ -233,19 +233,6 @@ class Starts:
         """Send nothing more. Report every open order, after `within` seconds at most."""
 
 
-class Poller(Protocol):
-    """Polls the runs of a wait that are still going."""
-
-    def due(self, going: Runs) -> float:
-        """Return when to poll next, on the monotonic clock."""
-
-    def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[WaitReading]:
-        """Poll the runs that are due, out of a `total`, and yield each reading, which is judged at once.
-
-        `must_stop` is to be called during requests: it takes in news, and returns whether to abandon them.
-        """
-
-
 @dataclass(frozen=True)
 class RunPoller:
     """Reads runs one by one, each when it is due: rarely while a stream would bring its end."""
@@ -256,9 +243,14 @@ class RunPoller:
     pauses: Pauses
 
     def due(self, going: Runs) -> float:
+        """Return when to poll next, on the monotonic clock."""
         return min((polled.due for polled in going), default=math.inf)
 
     def poll(self, going: Runs, *, total: int, must_stop: Test) -> Iterator[WaitReading]:
+        """Poll the runs that are due, out of a `total`, and yield each reading, which is judged at once.
+
+        `must_stop` is to be called during requests: it takes in news, and returns whether to abandon them.
+        """
         polled = min(going, key=lambda polled: polled.due)
         if not (polled.is_read and self.deadline.left() < -LAST_LOOK):
             polled.due = math.inf  # until it backs off; from now on news calls for another poll

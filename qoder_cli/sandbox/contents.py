@@ -227,7 +227,12 @@ class _Memories(_Viewed):
         super().leave(call, entity)
 
     def changed(self, call: OperationCall, entity: FakeThing, how: str) -> None:
-        _remember(call, entity, how)
+        """Keep a version of it."""
+        fields, store_id = entity.fields, entity.fields["memory_store_id"]
+        kept = {"memory_store_id": store_id, "memory_id": fields["id"], "path": fields["path"], "operation": how}
+        kept |= {name: fields[name] for name in _DIGEST if how != "deleted"}
+        version = call.world.keep("memory_stores.memory_versions", store_id, at=call.now, **kept)
+        fields["memory_version_id"] = version.fields["id"]
 
     def things(self, call: OperationCall) -> Mapping[str, FakeThing]:
         """Return the memories; a list has folders for those deeper than `depth`."""
@@ -265,11 +270,3 @@ def _refuse_stale(memory: FakeThing, sha256: str | None) -> None:
     if sha256 not in (None, memory.fields["content_sha256"]):
         message = "The memory has other content now: content_sha256 does not match."
         raise Refusal(409, message, type="invalid_request_error")  # api.md#memory
-
-
-def _remember(call: OperationCall, memory: FakeThing, how: str) -> None:
-    fields, store_id = memory.fields, memory.fields["memory_store_id"]
-    kept = {"memory_store_id": store_id, "memory_id": fields["id"], "path": fields["path"], "operation": how}
-    kept |= {name: fields[name] for name in _DIGEST if how != "deleted"}
-    version = call.world.keep("memory_stores.memory_versions", store_id, at=call.now, **kept)
-    fields["memory_version_id"] = version.fields["id"]
