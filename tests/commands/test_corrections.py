@@ -24,6 +24,7 @@ from qoder_cli.output.screen import Screen, format_typed
 from tests.conftest import Qoder, examples
 from tests.contract.lines import COMMANDS
 from tests.support.cells import ALL_CELLS
+from tests.support.completions import offered
 from tests.support.wire import page
 
 # What the hint names, and what is typed. Each row of the thesaurus is tried below.
@@ -429,3 +430,42 @@ def test_corrections_understand_login_logout_and_whoami(qoder: Qoder) -> None:
         assert qoder(word, "--help").out == qoder("auth", word, "--help").out == qoder("help", word).out
     assert "not logged in" in qoder("logout").err
     assert qoder("run list").code == qoder("auth logout").code == 2  # one word each
+
+
+# Other words for commands: understood, never shown, and asking what the command asks.
+
+# What is typed, and the command that it is.
+ALIASES = {
+    "session create": "session new",
+    "session threads": "session thread list",
+    "session rm": "session delete",
+    "file rm": "file delete",
+    "file remove": "file delete",
+    "vault credential rm": "vault credential delete",
+    "memory rm": "memory remove",
+    "memory versions": "memory history",
+    "agent new": "agent create",
+    "deploy new": "deploy create",
+    "agents ls": "agent list",
+    "environment describe": "env get",
+    "run log": "run logs",
+    "run stop": "run cancel",
+    "dream stop": "dream cancel",
+}
+
+
+@pytest.mark.parametrize("typed", ALIASES)
+def test_alias_has_the_help_of_its_command(qoder: Qoder, typed: str) -> None:
+    ran = qoder(*typed.split(), "--help")
+    assert (ran.code, ran.out) == (0, qoder(*ALIASES[typed].split(), "--help").out)
+
+
+@pytest.mark.parametrize("typed", ["session threads", "memory versions", "run stop", "session create"])
+def test_alias_is_in_no_help_and_no_completion(qoder: Qoder, typed: str) -> None:
+    group, word = typed.split()
+    assert f"\n  {word} " not in qoder(group, "--help").out
+    assert set(offered(f"qoder {group} {word}", {})) <= {"thread"}
+
+
+def test_version_is_printed_by_either_word(qoder: Qoder) -> None:
+    assert qoder("version").out == qoder("--version").out == qoder("--no-color", "version").out != ""
