@@ -313,8 +313,7 @@ _NOT_FAILED = ("satisfied", "needs_revision")  # an outcome whose evaluation say
 
 def event_key(event: Mapping[str, Any]) -> str:
     """Return what identifies an event: its id, or its whole content if it has none."""
-    event_id = text(event.get("id"))
-    return event_id or jsontext.dump(dict(sorted(event.items())))
+    return text(event.get("id")) or jsontext.dump(dict(sorted(event.items())))
 
 
 def event_time(event: Mapping[str, Any]) -> str | None:

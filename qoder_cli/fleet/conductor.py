@@ -46,7 +46,7 @@ class Conductor:
         self._places: dict[PolledRun, list[int]] = {}  # input places of runs waited for
         self.plan = plan or StartOptions()  # by default none is started
         self.restart = restart
-        self._warnings = Warnings(app)
+        self._warned = Counter[tuple[str, str | None]]()
         self._failed = False
         self.signalled: Signalled | None = None
         self.began = app.clock.monotonic()
@@ -72,7 +72,7 @@ class Conductor:
             if item.going is not None:
                 self._app.progress.warn(found_going.message)
             if len(self._typed) > 1:
-                self._warnings.add(item)
+                warn_of(self._app, item, self._warned)
         self._failed = self._failed or self.is_fatal(item)
         self.printed.put(number, item)
 
@@ -184,26 +184,18 @@ def _gravity(status: str) -> int:
     return -_WORST_LAST.index(status) if status in _WORST_LAST else -len(_WORST_LAST)
 
 
-class Warnings:
-    """Warns of each result that is only an error, as it comes."""
-
-    def __init__(self, app: App) -> None:
-        self._progress = app.progress
-        self._counts = Counter[tuple[str, str | None]]()
-
-    def add(self, item: Ended) -> None:
-        """Warn of a result without a run, at most ten times in the same words."""
-        error = item.error
-        has_run = item.run_id is not None and not item.is_unknown
-        if error is None or not item.attempted or has_run or isinstance(error, WaitTimeout):
-            return  # those timed out are in the next command
-        words = error.message, error.hint
-        self._counts[words] += 1
-        alike = self._counts[words]
-        if alike <= _ALIKE:
-            warning = item.message
-            if error.advice:
-                warning += f" (hint: {error.advice})"
-            self._progress.warn(warning)
-        elif alike == _ALIKE + 1:
-            self._progress.warn("(further identical warnings suppressed)")
+def warn_of(app: App, item: Ended, counts: Counter[tuple[str, str | None]]) -> None:
+    """Warn of a result that is only an error, without a run: at most ten times in the same words, by their `counts`."""
+    error = item.error
+    has_run = item.run_id is not None and not item.is_unknown
+    if error is None or not item.attempted or has_run or isinstance(error, WaitTimeout):
+        return  # those timed out are in the next command
+    words = error.message, error.hint
+    counts[words] += 1
+    if counts[words] <= _ALIKE:
+        warning = item.message
+        if error.advice:
+            warning += f" (hint: {error.advice})"
+        app.progress.warn(warning)
+    elif counts[words] == _ALIKE + 1:
+        app.progress.warn("(further identical warnings suppressed)")

@@ -53,15 +53,15 @@ _AWAY_FOR = 60.0  # seconds for which a store may be away while this waits
 _LAST_WORDS = 5.0  # seconds at the end of a command to free the slots of runs that have ended
 
 
+@dataclass(eq=False)
 class OwnSlots:
     """A store of slots in this process."""
 
     shown = "this command"
 
-    def __init__(self, patience: Patience) -> None:
-        self.patience = patience
-        self._kept: dict[str, StoredKey] = {}
-        self._lock = threading.Lock()
+    patience: Patience
+    _kept: dict[str, StoredKey] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def put(self, found: StoredKey | None, record: KeyRecord | None) -> StoredKey | None:
         about = record or (found and found.record)

@@ -147,6 +147,15 @@ def no_response(message: str, *, sent: bool = True, retryable: bool = True, hint
     return NoResponse(message, hint=hint).with_(sent=sent, retryable=retryable)
 
 
+# What to do about a certificate that is not trusted, by what OpenSSL says of it.
+_OF_CERTIFICATES = (
+    ("has expired", "the server's certificate expired; check this machine's clock, then tell the server's owner"),
+    ("not yet valid", "check this machine's clock, then tell the server's owner"),
+    ("not valid for", "the certificate is for another name; check the base URL"),
+    ("", "if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate"),
+)
+
+
 def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable[[str], str]) -> NoResponse:
     """Return the error of a failed transport, `sent` if the request may have arrived."""
     import httpx
@@ -167,21 +176,10 @@ def broken(failure: Exception, host: str, proxy: Proxy | None, *, veil: Callable
             f"certificate verification failed for {host}: {reason}",
             sent=False,
             retryable=False,
-            hint=_of_certificate(reason),
+            hint=next(hint for words, hint in _OF_CERTIFICATES if words in reason),
         )
     hint = proxy.fix if proxy else f"check the network and the base URL{SEE_DOCTOR}"
     return no_response(f"cannot connect to {where}: {reason}", sent=False, hint=hint)
-
-
-def _of_certificate(reason: str) -> str:
-    """Return what to do about a certificate that is not trusted, by what OpenSSL says of it."""
-    if "has expired" in reason:
-        return "the server's certificate expired; check this machine's clock, then tell the server's owner"
-    if "not yet valid" in reason:
-        return "check this machine's clock, then tell the server's owner"
-    if "not valid for" in reason:
-        return "the certificate is for another name; check the base URL"
-    return "if a proxy intercepts TLS, set SSL_CERT_FILE to its CA certificate"
 
 
 def is_kept(headers: "httpx.Headers", asked: float | None) -> bool:

@@ -298,7 +298,13 @@ def last_run(app: App) -> str:
     attempts, deployment = in_doubt(app, entry), entry.attempt.deployment
     what = in_words(attempts, age(client, entry.attempt))
     look = app.command("run", "list", deployment)
-    others = _others_of(app, entry.attempt)
+    others = NO_OTHERS
+    if app.settings.keys is not None:  # what is known of triggers on other machines
+        from qoder_cli.keys.opening import shared_store
+        from qoder_cli.keys.record import KeyRecord
+
+        about = entry.attempt.key, deployment, entry.attempt.host, app.settings.workspace_id
+        others = others_in(shared_store(app), KeyRecord("claimed", "", *about), app.clock)
     app.progress.note(f"{what} is unconfirmed; looking for its run")
     try:
         run = look_for_run(
@@ -318,17 +324,6 @@ def last_run(app: App) -> str:
         next=app.command("run", "wait", "last"),
         run_state="unknown",
     )
-
-
-def _others_of(app: App, attempt: Attempt) -> Others:
-    """Return what is known of the triggers on other machines than this one's. Raises UsageError."""
-    if app.settings.keys is None:
-        return NO_OTHERS
-    from qoder_cli.keys.opening import shared_store
-    from qoder_cli.keys.record import KeyRecord
-
-    claim = KeyRecord("claimed", "", attempt.key, attempt.deployment, attempt.host, app.settings.workspace_id)
-    return others_in(shared_store(app), claim, app.clock)
 
 
 def note_not_started(client: Client, store: Store, attempts: Sequence[Attempt]) -> list[Attempt]:

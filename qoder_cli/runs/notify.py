@@ -44,8 +44,7 @@ def words_of(command: str, *, source: str) -> list[str]:
 def check_command(app: App, command: str) -> None:
     """Take the command of `--notify`; warn now if there is no such program. Raises UsageError."""
     app.flags.notify = command
-    words = words_of(command, source="--notify")
-    _is_there(app, words)
+    _is_there(app, words_of(command, source="--notify"))
 
 
 def _is_there(app: App, words: list[str]) -> bool:

@@ -142,11 +142,11 @@ _WHERE = {  # filters not named as their field: the field, and one in it
 }
 
 
+@dataclass(eq=False)
 class Things:
     """Things of one kind. A method that raises Refusal may do so in every override."""
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    layout: Layout
 
     # What is special: hooks.
 

@@ -382,20 +382,17 @@ class FakeSession(FakeThing):
                 return [with_ids(inner) for inner in value]
             return value
 
-        if artifact := moment.beat.fields.get("_artifact"):
-            return self._delivered(moment, artifact)
+        if file := self.file_of(moment):
+            named = {"file_id": file["id"], "original_filename": file["filename"]}
+            return {**named, "content_type": file["mime_type"], "size": file["size_bytes"]}
         return {name: with_ids(value) for name, value in moment.beat.fields.items()}
 
-    def _delivered(self, moment: TimedBeat, artifact: Artifact) -> dict[str, Any]:
-        file = artifact.file(artifact.id or "file_" + self.event_id(moment).removeprefix("evt_"), self.id)
-        named = {"file_id": file["id"], "original_filename": artifact.name}
-        return {**named, "content_type": file["mime_type"], "size": file["size_bytes"]}
-
-    def deliveries(self, now: float) -> Iterator[tuple[float, dict[str, Any]]]:
-        """Yield when each file was delivered, and the fields of the file."""
-        for moment in self.past(now):
-            if artifact := moment.beat.fields.get("_artifact"):
-                yield moment.at, artifact.file(self._delivered(moment, artifact)["file_id"], self.id)
+    def file_of(self, moment: TimedBeat) -> dict[str, Any] | None:
+        """Return the fields of the file that an event delivers, if it does."""
+        artifact: Artifact | None = moment.beat.fields.get("_artifact")
+        if artifact is None:
+            return None
+        return artifact.file(artifact.id or "file_" + self.event_id(moment).removeprefix("evt_"), self.id)
 
     def past(self, now: float) -> list[TimedBeat]:
         return [moment for moment in self.moments if moment.at <= now]

@@ -360,9 +360,10 @@ class World:
 
     def _deliver(self) -> None:
         for session in self._delivering:
-            for at, fields in session.deliveries(self.now()):
-                if fields["id"] not in self.things.get("files", {}):
-                    self.keep("files", at=at, **fields)
+            for moment in session.past(self.now()):
+                file = session.file_of(moment)
+                if file and file["id"] not in self.things.get("files", {}):
+                    self.keep("files", at=moment.at, **file)
 
     def _fire(self, deployment: FakeDeployment, due: float) -> None:
         run = self.start(deployment, origin="schedule", trigger="schedule", at=due)

@@ -1,5 +1,6 @@
 """`deploy run --dry-run`: show each trigger's request, and why it would be refused."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -59,7 +60,7 @@ def show_requests(
 ) -> None:
     """Print the requests, or errors, with the queue for which they would wait. Raises why one would be refused."""
     from qoder_cli.cli.several import last_words
-    from qoder_cli.fleet.conductor import Warnings
+    from qoder_cli.fleet.conductor import warn_of
 
     app.pace_reads()
     is_ids = app.output.format == "id"
@@ -75,9 +76,9 @@ def show_requests(
     rows = [_shown(app, item, order, queue, as_list=as_list) for item, order in shown]
     error = deciding_error(items)
     if as_list:
-        warnings = Warnings(app)
+        warned = Counter[tuple[str, str | None]]()
         for item in items:
-            warnings.add(item)
+            warn_of(app, item, warned)
         app.output.records([row for row, _ in rows], data=[data for _, data in rows], id="deployment")
         error = error and last_words(app, error, items, verb="would be started")
     else:

@@ -9,7 +9,6 @@ Scripts set `_QODER_COMPLETE`, `_QODER_LINE` to the line up to the cursor and, i
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, TextIO
@@ -30,17 +29,6 @@ _STEERING = re.compile(r"[\0-\x1f\x7f]")
 _KINDS = {FILES: "files", FOLDERS: "folders"}
 
 
-@dataclass
-class Completion:
-    """Stands in for the `App` while a line is completed."""
-
-    env: Mapping[str, str]
-    profile: str | None = None
-    flags: SimpleNamespace = field(default_factory=SimpleNamespace)  # set, and not used
-    out: Screen = field(default_factory=lambda: Screen(None))
-    err: Screen = field(default_factory=lambda: Screen(None))
-
-
 def item(value: str, about: str) -> Any:
     """Return one thing to offer, as typer's commands and parameters do."""
     return _typer.shell_completion.CompletionItem(value, help=about)
@@ -59,11 +47,12 @@ def _answer(tree: Any, env: Mapping[str, str]) -> str:
     incomplete = words.pop().removesuffix(_CURSOR)
     parts = [part for word in (*words, *split(env.get(REST, ""))) for part in word.split("=", 1)]
     profile = next((after for before, after in reversed([*pairwise(parts)]) if before == "--profile"), None)
-    asked = Completion(env, profile)
+    # Stands in for the `App` while a line is completed; its flags are set, and not used.
+    app = SimpleNamespace(env=env, profile=profile, flags=SimpleNamespace(), out=Screen(None), err=Screen(None))
     option, sign, value = incomplete.partition("=")
     is_value = incomplete.startswith("-") and bool(sign)
     before, begun = (option + sign, value) if is_value else ("", incomplete)
-    reader = _typer.shell_completion.get_completion_class("bash")(tree, {"obj": asked}, tree.name, "")
+    reader = _typer.shell_completion.get_completion_class("bash")(tree, {"obj": app}, tree.name, "")
     offered = [(item.value, item.help or "") for item in reader.get_completions(words, incomplete)]
     if not offered or _STEERING.search(incomplete):
         return ""
