@@ -244,6 +244,24 @@ def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(qoder: Qo
     assert ran.code == (7 if told["finding"] == "unread" else 8 if told["weight"] == "problem" else 0)
 
 
+ANYWHERE = {"auth": {**GITHUB, "networking": {"type": "unrestricted", "allowed_hosts": ["api.github.com"]}}}
+LETS_SERVERS = {**LIMITED, "networking": {**LIMITED["networking"], "allow_mcp_servers": True}}
+NO_LENGTH = [{"id": f"drun_{n}", "deployment_id": "dep_1", "status": "completed"} for n in range(3)]
+RIGHT: dict[str, tuple[Fields, Fields]] = {
+    "networks": (
+        VAULT | OWN,
+        vault_with(BEARER, ANYWHERE) | {"/environments/env_1": {"id": "env_1", "config": LETS_SERVERS}},
+    ),
+    "runs that do not say how long they took": ({}, {"/deployments/dep_1/runs": page(*NO_LENGTH)}),
+}
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_deploy_check_takes_nothing_for_wrong_that_is_right(qoder: Qoder, case: str) -> None:
+    serve(qoder, *RIGHT[case])
+    assert qoder("deploy", "check", "--json").json == []
+
+
 def with_server(place: Place, *credentials: Fields) -> None:
     """Add a deployment of an agent that uses an MCP server, with these credentials in its vault."""
     place.agent("agent_it", **SERVER)
@@ -280,7 +298,7 @@ def test_deploy_check_judges_a_deployment_by_its_last_runs(qoder: Qoder, generat
     assert failing["fix"][1:4] == ["run", "logs", newest]
     assert failing["says"] == "its last 3 runs failed (retries_exhausted)"
     assert (too_often["finding"], too_often["weight"]) == ("too_often", "warning")
-    assert "fires 5m 00s after the fire before" in too_often["says"]
+    assert too_often["says"] == "fires 5m 00s after the fire before, but its runs take 10m 00s (median of 3)"
 
 
 def test_deploy_check_finds_nothing_where_nothing_is_wrong(qoder: Qoder) -> None:

@@ -204,9 +204,11 @@ def test_run_get_shows_how_the_outcomes_were_evaluated(qoder: Qoder) -> None:
         {"outcome_id": "a", "result": "needs_revision"},
         {"outcome_id": "a", "result": "satisfied", "explanation": "All tests pass."},
         {"outcome_id": "b", "result": "failed", "description": "Docs are current"},
+        {"outcome_id": "c", "description": "It is fast"},
     ]
     qoder.wire.on(*RUN, DONE, DONE).on(*SESSION, {"outcome_evaluations": evaluations})
     out = qoder("run", "get", "drun_1").out
     assert "outcome\tsatisfied: All tests pass.\n" in out
     assert "failed: Docs are current\n" in out
+    assert "unknown: It is fast\n" in out
     assert qoder("run", "get", "drun_1", "--json").json == SHOWN

@@ -139,6 +139,7 @@ OVER: dict[str, tuple[list[str], Any, tuple[str, ...], int]] = {
     "none says what it used": ([session("1", None), session("2", "null")], EMPTY, ("5",), 7),
     "none says it so early": ([session("1", None, status="running")], EMPTY, ("5",), 0),
     "perhaps its own": ([UNNAMED], NOT_YOURS, ("5", *ONE), 7),
+    "of its run": ([UNNAMED], page(run("1", status="completed")), ("5", *ONE), 8),
     "of a run at no time": ([UNNAMED], page(run("1", **AT_NO_TIME)), ("5", *ONE), 7),
     "of one whose session is gone": ([], page(run("1", **AT_NO_TIME)), ("5", *ONE), 7),
     "of one whose session names it": ([session("1", "5")], page(run("1", **AT_NO_TIME)), ("5", *ONE), 0),

@@ -115,6 +115,11 @@ def test_difference_sends_only_what_differs(wanted: Any, changes: Any, body: Any
     assert not changed(wanted, server=merged(SERVER, found.body)).changes
 
 
+def test_difference_of_variables_the_server_shows_unreadably_is_of_the_whole_text() -> None:
+    found = changed({"environment_variables": "A=1"}, server={**SERVER, "environment_variables": "A"})
+    assert [change[:3] for change in found.changes] == [("environment_variables", "A", "A=1")]
+
+
 def of_a_file(ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"resources": [{"type": "file", **ours}]}, {"resources": [{"type": "file", **theirs}]}
 
