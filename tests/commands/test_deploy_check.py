@@ -21,7 +21,10 @@ DAILY = {"type": "cron", "expression": "0 3 * * *", "timezone": "UTC"}
 URL = "https://mcp.example.com/mcp"
 TOOLS = [{"type": "agent_toolset_20260401"}]
 PROMPT = [{"type": "user.message", "content": [{"type": "text", "text": "Report."}]}]
-LIMITED = {"type": "cloud", "networking": {"type": "limited", "allowed_hosts": ["p.example.com", "*.p.example.com"]}}
+LIMITED: dict[str, Any] = {
+    "type": "cloud",
+    "networking": {"type": "limited", "allowed_hosts": ["p.example.com", "*.p.example.com"]},
+}
 WIDE = {"networking": {"type": "limited", "allowed_hosts": ["*.example.com"]}}
 
 
