@@ -6,7 +6,6 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from qoder_cli.app import App
-from qoder_cli.base import jsontext
 from qoder_cli.base.errors import ApiError, NotFound, QoderError, or_error
 from qoder_cli.base.model import text
 from qoder_cli.base.pool import in_order
@@ -94,7 +93,7 @@ def _past(app: App, run: tuple[str, str | None]) -> Past | None:
             if event.get("type") not in CALL_KINDS or text(event.get("id")) is None:
                 continue
             call = Call.of(session_id, event)
-            if call.is_readable and not jsontext.is_repeated(call.event):
+            if call.is_readable:
                 calls.setdefault(call.id, call)
             else:
                 unreadable.append(call.id)

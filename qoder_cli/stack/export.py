@@ -372,7 +372,7 @@ class Exporter:
         below = item.noun.kind.text if draft.path.endswith(".md") else ""
         text: Any = fields.get(below)
         is_exact = isinstance(text, str) and text.strip("\n") == text
-        if is_exact and "\r" not in text and "${" not in text and not has_hidden(text):
+        if is_exact and "${" not in text and not has_hidden(text):
             del fields[below]
         else:
             text = None  # a file would spell it otherwise

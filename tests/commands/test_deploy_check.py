@@ -248,7 +248,7 @@ def test_deploy_check_names_what_is_wrong_with_a_command_that_mends_it(qoder: Qo
 
 
 ANYWHERE = {"auth": {**GITHUB, "networking": {"type": "unrestricted", "allowed_hosts": ["api.github.com"]}}}
-LETS_SERVERS = {**LIMITED, "networking": {**LIMITED["networking"], "allow_mcp_servers": True}}
+LETS_SERVERS = {"networking": {"type": "limited", "allow_mcp_servers": True}}
 NO_LENGTH = [{"id": f"drun_{n}", "deployment_id": "dep_1", "status": "completed"} for n in range(3)]
 RIGHT: dict[str, tuple[Fields, Fields]] = {
     "networks": (

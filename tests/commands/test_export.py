@@ -200,7 +200,9 @@ def test_export_names_what_is_exported_by_path_all_else_by_name_and_keeps_pins(
         *("environment: default", "vaults:", "  - team-secrets", "---", "Report."),
     ]
     unchanged(qoder, "both")
-    assert qoder("export", "dep_1", "-O", "alone").code == 0
+    deployment(service, "dep_2", name="newest", agent={"id": "agent_1", "type": "agent", "version": 3})
+    assert qoder("export", "dep_1", "dep_2", "-O", "alone").code == 0
+    assert front(home, "alone/deployments/newest.md")[2] == "agent: reporter"
     assert front(home, "alone/deployments/weekly.md")[2:5] == ["agent:", "  name: reporter", "  version: 1"]
     unchanged(qoder, "alone")
 

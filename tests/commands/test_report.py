@@ -414,6 +414,16 @@ def test_report_new_has_a_memory_for_each_reader_and_each_choice_of_deployments(
     assert "(the first report: nothing earlier is included)" in " ".join(ran.out.split())
 
 
+def test_report_new_tells_what_it_could_not_read_however_long_ago_that_was(qoder: Qoder, quiet: World) -> None:
+    assert keys(qoder(*NEW)) == []
+    run, readable = quiet.start("dep_fail", at=quiet.now()), qoder.transport
+    later(qoder, 100)
+    answered(qoder, quiet, RUNS, DENIED)
+    assert "failed" not in str(keys(qoder(*NEW)))
+    qoder.transport = readable
+    assert keys(qoder(*NEW)) == [f"failed {run.id}"]
+
+
 @pytest.mark.parametrize(("after", "is_quiet"), [(0, False), (20, True)])
 def test_report_new_of_one_reader_takes_turns(qoder: Qoder, quiet: World, after: float, is_quiet: bool) -> None:
     """Two mails under one name at once: the second waits, says so, and tells what is left."""

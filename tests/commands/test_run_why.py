@@ -436,7 +436,10 @@ def test_run_why_does_not_read_a_long_log_for_the_last_message(team: Team) -> No
     assert "last message" in dict(unknowns(ran.json))
 
 
-def test_run_why_asks_a_server_that_fails_for_little_more(team: Team) -> None:
+@pytest.mark.parametrize(
+    ("of", "unread"), [("", {"deployment", "credential", "environment"}), ("/credentials", {"credential"})]
+)
+def test_run_why_asks_a_server_that_fails_for_little_more(team: Team, of: str, unread: set[str]) -> None:
     vaults = [team("vault", "create", "--name", f"keys-{number}", "-q").out.strip() for number in range(8)]
     team("deploy", "update", "nightly", *(word for vault in vaults for word in ("--vault", vault)))
     team.ran(WORKS)
@@ -446,12 +449,12 @@ def test_run_why_asks_a_server_that_fails_for_little_more(team: Team) -> None:
 
     def is_refused(path: str) -> bool:
         asked.append(path)
-        return not any(part in path for part in (failed, "/sessions/", "/runs"))
+        return of in path and not any(part in path for part in (failed, "/sessions/", "/runs"))
 
     team.refuse(is_refused, 503, "api_error")
     why = team.qoder("run", "why", failed, "--json").json
     assert (len(asked) <= 40, team.qoder.clock.now() - before < 30) == (True, True)
-    assert {what for what, _ in unknowns(why)} >= {"deployment", "credential", "environment"}
+    assert {what for what, _ in unknowns(why)} >= unread
 
 
 def test_run_why_counts_no_run_that_is_going_on_and_says_when_it_began(team: Team) -> None:
