@@ -111,9 +111,7 @@ class KnownSecrets:
 
     def __init__(self, bodies: Iterable[Any], tokens: Iterable[str] = ()) -> None:
         self._public: set[str] = set()
-        sent: set[str] = set()
-        for body in bodies:
-            sent |= set(self._in(body, is_secret=False))
+        sent = {secret for body in bodies for secret in self._in(body, is_secret=False)}
         lines = {line for secret in sent for line in (secret, *secret.splitlines())}
         self._secrets = {line for line in lines if line.strip()} - self._public | {*tokens}
         whole = [plain for secret in self._secrets if len(plain := _plain(secret)[0]) >= _GRAM]
