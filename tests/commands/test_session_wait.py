@@ -202,6 +202,14 @@ def test_session_send_does_not_take_what_the_session_did_before_for_the_outcome(
     assert (ran.code, ran.json["turn"]["status"]) == (0, "completed")
 
 
+def test_session_wait_tells_of_the_last_turn_of_a_log_of_many_pages(qoder: Qoder, server: Asking) -> None:
+    session = server.sessions["sess_1"]
+    turns = [MESSAGE, RUNNING, *[idle()] * 150, MESSAGE, RUNNING, EXHAUSTED]
+    server.tell(session, session.moments[-1].at + 1, *turns, apart=0.03)
+    qoder.clock.time += 9
+    assert qoder("session", "wait", "sess_1").code == 1
+
+
 # A session as a run is waited for, read and cancelled.
 
 
