@@ -232,10 +232,16 @@ def test_report_says_neither_well_nor_0_where_it_has_not_seen(qoder: Qoder, what
     assert (of_one.code, "All is well" in of_one.out) == (7, False)
 
 
-def test_report_says_neither_well_nor_0_over_a_list_of_deployments_that_may_be_longer(qoder: Qoder) -> None:
-    qoder.wire.on("GET", "/deployments", {"data": []}).on("GET", "/deployment_runs", page())
+OLD_LIST = httpx.Response(200, json=page(), headers={"age": "60"})
+
+
+@pytest.mark.parametrize(("listed", "why"), [({"data": []}, "does not say whether"), (OLD_LIST, "a proxy has kept")])
+def test_report_says_neither_well_nor_0_over_a_list_of_deployments_that_may_be_longer(
+    qoder: Qoder, listed: Any, why: str
+) -> None:
+    qoder.wire.on("GET", "/deployments", listed, repeat=True).on("GET", "/deployment_runs", page())
     ran = qoder("report", "--exit-status")
-    assert (ran.code, "deployments: the list does not say whether it is complete" in ran.err) == (7, True)
+    assert (ran.code, why in ran.err) == (7, True)
     assert ("All is well" in ran.out, "No deployments." in ran.out) == (False, False)
 
 
