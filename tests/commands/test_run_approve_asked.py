@@ -173,7 +173,9 @@ def test_question_shows_the_last_words_and_the_whole_input(qoder: Qoder, server:
     server.tell(server.asks("sess_1", call(1, input=input)), qoder.clock.time - 59.5, *events, apart=0.001)
     server.ignores = ("types[]",)
     qoder.stdin = Typing("n")
-    assert re.findall("^  ([>│┆] .*)", qoder(*APPROVE).err, re.MULTILINE) == rows
+    said = qoder(*APPROVE).err
+    assert re.findall("^  ([>│┆] .*)", said, re.MULTILINE) == rows
+    assert ("the agent said last, 59s ago:" in said) == bool(events)
 
 
 AROUND: dict[str, httpx.Response | None] = {
