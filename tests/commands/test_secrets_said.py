@@ -334,10 +334,12 @@ def test_deploy_get_shows_a_word_that_a_request_and_the_token_share(qoder: Qoder
 
 def test_export_says_where_it_hides_the_token(desk: Desk) -> None:
     weekly = desk.add(name="weekly", environment_variables=f"A=1;B={TOKEN}")
-    weekly.fields["initial_events"] = [{"type": "user.message", "content": f"Use {TOKEN}."}]
+    words = f"Use {TOKEN}.\nOr ghp_{'A1b2C3d4' * 5}."
+    weekly.fields["initial_events"] = [{"type": "user.message", "content": words}]
     ran = desk.qoder("export", "weekly", "-O", str(desk.folder))
     assert ran.code == 0
     assert "warning: deployments/weekly.md:11: [redacted] stands for a secret; apply will refuse this file" in ran.err
+    assert "warning: deployments/weekly.md:12: looks like a token or a password; check before you commit" in ran.err
     assert TOKEN not in (desk.folder / "deployments/weekly.md").read_text()
     desk.qoder.env |= {"A": "1", "B": TOKEN}
     refused = desk.apply(str(desk.folder))
