@@ -80,8 +80,9 @@ class _OurSecrets:
         self._keep(token)
 
     def note(self, content: bytes) -> None:
-        """Note what is to be sent. Raises Rejected for what may have been read with a token of ours hidden in it: this
-        would write over it.
+        """Note what is to be sent.
+
+        Raises Rejected where a token of ours may have been hidden in it when it was read: it would be overwritten.
         """
         if self.were_read and _REDACTED in content:
             raise Rejected(

@@ -66,8 +66,8 @@ def several_deployment_ids(
         messages.append(f"{error.message}, {near}" if near.startswith("did you mean") else error.message)
     if len(unknown) > _LISTED:
         messages.append(f"and {len(unknown) - _LISTED} more")
-    which = f"{len(unknown)} of {len(words)} deployments unknown or ambiguous: {'; '.join(messages)}"
-    why = f"nothing was started: {which}"
+    some = f"{len(unknown)} of {len(words)} deployments"
+    why = f"nothing was started: {some} unknown or ambiguous: {'; '.join(messages)}"
     hint = f"{app.settings.asked}; list them: qoder deploy list; to start the others, add --keep-going"
     if any(isinstance(error, NotFound) for error in unknown):
         raise NotFound(why, hint=hint)

@@ -663,11 +663,11 @@ def lock_of(config: Path) -> Path:
 def test_config_set_loses_no_change_made_while_another_reads(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edited = configfile._changed
 
-    def slow(text: str, profile: str, values: object) -> str | None:
+    def slow(text: str, profile: str, values: dict[str, str | None]) -> str | None:
         if profile == "a" and not other.is_alive() and not done:
             other.start()
             other.join(0.2)  # with no lock it is through by now, and what it wrote is lost
-        return edited(text, profile, values)  # type: ignore[arg-type]
+        return edited(text, profile, values)
 
     done: list[int] = []
 

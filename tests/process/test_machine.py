@@ -156,8 +156,10 @@ SLOW = shlex.join([sys.executable, "-c", WAITING])
 
 
 def noting(folder: Path) -> str:
-    """Return a command that notes the event and what it is told."""
-    code = f"import os, sys; open({str(folder / 'told')!r}, 'a').write(os.environ['QODER_EVENT'] + sys.stdin.read())"
+    """Return a command that writes the event and its input into a file."""
+    code = (
+        f"import os, sys; open({str(folder / 'notified')!r}, 'a').write(os.environ['QODER_EVENT'] + sys.stdin.read())"
+    )
     return shlex.join([sys.executable, "-c", code])
 
 
@@ -169,10 +171,10 @@ def test_notify_tells_of_a_wait_that_a_signal_ends(alone: Shell) -> None:
         until(lambda: len(server.world.started()) == 1 and "run drun_" in going.err, "the run")
         ended = going.signal(signal.SIGTERM).end()
         assert (ended.code, ended.error["type"], ended.error["run_state"]) == (143, "terminated", "going")
-        until(lambda: (alone.home / "told").read_text().endswith("}\n"), "what is told")
-        told = (alone.home / "told").read_text()
-        assert told.startswith("lost{")
-        assert json.loads(told.removeprefix("lost"))["id"] == server.world.started()[0].id
+        until(lambda: (alone.home / "notified").read_text().endswith("}\n"), "the command's file")
+        event, brace, rest = (alone.home / "notified").read_text().partition("{")
+        assert event == "lost"
+        assert json.loads(brace + rest)["id"] == server.world.started()[0].id
 
 
 def test_notify_keeps_no_pipe_open_and_its_command_lives_on(alone: Shell, servers: dict[str, Server]) -> None:
